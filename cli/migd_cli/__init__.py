@@ -1,0 +1,1 @@
+"""`migctl`: the operator's hand on the controller."""

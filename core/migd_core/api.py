@@ -1,0 +1,207 @@
+"""What the controller's HTTP API answers and takes: one Struct a body. `migctl --json` prints exactly these.
+
+Names carry their units. `at` and `started_at` are Unix time in seconds; every other time is a duration.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A body of the API. Unknown fields are ignored, so that an older `migctl` reads a newer controller."""
+
+
+class GateView(View):
+    """One rule that a candidate move had to pass: its value against its threshold."""
+
+    name: str
+    passed: bool
+    text: str
+    value: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+
+
+class CandidateView(View):
+    """One move that was considered: what it would cost, what it would gain, and which gates it met."""
+
+    guest: str
+    guest_name: str
+    source: str
+    source_name: str
+    target: str
+    target_name: str
+    why: str
+    accepted: bool
+    gates: list[GateView] = []
+    predicted_s: float | None = None
+    predicted_pause_s: float | None = None
+    predicted_bytes: float | None = None
+    gain_s: float | None = None
+    cost_s: float | None = None
+
+
+class DecisionView(View):
+    """One control cycle: what the policy proposed and what became of it. `cause` is the id to follow."""
+
+    cause: str
+    at: float
+    policy: str
+    code: str
+    text: str
+    candidates: list[CandidateView] = []
+
+
+class MigrationView(View):
+    """One migration, running or done. `ok` is None while it runs; `state` is one of the states of `migration.py`."""
+
+    cause: str
+    guest: str
+    guest_name: str
+    source: str
+    source_name: str
+    target: str
+    target_name: str
+    state: str
+    started_at: float
+    requested_by: str
+    progress_ratio: float | None = None
+    predicted_s: float | None = None
+    predicted_pause_s: float | None = None
+    actual_s: float | None = None
+    ok: bool | None = None
+    text: str = ""
+
+
+class HostView(View):
+    """One host. `source` says what feeds it: `agent`, or `none` while nothing reports."""
+
+    uuid: str
+    name: str
+    cpus: int
+    load_ratio: float | None
+    memory_bytes: int
+    memory_free_bytes: int
+    guests: int
+    is_enabled: bool
+    source: str
+    sample_age_s: float | None = None
+    frozen_because: str | None = None
+    samples_dropped: int = 0
+
+
+class GuestView(View):
+    """One running guest."""
+
+    uuid: str
+    name: str
+    host: str
+    host_name: str
+    vcpus: int
+    cpu_used_vcpus: float
+    cpu_demand_vcpus: float
+    memory_bytes: int
+    rx_bytes_per_s: float
+    tx_bytes_per_s: float
+    dirty_pages_per_s: float | None = None
+    job: str | None = None
+    tags: list[str] = []
+    immovable_because: str | None = None
+
+
+class JobView(View):
+    """One job: the guests whose ranks wait for each other."""
+
+    name: str
+    guests: list[str]
+    guest_names: list[str]
+    remaining_s: float | None = None
+
+
+class PolicyView(View):
+    """One policy that can be set, with its configuration: the one in use if it is active, its defaults otherwise."""
+
+    name: str
+    summary: str
+    is_active: bool
+    config: dict[str, Any]
+
+
+class StatusView(View):
+    """The controller at a glance. `xapi` and `agents` say in words what is wrong, or are empty."""
+
+    version: str
+    uptime_s: float
+    policy: str
+    is_paused: bool
+    period_s: float
+    hosts: int
+    hosts_frozen: int
+    guests: int
+    jobs: int
+    migrations: list[MigrationView]
+    xapi_connected: bool
+    xapi_problem: str = ""
+    samples_received: int = 0
+    samples_refused: int = 0
+    agents_refused: int = 0
+    last_refusal: str = ""
+    last_decision: DecisionView | None = None
+
+
+class ExplainView(View):
+    """What is known about a decision or a guest: the decisions that concern it, newest first, and its migrations."""
+
+    subject: str
+    text: str
+    decisions: list[DecisionView] = []
+    migrations: list[MigrationView] = []
+
+
+class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/policy`: values in `config` may be text, as typed on a command line."""
+
+    name: str
+    config: dict[str, Any] = {}
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/jobs`: guests by name or uuid."""
+
+    name: str
+    guests: list[str]
+    remaining_s: float | None = None
+
+
+class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/migrations`: guest and host by name or uuid."""
+
+    guest: str
+    host: str
+
+
+class Problem(View):
+    """The body of every answer that is not 2xx."""
+
+    code: str
+    text: str
+
+
+# method and path -> the request body (None: no body) and the answer's body
+ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
+    ("GET", "/v1/status"): (None, StatusView),
+    ("GET", "/v1/hosts"): (None, list[HostView]),
+    ("GET", "/v1/guests"): (None, list[GuestView]),
+    ("GET", "/v1/jobs"): (None, list[JobView]),
+    ("POST", "/v1/jobs"): (JobRequest, JobView),
+    ("DELETE", "/v1/jobs/{name}"): (None, JobView),
+    ("GET", "/v1/policies"): (None, list[PolicyView]),
+    ("PUT", "/v1/policy"): (PolicyRequest, PolicyView),
+    ("GET", "/v1/plan"): (None, DecisionView),
+    ("GET", "/v1/migrations"): (None, list[MigrationView]),
+    ("POST", "/v1/migrations"): (MigrateRequest, MigrationView),
+    ("POST", "/v1/pause"): (None, StatusView),
+    ("POST", "/v1/resume"): (None, StatusView),
+    ("GET", "/v1/explain/{subject}"): (None, ExplainView),
+}

@@ -1,0 +1,129 @@
+"""Reads a TOML file into a Struct. The only module that imports tomli.
+
+Every section is a msgspec Struct with `forbid_unknown_fields`; an error names the file, the path of the key, what was
+expected, what was found, and, for a mistyped key, the nearest one that exists.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import tomli
+
+from migd_core.errors import ConfigError
+
+T = TypeVar("T")
+
+_AT_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>[^`]*)`")
+
+
+def load(path: Path, type_: type[T]) -> T:
+    """Return the configuration in the file at `path` as a `type_`. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path and the permissions") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start} cannot be read") from error
+    return parse(text, type_, name=str(path))
+
+
+def parse(text: str, type_: type[T], *, name: str = "configuration") -> T:
+    """Return the configuration in `text` as a `type_`; `name` stands for the file in errors. Raises ConfigError."""
+    try:
+        raw = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is not TOML: {error}") from error
+    return convert(raw, type_, name=name)
+
+
+def convert(raw: object, type_: type[T], *, name: str, strict: bool = True) -> T:
+    """Return plain data as a `type_`. With `strict=False`, text from a command line becomes numbers and booleans.
+
+    Raises ConfigError.
+    """
+    try:
+        return msgspec.convert(raw, type_, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name}: {_explain(str(error), raw, type_)}") from error
+
+
+def _explain(message: str, raw: object, type_: Any) -> str:
+    match = _AT_PATH.match(message)
+    assert match is not None  # every part of the pattern is optional
+    what, path = match["what"], (match["path"] or "").lstrip(".")
+    section, found = _walk(raw, type_, path)
+    if (unknown := _UNKNOWN_FIELD.search(what)) is not None:
+        key = unknown["field"]
+        full = f"{path}.{key}" if path else key
+        return f"{full}: unknown key{_nearest(key, _field_names(section))}"
+    place = path or "the whole file"
+    shown = "" if isinstance(found, dict | list) or found is None else f", found {found!r}"
+    return f"{place}: {what[:1].lower()}{what[1:]}{shown}{_unit_hint(place, found)}"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known keys here: {', '.join(known)}" if known else ""
+
+
+def _unit_hint(path: str, found: object) -> str:
+    if not isinstance(found, str):
+        return ""
+    leaf = path.rsplit(".", 1)[-1]
+    for suffix, unit in (("_per_s", "per second"), ("_s", "of seconds"), ("_bytes", "of bytes"), ("_ratio", "0..1")):
+        if leaf.endswith(suffix):
+            return f"; write a plain number {unit}"
+    return ""
+
+
+def _walk(raw: object, type_: Any, path: str) -> tuple[Any, object]:
+    """Return the type and the raw value at `path` (`guards.cooldown_s`, `hosts[2].name`), as far as they are known."""
+    current_type: Any = type_
+    value: object = raw
+    for part in re.findall(r"[^.\[\]]+|\[[^\]]*\]", path):
+        if part.startswith("["):
+            index = part[1:-1]
+            if isinstance(value, list) and index.isdigit() and int(index) < len(value):
+                value = value[int(index)]
+            elif isinstance(value, dict) and len(value) == 1:
+                value = next(iter(value.values()))
+            else:
+                value = None
+            current_type = _item_type(current_type)
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+            current_type = _field_type(current_type, part)
+    return current_type, value
+
+
+def _struct(type_: Any) -> Any:
+    """Return the Struct in `type_`, looking through `X | None` and Annotated; None where there is none."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        return type_
+    for argument in getattr(type_, "__args__", ()):
+        if (inner := _struct(argument)) is not None:
+            return inner
+    return None
+
+
+def _field_names(type_: Any) -> list[str]:
+    struct = _struct(type_)
+    return [field.encode_name for field in msgspec.structs.fields(struct)] if struct is not None else []
+
+
+def _field_type(type_: Any, name: str) -> Any:
+    struct = _struct(type_)
+    if struct is None:
+        return None
+    return next((field.type for field in msgspec.structs.fields(struct) if field.encode_name == name), None)
+
+
+def _item_type(type_: Any) -> Any:
+    arguments = [argument for argument in getattr(type_, "__args__", ()) if argument is not Ellipsis]
+    return arguments[-1] if arguments else None

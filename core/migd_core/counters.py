@@ -1,0 +1,49 @@
+"""Cumulative counters as a Dom0 has them, before rates are formed.
+
+`migd_agent` reads them from a `GuestSource`; the emulated pool serves the same shape on its control endpoint, so that
+an agent beside it measures exactly as it would on Xen.
+"""
+
+import msgspec
+
+
+class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """One domain's counters since it was created on this host. `cpu_s` sums over its vCPUs; rx and tx are the guest's."""
+
+    uuid: str
+    domid: int
+    vcpus: int
+    cpu_s: float
+    memory_bytes: int
+    rx_bytes: int
+    tx_bytes: int
+    is_paused: bool = False
+
+
+class FlowCounter(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes that crossed this host's bridge from one MAC address to another."""
+
+    source_mac: str
+    target_mac: str
+    bytes: int
+
+
+class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """One host's counters at its own monotonic time `at_s`.
+
+    `cpu_s` sums over all domains, Dom0 included; `link_bytes_per_s` is 0 where the NIC's speed is not known.
+    """
+
+    host_uuid: str
+    boot_id: str
+    at_s: float
+    cpus: int
+    cpu_s: float
+    dom0_cpu_s: float
+    memory_bytes: int
+    memory_free_bytes: int
+    rx_bytes: int
+    tx_bytes: int
+    link_bytes_per_s: float = 0.0
+    guests: tuple[GuestCounters, ...] = ()
+    flows: tuple[FlowCounter, ...] = ()

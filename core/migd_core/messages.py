@@ -1,0 +1,114 @@
+"""What travels on the wire from a Dom0 to the controller: one `HostSample` a second.
+
+Rates are formed by the agent from cumulative counters, over `interval_s`. Bounds stand in the types, so that a message
+with a negative rate or a ratio above one is refused while it is decoded, with the path of the offending value.
+Unknown fields are ignored, so that a newer agent can talk to an older controller.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(ge=0, lt=1e15)]
+Bytes = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+
+MAX_GUESTS = 1024
+MAX_FLOWS = 8192
+
+
+class DirtyCurve(msgspec.Struct, frozen=True):
+    """Unique pages dirtied since a clean bitmap, against the time since then.
+
+    `unique_pages[i]` pages had been written at least once `ages_s[i]` seconds after the bitmap was cleaned; both
+    rise. `measured_s` is the agent's monotonic time at the end of the measurement.
+    """
+
+    ages_s: Annotated[tuple[Seconds, ...], Meta(min_length=1, max_length=64)]
+    unique_pages: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1, max_length=64)]
+    measured_s: Seconds = 0.0
+
+    def contradiction(self) -> str | None:
+        """Say what makes this curve impossible, or None."""
+        if len(self.ages_s) != len(self.unique_pages):
+            return f"{len(self.ages_s)} ages but {len(self.unique_pages)} counts"
+        if any(later <= earlier for earlier, later in zip(self.ages_s, self.ages_s[1:], strict=False)):
+            return "ages do not rise"
+        if any(later < earlier for earlier, later in zip(self.unique_pages, self.unique_pages[1:], strict=False)):
+            return "unique pages fall with age"
+        return None
+
+
+class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
+    """What one guest did during the interval, as Dom0 counts it.
+
+    `cpu_ratio` is CPU time over `vcpus` × interval; rx and tx are from the guest's point of view.
+    """
+
+    uuid: Name
+    vcpus: Annotated[int, Meta(ge=1)]
+    cpu_ratio: Ratio
+    memory_bytes: Bytes
+    rx_bytes_per_s: Rate
+    tx_bytes_per_s: Rate
+    dirty_curve: DirtyCurve | None = None
+
+
+class FlowSample(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes per second from one MAC address to another, as the bridge of this Dom0 saw them."""
+
+    source_mac: Name
+    target_mac: Name
+    bytes_per_s: Rate
+
+
+class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
+    """What one host and its guests did during the interval.
+
+    `cpu_ratio` is the CPU time of all domains over `cpus` × interval, `dom0_cpu_ratio` the part of it that Dom0 used.
+    `sequence` rises by one a sample within one `boot_id` of the agent; `monotonic_s` is the agent's own clock.
+    `link_bytes_per_s` is the speed of the NIC that carries migrations (0: not known).
+    `samples_dropped` counts what the agent could not send since it started; `failed_collectors` names what is missing.
+    """
+
+    host_uuid: Name
+    boot_id: Name
+    sequence: Annotated[int, Meta(ge=0)]
+    monotonic_s: Seconds
+    interval_s: Annotated[float, Meta(gt=0, lt=1e6)]
+    cpus: Annotated[int, Meta(ge=1, le=65536)]
+    cpu_ratio: Ratio
+    dom0_cpu_ratio: Ratio
+    memory_bytes: Annotated[int, Meta(ge=1)]
+    memory_free_bytes: Bytes
+    rx_bytes_per_s: Rate
+    tx_bytes_per_s: Rate
+    link_bytes_per_s: Rate = 0.0
+    guests: Annotated[tuple[GuestSample, ...], Meta(max_length=MAX_GUESTS)] = ()
+    flows: Annotated[tuple[FlowSample, ...], Meta(max_length=MAX_FLOWS)] = ()
+    samples_dropped: Annotated[int, Meta(ge=0)] = 0
+    failed_collectors: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+
+    def contradiction(self) -> str | None:
+        """Say what makes this sample impossible although each value is within its bounds, or None.
+
+        A host that shows no CPU use while its guests run, or guests that use more CPU than the host has, comes from a
+        broken counter; a balancer that believes it empties or fills the host.
+        """
+        uuids = [guest.uuid for guest in self.guests]
+        if len(set(uuids)) != len(uuids):
+            return "a guest is listed twice"
+        guest_cpus = sum(guest.cpu_ratio * guest.vcpus for guest in self.guests)
+        if guest_cpus > self.cpus * self.cpu_ratio + 0.1 * self.cpus + 0.1:
+            return (
+                f"guests use {guest_cpus:.1f} CPUs but the host reports {self.cpus * self.cpu_ratio:.1f} of {self.cpus}"
+            )
+        if self.memory_free_bytes > self.memory_bytes:
+            return f"free memory {self.memory_free_bytes} is more than all memory {self.memory_bytes}"
+        for guest in self.guests:
+            if guest.dirty_curve is not None and (why := guest.dirty_curve.contradiction()):
+                return f"dirty curve of guest {guest.uuid}: {why}"
+        return None

@@ -1,0 +1,1 @@
+"""What to move: one policy a file, and the prediction and scoring they share. Pure functions of a `World`."""

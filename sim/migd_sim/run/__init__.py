@@ -1,0 +1,1 @@
+"""Runs: the controller's own `Core` against the simulated cluster, in virtual time."""
