@@ -1,6 +1,7 @@
 """What the controller's HTTP API answers and takes: one Struct a body. `migctl --json` prints exactly these.
 
-Names carry their units. `at` and `started_at` are Unix time in seconds; every other time is a duration.
+Names carry their units; unknown fields in an answer are ignored, so that an older `migctl` reads a newer controller.
+ `at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
 from typing import Any
@@ -8,11 +9,7 @@ from typing import Any
 import msgspec
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A body of the API. Unknown fields are ignored, so that an older `migctl` reads a newer controller."""
-
-
-class GateView(View):
+class GateView(msgspec.Struct, frozen=True, kw_only=True):
     """One rule that a candidate move had to pass: its value against its threshold."""
 
     name: str
@@ -23,7 +20,7 @@ class GateView(View):
     unit: str = ""
 
 
-class CandidateView(View):
+class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     """One move that was considered: what it would cost, what it would gain, and which gates it met."""
 
     guest: str
@@ -42,7 +39,7 @@ class CandidateView(View):
     cost_s: float | None = None
 
 
-class DecisionView(View):
+class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
     """One control cycle: what the policy proposed and what became of it. `cause` is the id to follow."""
 
     cause: str
@@ -53,7 +50,7 @@ class DecisionView(View):
     candidates: list[CandidateView] = []
 
 
-class MigrationView(View):
+class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
     """One migration, running or done. `ok` is None while it runs; `state` is one of the states of `migration.py`."""
 
     cause: str
@@ -74,7 +71,7 @@ class MigrationView(View):
     text: str = ""
 
 
-class HostView(View):
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """One host. `source` says what feeds it: `agent`, or `none` while nothing reports."""
 
     uuid: str
@@ -91,7 +88,7 @@ class HostView(View):
     samples_dropped: int = 0
 
 
-class GuestView(View):
+class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     """One running guest."""
 
     uuid: str
@@ -110,7 +107,7 @@ class GuestView(View):
     immovable_because: str | None = None
 
 
-class JobView(View):
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """One job: the guests whose ranks wait for each other."""
 
     name: str
@@ -119,7 +116,7 @@ class JobView(View):
     remaining_s: float | None = None
 
 
-class PolicyView(View):
+class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
     """One policy that can be set, with its configuration: the one in use if it is active, its defaults otherwise."""
 
     name: str
@@ -128,7 +125,7 @@ class PolicyView(View):
     config: dict[str, Any]
 
 
-class StatusView(View):
+class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The controller at a glance. `xapi` and `agents` say in words what is wrong, or are empty."""
 
     version: str
@@ -150,7 +147,7 @@ class StatusView(View):
     last_decision: DecisionView | None = None
 
 
-class ExplainView(View):
+class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a decision or a guest: the decisions that concern it, newest first, and its migrations."""
 
     subject: str
@@ -181,7 +178,7 @@ class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     host: str
 
 
-class Problem(View):
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The body of every answer that is not 2xx."""
 
     code: str

@@ -8,7 +8,7 @@ import msgspec
 
 
 class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """One domain's counters since it was created on this host. `cpu_s` sums over its vCPUs; rx and tx are the guest's."""
+    """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx as the guest sees them."""
 
     uuid: str
     domid: int
