@@ -1,7 +1,7 @@
 """What the controller's HTTP API answers and takes: one Struct a body. `migctl --json` prints exactly these.
 
 Names carry their units; unknown fields in an answer are ignored, so that an older `migctl` reads a newer controller.
- `at` and `started_at` are Unix time in seconds; every other time is a duration.
+`at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ import msgspec
 
 
 class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx as the guest sees them."""
+    """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx the guest's."""
 
     uuid: str
     domid: int
