@@ -32,7 +32,7 @@ class Link:
 
 
 # Two guests on one host reached 180 Mbit/s where two ranks of one guest reached 1200 (Neves et al. 2007, Fig. 4), and a
-# Fast Ethernet switch carries 100: the nearest level is not always the fastest. Measure your own.
+# Fast Ethernet switch carries 100: the nearest level is not always the fastest. The paper's cluster, not yours.
 PAPER_LINKS: Final[Mapping[Level, Link]] = MappingProxyType(
     {
         Level.SAME_GUEST: Link(150e6, 2e-6),
@@ -45,9 +45,12 @@ PAPER_LINKS: Final[Mapping[Level, Link]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Which hosts share a switch, and what each level carries. A host without a switch shares one with nobody named."""
+    """Which hosts share a switch, and what each level was measured to carry.
 
-    links: Mapping[Level, Link] = field(default_factory=lambda: PAPER_LINKS)
+    A level missing from `links` was not measured: nothing may be concluded about it.
+    """
+
+    links: Mapping[Level, Link] = field(default_factory=lambda: MappingProxyType({}))
     switch_of: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def level(self, host_a: str, host_b: str) -> Level:

@@ -1,0 +1,45 @@
+"""Everything the core can ask for. Each is journaled before it is carried out."""
+
+import msgspec
+
+from migd_controller.decision import Decision
+from migd_controller.migration import Migration
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
+    """The common base gives every command its kind, which is the tag in the journal."""
+
+
+class StartMigration(Command, frozen=True, kw_only=True):
+    """Ask the pool to live-migrate a guest (uuids), after asking it whether the target can take the guest."""
+
+    cause: str
+    guest: str
+    target: str
+
+
+class FollowMigration(Command, frozen=True, kw_only=True):
+    """Take up a migration of an earlier life of this process. It is never started a second time.
+
+    Without a task the answer to the request was lost: look for the guest's migration in the pool, and ask where it is.
+    """
+
+    cause: str
+    guest: str
+    target: str
+    task: str | None
+
+
+class RecordDecision(Command, frozen=True, kw_only=True):
+    """Keep a decision for `explain`."""
+
+    decision: Decision
+
+
+class RecordMigration(Command, frozen=True, kw_only=True):
+    """Keep the state of a migration for `history`; the newest of one cause counts."""
+
+    migration: Migration
+
+
+AnyCommand = StartMigration | FollowMigration | RecordDecision | RecordMigration

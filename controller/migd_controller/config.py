@@ -1,0 +1,107 @@
+"""The controller's configuration file, one Struct a section. `controller.example.toml` shows every key."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from migd_core.world import Level
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One section of the file; an unknown key is an error."""
+
+
+class TelemetrySection(Section, frozen=True, kw_only=True):
+    """Where agents report and which are let in.
+
+    `agents_file` lists host uuid = public key; it is read again when it changes. A host whose last sample is older
+    than `stale_after_s` is frozen.
+    """
+
+    secret_key_file: Path
+    agents_file: Path
+    listen: str = "tcp://*:7201"
+    stale_after_s: Positive = 5.0
+
+
+class XapiSection(Section, frozen=True, kw_only=True):
+    """The pool to talk to. The certificate is checked against `ca_file`, or the system's authorities without one."""
+
+    url: str
+    username: str
+    password_file: Path
+    ca_file: Path | None = None
+    timeout_s: Positive = 30.0
+
+
+class PolicySection(Section, frozen=True, kw_only=True):
+    """The policy of the very first start; what `migctl policy set` chooses later is remembered instead."""
+
+    name: str = "observe"
+    config: dict[str, Any] = {}
+
+
+class GuardsSection(Section, frozen=True, kw_only=True):
+    """Limits that hold for every policy."""
+
+    cooldown_s: NotNegative = 1800.0
+    max_concurrent: Count = 2
+    max_concurrent_per_source: Count = 1
+    max_concurrent_per_target: Count = 1
+    min_gain_s: NotNegative = 10.0
+    memory_reserve_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+
+
+class LedgerSection(Section, frozen=True, kw_only=True):
+    """How a move is priced.
+
+    `horizon_s` is how long an imbalance is taken to last where the job's remaining time is not known or longer.
+    `speed_while_migrating_ratio` is the job's speed during pre-copy relative to before; 0.5 on a shared NIC.
+    `bandwidth_ratio` is what one migration gets of the slower of the two NICs; `bandwidth_bytes_per_s` stands in where
+    no agent reports a link speed.
+    """
+
+    rule_set: Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"] = "xen-4.6"
+    horizon_s: Positive = 600.0
+    speed_while_migrating_ratio: Share = 0.5
+    bandwidth_ratio: Share = 0.9
+    bandwidth_bytes_per_s: Positive = 117e6
+    warm_up_s: NotNegative = 1.0
+
+
+class LinkSection(Section, frozen=True, kw_only=True):
+    """What two ranks at one level get from the network between them, as measured."""
+
+    bandwidth_bytes_per_s: Positive
+    latency_s: NotNegative = 0.0
+
+
+class TopologySection(Section, frozen=True, kw_only=True):
+    """`switches` names the hosts (by name or uuid) of each switch; `links` the measured bandwidth of each level."""
+
+    switches: dict[str, list[str]] = {}
+    links: dict[Level, LinkSection] = {}
+
+
+class ControllerConfig(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    telemetry: TelemetrySection
+    xapi: XapiSection
+    state_dir: Path = Path("/var/lib/migd")
+    socket: Path = Path("/run/migd/controller.sock")
+    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
+    period_s: Positive = 5.0
+    keep_s: Positive = 30 * 86400.0
+    keep_samples_s: Positive = 86400.0
+    policy: PolicySection = PolicySection()
+    guards: GuardsSection = GuardsSection()
+    ledger: LedgerSection = LedgerSection()
+    topology: TopologySection = TopologySection()

@@ -1,0 +1,56 @@
+"""What is kept of a control cycle: each candidate with its price and every gate it met, passed or not."""
+
+import msgspec
+
+from migd_core.world import Reason
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule that a move had to pass. `value` was compared with `threshold`, both in `unit`."""
+
+    name: str
+    passed: bool
+    text: str
+    value: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What a move is predicted to cost and to gain.
+
+    `total_s`, `pause_s`, `sent_bytes` describe the migration; `cost_s` and `gain_s` are job-seconds: what the jobs
+    concerned lose while it runs, and what they gain afterwards. `basis` says what the prediction rests on.
+    """
+
+    total_s: float
+    pause_s: float
+    sent_bytes: float
+    cost_s: float
+    gain_s: float
+    basis: str
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One move that was considered (uuids). `price` is None where the move cannot even be priced."""
+
+    guest: str
+    source: str
+    target: str
+    why: str
+    gates: tuple[Gate, ...]
+    price: Price | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """One control cycle, or one request by hand. `at` is Unix time; `cause` is the id to follow."""
+
+    cause: str
+    at: float
+    policy: str
+    reason: Reason
+    candidates: tuple[Candidate, ...] = ()

@@ -1,0 +1,148 @@
+"""Everything that can happen to the controller. Each is journaled as it is, so each must be a complete value."""
+
+from typing import Any
+
+import msgspec
+
+from migd_core.messages import HostSample
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
+    """The common base gives every event its kind, which is the tag in the journal."""
+
+
+class Tick(Event, frozen=True, kw_only=True):
+    """A control period has passed: look at the cluster and decide."""
+
+
+class SampleArrived(Event, frozen=True, kw_only=True):
+    """An authenticated agent reported; the sample was found possible."""
+
+    sample: HostSample
+
+
+class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
+    """One host as the pool describes it. `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own."""
+
+    uuid: str
+    name: str
+    is_enabled: bool
+    is_live: bool
+    cpus: int
+    memory_for_guests_bytes: int
+    is_evacuating: bool = False
+
+
+class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
+    """One running guest as the pool describes it.
+
+    `memory_bytes` is what an arriving guest needs (dynamic-min and overhead); `arriving_at` is the target of a
+    migration that somebody, perhaps migd, has under way. `blocked_because` is the pool's own reason why the guest may
+    not be migrated, or empty.
+    """
+
+    uuid: str
+    name: str
+    host: str
+    vcpus: int
+    memory_bytes: int
+    macs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    arriving_at: str | None = None
+    blocked_because: str = ""
+    memory_may_shrink: bool = False
+
+
+class InventoryChanged(Event, frozen=True, kw_only=True):
+    """Hosts and guests that are new or different, and uuids that are gone; a complete one replaces everything."""
+
+    hosts: tuple[PoolHost, ...] = ()
+    guests: tuple[PoolGuest, ...] = ()
+    gone: tuple[str, ...] = ()
+    is_complete: bool = False
+
+
+class PoolReachability(Event, frozen=True, kw_only=True):
+    """The pool answers, or it does not and `problem` says what is wrong and what to look at."""
+
+    is_reachable: bool
+    problem: str = ""
+
+
+class MigrationAccepted(Event, frozen=True, kw_only=True):
+    """The pool took the request; `task` is the reference to follow."""
+
+    cause: str
+    task: str
+
+
+class MigrationProgressed(Event, frozen=True, kw_only=True):
+    """The pool's own progress of the task, 0..1. It may go back (XAPI restarts it for its clean-up)."""
+
+    cause: str
+    progress_ratio: float
+
+
+class MigrationEnded(Event, frozen=True, kw_only=True):
+    """The task is over or lost, and the pool was asked where the guest is: `host_now`, None if it no longer runs.
+
+    `code` and `text` carry the pool's error; both empty when it reported none.
+    """
+
+    cause: str
+    host_now: str | None
+    code: str = ""
+    text: str = ""
+
+
+class PolicySet(Event, frozen=True, kw_only=True):
+    """An operator chose a policy; `config` was validated before."""
+
+    name: str
+    config: dict[str, Any]
+
+
+class Paused(Event, frozen=True, kw_only=True):
+    """An operator stopped new migrations; those under way go on."""
+
+
+class Resumed(Event, frozen=True, kw_only=True):
+    """An operator allowed migrations again."""
+
+
+class JobAdded(Event, frozen=True, kw_only=True):
+    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event."""
+
+    name: str
+    guests: tuple[str, ...]
+    remaining_s: float | None = None
+
+
+class JobRemoved(Event, frozen=True, kw_only=True):
+    """An operator removed a job."""
+
+    name: str
+
+
+class MigrationRequested(Event, frozen=True, kw_only=True):
+    """An operator asked for one move by hand. Safety gates hold; gain and cooldown do not apply."""
+
+    guest: str
+    target: str
+
+
+AnyEvent = (
+    Tick
+    | SampleArrived
+    | InventoryChanged
+    | PoolReachability
+    | MigrationAccepted
+    | MigrationProgressed
+    | MigrationEnded
+    | PolicySet
+    | Paused
+    | Resumed
+    | JobAdded
+    | JobRemoved
+    | MigrationRequested
+)

@@ -1,0 +1,81 @@
+"""The life of one migration, as a table of transitions.
+
+    asked ──accepted──▶ running ──ended──▶ moved | stayed | gone
+      └────────────────ended──────────────▲
+
+`asked`: the command is journaled, the pool's answer is not known. `running`: the pool has a task for it. The end is
+not what the task says but where the guest is afterwards: on the target, still on its source, or nowhere.
+"""
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+
+class State(StrEnum):
+    """Where a migration stands; the last three are final."""
+
+    ASKED = "asked"
+    RUNNING = "running"
+    MOVED = "moved"
+    STAYED = "stayed"
+    GONE = "gone"
+
+
+NEXT_STATES: Final = MappingProxyType(
+    {
+        State.ASKED: frozenset({State.RUNNING, State.MOVED, State.STAYED, State.GONE}),
+        State.RUNNING: frozenset({State.MOVED, State.STAYED, State.GONE}),
+        State.MOVED: frozenset[State](),
+        State.STAYED: frozenset[State](),
+        State.GONE: frozenset[State](),
+    }
+)
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one."""
+
+    cause: str
+    guest: str
+    source: str
+    target: str
+    requested_by: str
+    asked_at: float
+    guest_name: str = ""
+    source_name: str = ""
+    target_name: str = ""
+    memory_bytes: int = 0
+    state: State = State.ASKED
+    task: str | None = None
+    progress_ratio: float | None = None
+    predicted_s: float | None = None
+    predicted_pause_s: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    code: str = ""
+    text: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return not NEXT_STATES[self.state]
+
+    def accepted(self, task: str, now_s: float) -> "Migration":
+        """Return the migration once the pool has a task for it."""
+        return msgspec.structs.replace(self._into(State.RUNNING), task=task, started_at=now_s)
+
+    def progressed(self, progress_ratio: float) -> "Migration":
+        """Return the migration with the pool's own progress, which may go back."""
+        return msgspec.structs.replace(self, progress_ratio=progress_ratio)
+
+    def ended(self, host_now: str | None, code: str, text: str, now_s: float) -> "Migration":
+        """Return the migration in the final state that the guest's real host tells."""
+        state = State.GONE if host_now is None else State.MOVED if host_now == self.target else State.STAYED
+        return msgspec.structs.replace(self._into(state), ended_at=now_s, code=code, text=text)
+
+    def _into(self, state: State) -> "Migration":
+        if state not in NEXT_STATES[self.state]:
+            raise AssertionError(f"migration {self.cause} is {self.state} and cannot become {state}")
+        return msgspec.structs.replace(self, state=state)
