@@ -214,3 +214,10 @@ class World:
         guests = dict(self.guests)
         guests[guest.uuid] = replace(guest, host=move.target)
         return replace(self, hosts=MappingProxyType(hosts), guests=MappingProxyType(guests))
+
+    def with_in_flight(self, move: Move) -> "World":
+        """Return the world with `move` begun: its memory is taken on the target, and it counts as under way."""
+        target = self.hosts[move.target]
+        free_bytes = target.memory_free_bytes - self.guests[move.guest].memory_bytes
+        hosts = {**self.hosts, target.uuid: replace(target, memory_free_bytes=free_bytes)}
+        return replace(self, hosts=MappingProxyType(hosts), moves_in_flight=(*self.moves_in_flight, move))

@@ -1,0 +1,274 @@
+"""The controller's mind: events in, commands out.
+
+Theory of operation. `Core.handle(event, now_s)` is the only place where state changes. It reads no clock, does no I/O
+and draws no random number, so the same events at the same times give the same commands: in production, in virtual
+time, in replay and in a test. State is of three kinds:
+
+- `inventory` and `telemetry`: what the pool and the agents said last. Lost at a restart and rebuilt within seconds.
+- `memory`: what only migd knows (policy, jobs, cooldowns, migrations under way). A frozen value; the shell saves it in
+  the transaction of the event that changed it, before it carries out that event's commands.
+- `policy`: the configured policy, made from `memory`.
+
+On each `Tick` inventory and telemetry become a `World`; the policy proposes; the ledger prices each proposed move; the
+gates judge it; what passes them all becomes a `StartMigration`. A migration ends with the pool's answer to where the
+guest is, whatever its task said.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from migd_policies.policy import Policy
+from migd_policies.registry import configure
+from msgspec.structs import replace
+
+from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.config import ControllerConfig
+from migd_controller.decision import Candidate, Decision
+from migd_controller.events import (
+    AnyEvent,
+    InventoryChanged,
+    JobAdded,
+    JobRemoved,
+    MigrationAccepted,
+    MigrationEnded,
+    MigrationProgressed,
+    MigrationRequested,
+    Paused,
+    PolicySet,
+    PoolReachability,
+    Resumed,
+    SampleArrived,
+    Tick,
+)
+from migd_controller.guards import Situation, judge
+from migd_controller.inventory import Inventory
+from migd_controller.ledger import price
+from migd_controller.memory import Memory, RememberedJob
+from migd_controller.migration import Migration
+from migd_controller.snapshot import build_world
+from migd_controller.telemetry import Telemetry
+from migd_core.causes import CauseCounter
+from migd_core.errors import MigdError
+from migd_core.world import Move, Plan, Reason, World
+
+BY_HAND: Final = "by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision, and the moves of it that passed every gate, with the migration each becomes."""
+
+    decision: Decision
+    migrations: tuple[Migration, ...]
+
+
+class Core:
+    """The state of one controller and the one function that changes it."""
+
+    def __init__(self, config: ControllerConfig, memory: Memory) -> None:
+        """Start with what is remembered. A remembered policy that no longer exists becomes `observe`."""
+        self.config = config
+        self.memory = memory
+        self.inventory = Inventory()
+        self.telemetry = Telemetry(smoothing_s=config.period_s)
+        self.pool = PoolReachability(is_reachable=False, problem="the pool has not answered yet")
+        self.policy_problem = ""
+        self.last_decision: Decision | None = None
+        self.policy = self._configured(memory)
+
+    def adopt(self) -> list[AnyCommand]:
+        """Return the commands that take up the migrations of an earlier life; to be called once, at start."""
+        return [
+            FollowMigration(cause=m.cause, guest=m.guest, target=m.target, task=m.task)
+            for m in self.memory.in_flight.values()
+        ]
+
+    def handle(self, event: AnyEvent, now_s: float) -> list[AnyCommand]:
+        """Take in one event at Unix time `now_s` and return what is to be done about it, in order."""
+        match event:
+            case Tick():
+                return self._tick(now_s)
+            case SampleArrived(sample=sample):
+                self.telemetry.accept(sample, now_s)
+            case InventoryChanged():
+                self.inventory.apply(event)
+            case PoolReachability():
+                self.pool = event
+            case MigrationAccepted(cause=cause, task=task):
+                return self._update(cause, lambda migration: migration.accepted(task, now_s))
+            case MigrationProgressed(cause=cause, progress_ratio=progress_ratio):
+                self._update(cause, lambda migration: migration.progressed(progress_ratio))
+            case MigrationEnded():
+                return self._ended(event, now_s)
+            case PolicySet(name=name, config=values):
+                self.memory = replace(self.memory, policy=name, policy_config=values)
+                self.policy = self._configured(self.memory)
+            case Paused():
+                self.memory = replace(self.memory, is_paused=True)
+            case Resumed():
+                self.memory = replace(self.memory, is_paused=False)
+            case JobAdded(name=name, guests=guests, remaining_s=remaining_s):
+                ends_at = None if remaining_s is None else now_s + remaining_s
+                job = RememberedJob(name=name, guests=guests, ends_at=ends_at)
+                self.memory = replace(self.memory, jobs={**self.memory.jobs, name: job})
+            case JobRemoved(name=name):
+                jobs = {key: job for key, job in self.memory.jobs.items() if key != name}
+                self.memory = replace(self.memory, jobs=jobs)
+            case MigrationRequested(guest=guest, target=target):
+                return self._commit(self._judge_request(guest, target, now_s), now_s)
+            case _:
+                assert_never(event)
+        return []
+
+    def world(self, now_s: float) -> World:
+        """Return the cluster as it is known at `now_s`."""
+        return build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
+
+    def plan(self, now_s: float) -> Decision:
+        """Return what a control cycle would decide at `now_s`, and do nothing about it."""
+        return self._decide(self.world(now_s), now_s).decision
+
+    def _tick(self, now_s: float) -> list[AnyCommand]:
+        world = self.world(now_s)
+        for uuid, known in self.telemetry.hosts.items():
+            host = world.hosts.get(uuid)
+            if host is None or host.frozen_because is not None:
+                known.load_ratios.clear()  # a trend must be sustained; a gap starts it again
+            else:
+                known.load_ratios.append(host.load_ratio)
+        self._forget_old_cooldowns(now_s)
+        return self._commit(self._decide(world, now_s), now_s)
+
+    def _decide(self, world: World, now_s: float) -> Verdict:
+        if not self.inventory.is_known:
+            reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
+            return self._verdict(self.policy.name, Plan((), reason), world, now_s)
+        try:
+            plan = self.policy.propose(world)
+        except Exception as error:  # noqa: BLE001 - a policy may be anybody's code; a broken one must not move a guest
+            text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
+            plan = Plan((), Reason("policy-failed", text))
+        return self._verdict(self.policy.name, plan, world, now_s)
+
+    def _judge_request(self, guest: str, target: str, now_s: float) -> Verdict:
+        world = self.world(now_s)
+        known = world.guests.get(guest)
+        source = known.host if known is not None else ""
+        reason = Reason("by-hand", "asked for by an operator")
+        return self._verdict(BY_HAND, Plan((Move(guest, source, target, reason),), reason), world, now_s)
+
+    def _verdict(self, policy: str, plan: Plan, world: World, now_s: float) -> Verdict:
+        """Judge each move in order, each against the world in which those accepted before it are under way."""
+        cause, _ = self.memory.causes.following()
+        candidates, migrations = [], []
+        for number, move in enumerate(plan.moves):
+            can_be_priced = move.guest in world.guests and {move.source, move.target} <= world.hosts.keys()
+            situation = Situation(
+                world=world,
+                limits=self.config.guards,
+                last_moved_at=self.memory.last_moved_at.get(move.guest),
+                price=price(world, move, self.config.ledger) if can_be_priced else None,
+                is_paused=self.memory.is_paused,
+                is_pool_reachable=self.pool.is_reachable,
+            )
+            candidate = Candidate(
+                guest=move.guest,
+                source=move.source,
+                target=move.target,
+                why=move.reason.text,
+                gates=judge(move, situation, by_hand=policy == BY_HAND),
+                price=situation.price,
+            )
+            candidates.append(candidate)
+            if candidate.is_accepted:
+                migrations.append(self._migration(f"{cause}.{number + 1}", candidate, policy, now_s))
+                world = world.with_in_flight(move)
+        reason = plan.reason if not plan.moves else _outcome(plan, len(migrations))
+        decision = Decision(cause=cause, at=now_s, policy=policy, reason=reason, candidates=tuple(candidates))
+        return Verdict(decision, tuple(migrations))
+
+    def _migration(self, cause: str, candidate: Candidate, policy: str, now_s: float) -> Migration:
+        return Migration(
+            cause=cause,
+            guest=candidate.guest,
+            source=candidate.source,
+            target=candidate.target,
+            requested_by=policy,
+            asked_at=now_s,
+            guest_name=self.inventory.guest_name(candidate.guest),
+            source_name=self.inventory.host_name(candidate.source),
+            target_name=self.inventory.host_name(candidate.target),
+            memory_bytes=self.inventory.guests[candidate.guest].memory_bytes,
+            predicted_s=candidate.price.total_s if candidate.price is not None else None,
+            predicted_pause_s=candidate.price.pause_s if candidate.price is not None else None,
+        )
+
+    def _commit(self, verdict: Verdict, now_s: float) -> list[AnyCommand]:
+        _, causes = self.memory.causes.following()
+        self.memory = replace(
+            self.memory,
+            causes=causes,
+            in_flight={**self.memory.in_flight, **{m.cause: m for m in verdict.migrations}},
+            last_moved_at={**self.memory.last_moved_at, **{m.guest: now_s for m in verdict.migrations}},
+        )
+        self.last_decision = verdict.decision
+        commands: list[AnyCommand] = [RecordDecision(decision=verdict.decision)]
+        for migration in verdict.migrations:
+            commands.append(RecordMigration(migration=migration))
+            commands.append(StartMigration(cause=migration.cause, guest=migration.guest, target=migration.target))
+        return commands
+
+    def _update(self, cause: str, change: Callable[[Migration], Migration]) -> list[AnyCommand]:
+        """Change one migration under way; a word about one that is over comes too late and changes nothing."""
+        migration = self.memory.in_flight.get(cause)
+        if migration is None:
+            return []
+        migration = change(migration)
+        self.memory = replace(self.memory, in_flight={**self.memory.in_flight, cause: migration})
+        return [RecordMigration(migration=migration)]
+
+    def _ended(self, event: MigrationEnded, now_s: float) -> list[AnyCommand]:
+        migration = self.memory.in_flight.get(event.cause)
+        if migration is None:
+            return []
+        migration = migration.ended(event.host_now, event.code, event.text, now_s)
+        self.memory = replace(
+            self.memory,
+            in_flight={cause: m for cause, m in self.memory.in_flight.items() if cause != event.cause},
+            last_moved_at={**self.memory.last_moved_at, migration.guest: now_s},
+        )
+        self.inventory.relocate(migration.guest, event.host_now)
+        return [RecordMigration(migration=migration)]
+
+    def _forget_old_cooldowns(self, now_s: float) -> None:
+        """Drop what has cooled down; a time in the future is from before the clock was set back, and counts as now."""
+        kept = {
+            guest: min(at, now_s)
+            for guest, at in self.memory.last_moved_at.items()
+            if now_s - at < self.config.guards.cooldown_s
+        }
+        if kept != self.memory.last_moved_at:
+            self.memory = replace(self.memory, last_moved_at=kept)
+
+    def _configured(self, memory: Memory) -> Policy:
+        try:
+            policy = configure(memory.policy, memory.policy_config)
+        except MigdError as error:
+            self.policy_problem = f"policy {memory.policy} cannot be used, observing instead: {error}"
+            return configure("observe", {})
+        self.policy_problem = ""
+        return policy
+
+
+def first_memory(config: ControllerConfig) -> Memory:
+    """Return what a controller knows at its very first start."""
+    return Memory(policy=config.policy.name, policy_config=config.policy.config, causes=CauseCounter())
+
+
+def _outcome(plan: Plan, accepted: int) -> Reason:
+    proposed = len(plan.moves)
+    if accepted == proposed:
+        return plan.reason
+    code = "partly-refused" if accepted else "refused"
+    return Reason(code, f"{plan.reason.text}; {accepted} of {proposed} proposed moves passed the gates")

@@ -1,0 +1,157 @@
+"""Carries out commands against the pool and reports what became of them as events.
+
+One asyncio task a migration, with a name; blocking calls go to worker threads. The one thing never assumed is that
+something happened because it was asked for: after a task is over, lost or vanished, the pool is asked where the guest
+is, and if the guest turns out to be migrating still, that migration is followed to its end.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed
+from migd_controller.pool_records import NULL_REF, Record, migration_task_of
+from migd_controller.pool_watch import PoolWatch
+from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
+
+log = structlog.get_logger()
+T = TypeVar("T")
+Emit = Callable[[MigrationAccepted | MigrationProgressed | MigrationEnded], None]
+
+WORKERS: Final = 8
+# Between attempts to reach a pool that gave no answer.
+RETRY_S: Final = 1.0
+# Progress is an event in the journal, so small steps are not worth one.
+PROGRESS_STEP: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a task ended: the pool's failure code and its text, both empty for success."""
+
+    code: str = ""
+    text: str = ""
+
+
+class Executor:
+    """Starts and follows migrations. `emit` is called in the event loop."""
+
+    def __init__(self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup) -> None:
+        self._pool, self._watch, self._emit, self._tasks = pool, watch, emit, tasks
+        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pool")
+
+    def submit(self, command: StartMigration | FollowMigration) -> None:
+        """Begin to carry a command out."""
+        self._tasks.create_task(self._carry_out(command), name=f"migration {command.cause}")
+
+    def close(self) -> None:
+        """Let the worker threads end. Close the pool first, or they wait for its answers."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _carry_out(self, command: StartMigration | FollowMigration) -> None:
+        cause, guest = command.cause, command.guest
+        with structlog.contextvars.bound_contextvars(cause=cause, guest=guest):
+            ending = Ending()
+            if isinstance(command, StartMigration):
+                try:
+                    task = await self._once(self._request, command)
+                except PoolRefusal as refusal:
+                    task, ending = None, Ending(refusal.code, str(refusal))
+                except PoolUnreachable as error:
+                    log.warning("the pool's answer to a request was lost", why=str(error))
+                    task, ending = await self._migration_of(guest), Ending("ANSWER_LOST", str(error))
+            else:
+                task = command.task or await self._migration_of(guest)
+                ending = Ending() if task else Ending("ANSWER_LOST", "migd restarted before the pool had answered")
+            while task is not None:
+                self._emit(MigrationAccepted(cause=cause, task=task))
+                ending = await self._follow(cause, task)
+                task = await self._migration_of(guest)
+            host_now = await self._host_of(guest)
+            self._emit(MigrationEnded(cause=cause, host_now=host_now, code=ending.code, text=ending.text))
+
+    def _request(self, command: StartMigration) -> str:
+        """Ask whether the target can take the guest, then for the migration; return the task's reference."""
+        guest = self._pool.call("VM.get_by_uuid", command.guest)
+        target = self._pool.call("host.get_by_uuid", command.target)
+        self._pool.call("VM.assert_can_boot_here", guest, target)
+        return str(self._pool.call("Async.VM.pool_migrate", guest, target, {"live": "true"}))
+
+    async def _follow(self, cause: str, task: str) -> Ending:
+        """Return how `task` ended. It may vanish: with a restart of the toolstack, or by somebody's hand."""
+        shown, was_seen = -1.0, False
+        while True:
+            if self._watch.is_current:
+                record = self._watch.task(task)
+                if record is None and not was_seen:
+                    record = await self._patiently(self._task_record, task)
+                if record is None:
+                    return Ending("TASK_VANISHED", "the pool no longer has the task")
+                was_seen = True
+                if (ending := _ending(record)) is not None:
+                    return ending
+                progress = min(1.0, max(0.0, float(record["progress"])))
+                if abs(progress - shown) >= PROGRESS_STEP:
+                    shown = progress
+                    self._emit(MigrationProgressed(cause=cause, progress_ratio=progress))
+            await self._watch.next_change()
+
+    def _task_record(self, task: str) -> Record | None:
+        return self._unless_gone("task.get_record", task)
+
+    async def _migration_of(self, guest: str) -> str | None:
+        """Return the task that migrates the guest at this moment, None if none does."""
+        record = await self._patiently(self._guest_record, guest)
+        return migration_task_of(record) if record is not None else None
+
+    async def _host_of(self, guest: str) -> str | None:
+        """Return the uuid of the host that the guest runs on, None if it does not run any more."""
+        return await self._patiently(self._host_uuid_of, guest)
+
+    def _guest_record(self, guest: str) -> Record | None:
+        ref = self._unless_gone("VM.get_by_uuid", guest)
+        return self._unless_gone("VM.get_record", ref) if ref is not None else None
+
+    def _host_uuid_of(self, guest: str) -> str | None:
+        record = self._guest_record(guest)
+        if record is None or record["resident_on"] == NULL_REF:
+            return None
+        return str(self._pool.call("host.get_uuid", record["resident_on"]))
+
+    def _unless_gone(self, method: str, argument: str) -> Any:
+        try:
+            return self._pool.call(method, argument)
+        except PoolRefusal as refusal:
+            if refusal.code in ("HANDLE_INVALID", "UUID_INVALID"):
+                return None
+            raise
+
+    async def _once(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    async def _patiently(self, function: Callable[..., T], *args: object) -> T:
+        """Ask until the pool answers. For questions only: a request is never repeated."""
+        while True:
+            try:
+                return await self._once(function, *args)
+            except (PoolUnreachable, PoolRefusal) as error:
+                log.warning("the pool gave no usable answer; asking again", why=str(error), retry_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+
+def _ending(task: Record) -> Ending | None:
+    match task["status"]:
+        case "pending" | "cancelling":
+            return None
+        case "success":
+            return Ending()
+        case "cancelled":
+            return Ending("CANCELLED", "the migration was cancelled")
+        case _:
+            details = [str(part) for part in task["error_info"]] or ["UNKNOWN"]
+            return Ending(details[0], str(PoolRefusal(details)))

@@ -1,0 +1,191 @@
+"""The gates every move must pass, whatever the policy. Each keeps its value and threshold, so that it can be explained.
+
+A request by hand meets the same gates, except the two that weigh worth against risk for an unattended system: cooldown
+and gain. When a gate cannot judge because something is not known, it does not pass.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from migd_controller.config import GuardsSection
+from migd_controller.decision import Gate, Price
+from migd_core.units import format_bytes, format_duration
+from migd_core.world import Move, World
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a gate may look at: the world with the moves accepted so far in flight, and the move's price."""
+
+    world: World
+    limits: GuardsSection
+    last_moved_at: float | None
+    price: Price | None
+    is_paused: bool
+    is_pool_reachable: bool
+
+
+Guard = Callable[[Move, Situation], Gate]
+
+
+def _named(move: Move, situation: Situation) -> Gate:
+    world = situation.world
+    guest = world.guests.get(move.guest)
+    if guest is None:
+        text = f"guest {move.guest} is not running in this pool"
+    elif move.target not in world.hosts:
+        text = f"host {move.target} is not in this pool"
+    elif guest.host != move.source:
+        text = f"guest {guest.name} is on {_host_name(world, guest.host)}, not on {_host_name(world, move.source)}"
+    elif move.source == move.target:
+        text = f"guest {guest.name} is on {_host_name(world, move.target)} already"
+    else:
+        return Gate(name="known", passed=True, text="guest, source and target are as the pool says")
+    return Gate(name="known", passed=False, text=text)
+
+
+def _pool_reachable(move: Move, situation: Situation) -> Gate:
+    if situation.is_pool_reachable:
+        return Gate(name="pool", passed=True, text="the pool answers")
+    return Gate(name="pool", passed=False, text="the pool cannot be reached; nothing is asked of it until it answers")
+
+
+def _not_paused(move: Move, situation: Situation) -> Gate:
+    if not situation.is_paused:
+        return Gate(name="pause", passed=True, text="not paused")
+    return Gate(name="pause", passed=False, text="migd is paused; `migctl resume` allows migrations again")
+
+
+def _not_moving(move: Move, situation: Situation) -> Gate:
+    if any(other.guest == move.guest for other in situation.world.moves_in_flight):
+        return Gate(name="one-at-a-time", passed=False, text="the guest is being migrated already")
+    return Gate(name="one-at-a-time", passed=True, text="the guest is not being migrated")
+
+
+def _movable(move: Move, situation: Situation) -> Gate:
+    guest = situation.world.guests[move.guest]
+    if guest.immovable_because is None:
+        return Gate(name="movable", passed=True, text="the guest may be migrated")
+    return Gate(name="movable", passed=False, text=f"guest {guest.name} may not be migrated: {guest.immovable_because}")
+
+
+def _receives(move: Move, situation: Situation) -> Gate:
+    target = situation.world.hosts[move.target]
+    if target.frozen_because is not None:
+        text = f"host {target.name} receives nothing: {target.frozen_because}"
+    elif not target.is_enabled:
+        text = f"host {target.name} receives nothing: it is disabled or being evacuated"
+    else:
+        return Gate(name="target", passed=True, text=f"host {target.name} is enabled, live and reporting")
+    return Gate(name="target", passed=False, text=text)
+
+
+def _fits(move: Move, situation: Situation) -> Gate:
+    world = situation.world
+    guest, target = world.guests[move.guest], world.hosts[move.target]
+    reserve = situation.limits.memory_reserve_ratio * target.memory_bytes
+    free = target.memory_free_bytes - reserve
+    passed = guest.memory_bytes <= free
+    return Gate(
+        name="capacity",
+        passed=passed,
+        text=(
+            f"guest {guest.name} needs {format_bytes(guest.memory_bytes)}, host {target.name} has "
+            f"{format_bytes(max(0.0, free))} free after moves in flight"
+        ),
+        value=float(guest.memory_bytes),
+        threshold=float(free),
+        unit="bytes",
+    )
+
+
+def _limit(name: str, place: str, count: int, limit: int) -> Gate:
+    return Gate(
+        name=name,
+        passed=count < limit,
+        text=f"{count} of at most {limit} migrations under way {place}",
+        value=float(count),
+        threshold=float(limit),
+        unit="migrations",
+    )
+
+
+def _pool_limit(move: Move, situation: Situation) -> Gate:
+    return _limit("pool-limit", "in the pool", len(situation.world.moves_in_flight), situation.limits.max_concurrent)
+
+
+def _source_limit(move: Move, situation: Situation) -> Gate:
+    count = sum(other.source == move.source for other in situation.world.moves_in_flight)
+    place = f"from {_host_name(situation.world, move.source)}"
+    return _limit("source-limit", place, count, situation.limits.max_concurrent_per_source)
+
+
+def _target_limit(move: Move, situation: Situation) -> Gate:
+    count = sum(other.target == move.target for other in situation.world.moves_in_flight)
+    place = f"to {_host_name(situation.world, move.target)}"
+    return _limit("target-limit", place, count, situation.limits.max_concurrent_per_target)
+
+
+def _cooled_down(move: Move, situation: Situation) -> Gate:
+    limit_s = situation.limits.cooldown_s
+    if situation.last_moved_at is None:
+        return Gate(name="cooldown", passed=True, text="the guest was not migrated by migd before")
+    # A clock set back across a restart must not freeze a guest for longer than the cooldown itself.
+    since_s = max(0.0, situation.world.now_s - situation.last_moved_at)
+    return Gate(
+        name="cooldown",
+        passed=since_s >= limit_s,
+        text=f"{format_duration(since_s)} since its last migration or attempt (cooldown {format_duration(limit_s)})",
+        value=since_s,
+        threshold=limit_s,
+        unit="s",
+    )
+
+
+def _worth_it(move: Move, situation: Situation) -> Gate:
+    if situation.price is None:
+        return Gate(name="gain", passed=False, text="the move could not be priced")
+    net_s = situation.price.gain_s - situation.price.cost_s
+    limit_s = situation.limits.min_gain_s
+    return Gate(
+        name="gain",
+        passed=net_s >= limit_s,
+        text=(
+            f"gains {format_duration(situation.price.gain_s)} of job time and loses "
+            f"{format_duration(situation.price.cost_s)}: {format_duration(net_s)} net "
+            f"(at least {format_duration(limit_s)})"
+        ),
+        value=net_s,
+        threshold=limit_s,
+        unit="s",
+    )
+
+
+def _host_name(world: World, uuid: str) -> str:
+    return world.hosts[uuid].name if uuid in world.hosts else uuid
+
+
+# The first gate decides whether the others have anything to look at, so it stands alone.
+IDENTITY: Final[Guard] = _named
+SAFETY: Final[tuple[Guard, ...]] = (
+    _not_paused,
+    _pool_reachable,
+    _not_moving,
+    _movable,
+    _receives,
+    _fits,
+    _pool_limit,
+    _source_limit,
+    _target_limit,
+)
+WORTH: Final[tuple[Guard, ...]] = (_cooled_down, _worth_it)
+
+
+def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:
+    """Return every gate of `move`, passed or not; all of them, so that an operator sees the whole list at once."""
+    identity = IDENTITY(move, situation)
+    if not identity.passed:
+        return (identity,)
+    rest = SAFETY if by_hand else (*SAFETY, *WORTH)
+    return (identity, *(guard(move, situation) for guard in rest))

@@ -1,0 +1,163 @@
+"""Telemetry in: authenticated samples from the agents, newest first.
+
+CURVE encrypts, ZAP admits only listed keys, and each message is checked against the key that sent it, so that an agent
+can speak for its own host only and a key that is taken off the list is cut off at once, connected or not. Of several
+samples of one host that wait together only the newest is handed on; the rest is counted.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import zmq
+import zmq.auth.thread
+
+from migd_controller import keys
+from migd_controller.agents_file import AllowedAgents
+from migd_controller.config import TelemetrySection
+from migd_core.errors import ConfigError, FrameError, MigdError
+from migd_core.frames import MAX_MESSAGE_BYTES, decode_sample
+from migd_core.messages import HostSample
+
+# Messages taken in one go before the loop may see to anything else.
+BATCH: Final = 512
+QUEUE_MESSAGES: Final = 10_000
+ZAP_DOMAIN: Final = b"migd"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """What came in since the start. `last_refusal` is the text of the newest refused message or agent."""
+
+    received: int = 0
+    superseded: int = 0
+    refused: int = 0
+    agents_refused: int = 0
+    last_refusal: str = ""
+
+
+class Intake:
+    """The socket that agents report to. `sink` is called in the event loop, once per host and batch."""
+
+    def __init__(self, section: TelemetrySection, sink: Callable[[HostSample], None]) -> None:
+        """Bind the socket. Raises ConfigError for bad keys, MigdError where the address cannot be had."""
+        self.counts = IntakeCounts()
+        self._sink = sink
+        self._agents = AllowedAgents(section.agents_file)
+        self._logged: set[str] = set()
+        public, secret = keys.read_secret(section.secret_key_file)
+        self._context = zmq.Context()
+        self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(ZAP_DOMAIN.decode(), credentials_provider=_Credentials(self))
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.linger = 0
+        self._socket.rcvhwm = QUEUE_MESSAGES
+        self._socket.maxmsgsize = MAX_MESSAGE_BYTES
+        self._socket.zap_domain = ZAP_DOMAIN
+        self._socket.curve_server = True
+        self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
+        self._socket.subscribe(b"")
+        try:
+            self._socket.bind(section.listen)
+        except zmq.ZMQError as error:
+            self.close()
+            raise MigdError(
+                f"telemetry.listen = {section.listen}: cannot be bound: {error}; is another controller running?"
+            ) from error
+
+    @property
+    def endpoint(self) -> str:
+        """The address that agents connect to, with the actual port."""
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return endpoint.decode()
+
+    async def run(self) -> None:
+        """Take samples in until cancelled, and read the list of agents again when it changes."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket.fileno(), self.drain)
+        try:
+            while True:
+                self.drain()  # the socket's descriptor is edge-triggered: never rely on it alone
+                try:
+                    if self._agents.refresh():
+                        log.info("list of agents read", agents=len(self._agents.host_of_key))
+                except ConfigError as error:
+                    self._complain(str(error))
+                await asyncio.sleep(1.0)
+        finally:
+            loop.remove_reader(self._socket.fileno())
+
+    def drain(self) -> None:
+        """Hand on what waits, at most one batch; if more waits, come back after everybody else had a turn."""
+        newest: dict[str, HostSample] = {}
+        for _ in range(BATCH):
+            try:
+                first = self._socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            frames = [first.bytes]
+            while self._socket.rcvmore:
+                frames.append(self._socket.recv())
+            self._take(first, frames, newest)
+        else:
+            asyncio.get_running_loop().call_soon(self.drain)
+        for sample in newest.values():
+            self._sink(sample)
+
+    def close(self) -> None:
+        """Unbind and end the authenticator."""
+        if hasattr(self, "_socket"):
+            self._socket.close()
+        self._authenticator.stop()
+        self._context.term()
+
+    def _take(self, first: zmq.Frame, frames: list[bytes], newest: dict[str, HostSample]) -> None:
+        try:
+            sample = decode_sample(frames)
+            host = self._agents.host_of_key.get(str(first.get("User-Id")))
+            if host is None:
+                raise FrameError(f"host {sample.host_uuid}: the key that sent this was taken off the list of agents")
+            if host != sample.host_uuid:
+                raise FrameError(f"the agent of host {host} sent a sample of host {sample.host_uuid}")
+        except FrameError as error:
+            self.counts.refused += 1
+            self._complain(str(error))
+            return
+        self.counts.received += 1
+        waiting = newest.get(sample.host_uuid)
+        if waiting is not None:
+            self.counts.superseded += 1
+            if waiting.boot_id == sample.boot_id and sample.sequence <= waiting.sequence:
+                return
+        newest[sample.host_uuid] = sample
+
+    def _complain(self, text: str) -> None:
+        """Say each refusal once; a thousand a second must not fill the log."""
+        self.counts.last_refusal = text
+        if text not in self._logged and len(self._logged) < 1000:
+            self._logged.add(text)
+            log.warning("telemetry refused", why=text)
+
+
+class _Credentials:
+    """ZAP's question, asked in the authenticator's thread: may this key in?"""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        public = key.decode("ascii")
+        if self._intake._agents.is_allowed(public):
+            return True
+        self._intake.counts.agents_refused += 1
+        self._intake.counts.last_refusal = (
+            f"an agent with the unknown key {public} was refused; "
+            "`migd-controller keys authorize` lets it in, if it is yours"
+        )
+        return False

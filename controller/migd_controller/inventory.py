@@ -1,0 +1,68 @@
+"""The pool's own view of hosts and guests, kept from `InventoryChanged` events."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from migd_controller.events import InventoryChanged, PoolGuest, PoolHost
+
+Named = TypeVar("Named", PoolHost, PoolGuest)
+
+
+class Inventory:
+    """Hosts and running guests by uuid; part of the core's state, changed by events only."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, PoolHost] = {}
+        self.guests: dict[str, PoolGuest] = {}
+        self.guest_of_mac: dict[str, str] = {}
+        self.is_known = False
+
+    def apply(self, event: InventoryChanged) -> None:
+        """Take in what the pool said."""
+        if event.is_complete:
+            self.hosts.clear()
+            self.guests.clear()
+            self.is_known = True
+        for host in event.hosts:
+            self.hosts[host.uuid] = host
+        for guest in event.guests:
+            self.guests[guest.uuid] = guest
+        for uuid in event.gone:
+            self.hosts.pop(uuid, None)
+            self.guests.pop(uuid, None)
+        self.guest_of_mac = {mac: guest.uuid for guest in self.guests.values() for mac in guest.macs}
+
+    def relocate(self, guest: str, host: str | None) -> None:
+        """Take in where a guest is after a migration (None: nowhere), before the pool's next event says so."""
+        known = self.guests.get(guest)
+        if known is None:
+            return
+        if host is None:
+            del self.guests[guest]
+        else:
+            self.guests[guest] = replace(known, host=host, arriving_at=None)
+
+    def host_named(self, name_or_uuid: str) -> PoolHost | None:
+        """Return the host of that uuid or, if just one bears it, that name."""
+        return _named(self.hosts, name_or_uuid)
+
+    def guest_named(self, name_or_uuid: str) -> PoolGuest | None:
+        """Return the running guest of that uuid or, if just one bears it, that name."""
+        return _named(self.guests, name_or_uuid)
+
+    def host_name(self, uuid: str) -> str:
+        """Return the host's name, or its uuid while it is not known."""
+        return self.hosts[uuid].name if uuid in self.hosts else uuid
+
+    def guest_name(self, uuid: str) -> str:
+        """Return the guest's name, or its uuid while it is not known."""
+        return self.guests[uuid].name if uuid in self.guests else uuid
+
+
+def _named(things: Mapping[str, Named], name_or_uuid: str) -> Named | None:
+    if name_or_uuid in things:
+        return things[name_or_uuid]
+    bearing = [thing for thing in things.values() if thing.name == name_or_uuid]
+    return bearing[0] if len(bearing) == 1 else None

@@ -1,0 +1,189 @@
+"""Everything that happened and everything that was asked for, on disk, in one SQLite file.
+
+An event, the commands it led to and the memory it changed go in as one transaction, synced before any command is
+carried out: what was asked for is on record before it can have an effect. Samples are telemetry: they wait in memory
+and go in, compressed, with the next transaction, in their place in the order.
+"""
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration
+from migd_controller.decision import Decision
+from migd_controller.events import AnyEvent, SampleArrived
+from migd_controller.memory import Memory
+from migd_controller.migration import Migration
+from migd_core.errors import MigdError
+
+SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE log (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX log_at ON log (at);
+CREATE TABLE decisions (cause TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL);
+CREATE INDEX decisions_at ON decisions (at);
+CREATE TABLE decision_guests (guest TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (guest, cause));
+CREATE TABLE migrations (cause TEXT PRIMARY KEY, guest TEXT NOT NULL, asked_at REAL NOT NULL, body BLOB NOT NULL);
+CREATE INDEX migrations_guest ON migrations (guest, asked_at);
+CREATE TABLE memory (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL);
+"""
+# Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
+MAX_PENDING_SAMPLES: Final = 4096
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class JournalError(MigdError):
+    """The journal cannot be read or written; the controller must not act without it."""
+
+
+class Journal:
+    """One controller's journal. Not safe for two processes: the daemon holds a lock on its folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the journal at `path`. Raises JournalError."""
+        self._path = path
+        self._pending: list[tuple[float, SampleArrived]] = []
+        self._saved: Memory | None = None
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"journal {path}: cannot be opened: {error}; check the folder's permissions and free space. If the "
+                "file is damaged, move it away to start afresh: policy, jobs and cooldowns are then forgotten"
+            ) from error
+        if version not in (0, SCHEMA_VERSION):
+            raise JournalError(
+                f"journal {path}: written by another release (schema {version}, this one writes {SCHEMA_VERSION}); "
+                "install that release or move the file away"
+            )
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        if self._pending:
+            self._transaction(self._pending[-1][0], [])
+        self._db.close()
+
+    def memory(self) -> Memory | None:
+        """Return what the controller remembered last, None at the very first start. Raises JournalError."""
+        row = self._db.execute("SELECT body FROM memory").fetchone()
+        if row is None:
+            return None
+        try:
+            self._saved = msgspec.msgpack.decode(row[0], type=Memory)
+        except msgspec.DecodeError as error:
+            raise JournalError(f"journal {self._path}: the remembered state cannot be read: {error}") from error
+        return self._saved
+
+    def write(self, at: float, event: AnyEvent | None, commands: Sequence[AnyCommand], memory: Memory) -> None:
+        """Put an event (None: the start itself), its commands and what is remembered after it on disk.
+
+        Raises JournalError if that fails; the commands must then not be carried out.
+        """
+        if isinstance(event, SampleArrived):
+            self._pending.append((at, event))
+            if len(self._pending) < MAX_PENDING_SAMPLES:
+                return
+            event = None
+        rows = [(at, type(event).__name__, _encode(event))] if event is not None else []
+        rows += [(at, type(command).__name__, _encode(command)) for command in commands if _is_request(command)]
+        self._transaction(at, rows, commands, memory)
+
+    def decision(self, cause: str) -> Decision | None:
+        """Return one decision by its id."""
+        row = self._db.execute("SELECT body FROM decisions WHERE cause = ?", (cause,)).fetchone()
+        return msgspec.msgpack.decode(row[0], type=Decision) if row is not None else None
+
+    def decisions_about(self, guest: str, limit: int) -> list[Decision]:
+        """Return the newest decisions that considered a guest (uuid), newest first."""
+        rows = self._db.execute(
+            "SELECT d.body FROM decision_guests g JOIN decisions d USING (cause) WHERE g.guest = ?"
+            " ORDER BY g.at DESC, d.rowid DESC LIMIT ?",
+            (guest, limit),
+        )
+        return [msgspec.msgpack.decode(body, type=Decision) for (body,) in rows]
+
+    def migrations(self, limit: int, guest: str | None = None) -> list[Migration]:
+        """Return the newest migrations, of one guest (uuid) or of all, newest first."""
+        rows = self._db.execute(
+            "SELECT body FROM migrations WHERE ?1 IS NULL OR guest = ?1 ORDER BY asked_at DESC, rowid DESC LIMIT ?2",
+            (guest, limit),
+        )
+        return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
+
+    def prune(self, now_s: float, keep_s: float, keep_samples_s: float) -> None:
+        """Forget what is older than `keep_s` seconds, samples older than `keep_samples_s`."""
+        oldest = now_s - keep_s
+        with self._transaction_or_error():
+            self._db.execute("DELETE FROM log WHERE kind = 'Samples' AND at < ?", (now_s - keep_samples_s,))
+            self._db.execute("DELETE FROM log WHERE at < ?", (oldest,))
+            self._db.execute("DELETE FROM decisions WHERE at < ?", (oldest,))
+            self._db.execute("DELETE FROM decision_guests WHERE at < ?", (oldest,))
+            self._db.execute("DELETE FROM migrations WHERE asked_at < ?", (oldest,))
+
+    def _transaction(
+        self,
+        at: float,
+        rows: list[tuple[float, str, bytes]],
+        commands: Sequence[AnyCommand] = (),
+        memory: Memory | None = None,
+    ) -> None:
+        if self._pending:
+            rows = [(at, "Samples", zlib.compress(_encode(self._pending), level=1)), *rows]
+        with self._transaction_or_error():
+            self._db.executemany("INSERT INTO log (at, kind, body) VALUES (?, ?, ?)", rows)
+            for command in commands:
+                self._record(command)
+            if memory is not None and memory is not self._saved:
+                self._db.execute("INSERT OR REPLACE INTO memory (id, body) VALUES (1, ?)", (_encode(memory),))
+        self._pending.clear()
+        self._saved = memory if memory is not None else self._saved
+
+    def _record(self, command: AnyCommand) -> None:
+        if isinstance(command, RecordDecision):
+            decision = command.decision
+            self._db.execute(
+                "INSERT OR REPLACE INTO decisions (cause, at, body) VALUES (?, ?, ?)",
+                (decision.cause, decision.at, _encode(decision)),
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO decision_guests (guest, cause, at) VALUES (?, ?, ?)",
+                [(candidate.guest, decision.cause, decision.at) for candidate in decision.candidates],
+            )
+        elif isinstance(command, RecordMigration):
+            migration = command.migration
+            self._db.execute(
+                "INSERT INTO migrations (cause, guest, asked_at, body) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (cause) DO UPDATE SET body = excluded.body",
+                (migration.cause, migration.guest, migration.asked_at, _encode(migration)),
+            )
+
+    @contextlib.contextmanager
+    def _transaction_or_error(self) -> Iterator[None]:
+        """One transaction; what cannot be finished is undone and raised as a JournalError."""
+        try:
+            self._db.execute("BEGIN")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise JournalError(
+                f"journal {self._path}: cannot be written: {error}; nothing is migrated without it. "
+                "Check the disk's free space and health"
+            ) from error
+
+
+def _is_request(command: AnyCommand) -> bool:
+    """Decisions and migrations have tables of their own; the log holds what was asked of the outside."""
+    return not isinstance(command, RecordDecision | RecordMigration)

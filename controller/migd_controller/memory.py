@@ -1,0 +1,31 @@
+"""What must survive a restart, and nothing else: the rest is rebuilt from agents and the pool.
+
+It is saved in the same transaction as the event that changed it, before any command of that event is carried out.
+"""
+
+from typing import Any
+
+import msgspec
+
+from migd_controller.migration import Migration
+from migd_core.causes import CauseCounter
+
+
+class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the operator named it; `ends_at` is Unix time, None when nobody said."""
+
+    name: str
+    guests: tuple[str, ...]
+    ends_at: float | None = None
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too."""
+
+    policy: str
+    policy_config: dict[str, Any] = {}
+    is_paused: bool = False
+    causes: CauseCounter = CauseCounter()
+    jobs: dict[str, RememberedJob] = {}
+    last_moved_at: dict[str, float] = {}
+    in_flight: dict[str, Migration] = {}

@@ -1,0 +1,97 @@
+"""Follows the pool's event stream in a thread of its own and tells the event loop what it means.
+
+`event.from` gives every live object at first and then what changed, merged per object. After any trouble the mirror is
+rebuilt from nothing, so that an event that was lost cannot leave it wrong for longer than the trouble lasts.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from migd_controller.events import InventoryChanged, PoolReachability
+from migd_controller.pool_records import CLASSES, PoolMirror, Record
+from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
+
+# How long the pool may hold back an empty answer, and how long to wait after trouble, doubling in between.
+HOLD_S: Final = 30.0
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 15.0
+
+
+class PoolWatch:
+    """The pool's inventory and tasks as the event stream tells them. Every method belongs to the event loop."""
+
+    def __init__(self, pool: Pool, sink: Callable[[InventoryChanged | PoolReachability], None]) -> None:
+        """`sink` is called in the event loop that `start` was called in."""
+        self.is_current = False
+        self._pool = pool
+        self._sink = sink
+        self._tasks: dict[str, Record] = {}
+        self._pulse = asyncio.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pool-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch and wait for its thread. Close the pool first, or this takes until it answers."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def task(self, ref: str) -> Record | None:
+        """Return a task's record as last seen, None where the pool has shown none."""
+        return self._tasks.get(ref)
+
+    async def next_change(self) -> None:
+        """Return when something has changed: a record, or whether the pool can be reached."""
+        await self._pulse.wait()
+
+    def _run(self) -> None:
+        retry_s = FIRST_RETRY_S
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except (PoolRefusal, PoolUnreachable) as error:
+                if self._stopping.is_set():
+                    return
+                self._tell(self._lost, str(error))
+                retry_s = FIRST_RETRY_S if self.is_current else min(LAST_RETRY_S, retry_s * 2)
+                self._stopping.wait(retry_s)
+
+    def _follow(self) -> None:
+        mirror, token = PoolMirror(), ""
+        while not self._stopping.is_set():
+            batch = self._pool.call("event.from", list(CLASSES), token, HOLD_S, wait_s=HOLD_S)
+            token = batch["token"]
+            changed = mirror.apply(batch["events"])
+            if batch["events"] or changed is not None:
+                self._tell(self._take, changed, dict(mirror.tasks))
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what, *args)
+        except RuntimeError:  # the loop is closed: the daemon is ending and nobody listens
+            self._stopping.set()
+
+    def _take(self, changed: InventoryChanged | None, tasks: dict[str, Record]) -> None:
+        self._tasks = tasks
+        if changed is not None:
+            self._sink(changed)
+        if not self.is_current:
+            self.is_current = True
+            self._sink(PoolReachability(is_reachable=True))
+        self._notify()
+
+    def _lost(self, why: str) -> None:
+        self._sink(PoolReachability(is_reachable=False, problem=why))
+        self.is_current = False
+        self._notify()
+
+    def _notify(self) -> None:
+        self._pulse.set()
+        self._pulse = asyncio.Event()

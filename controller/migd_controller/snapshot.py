@@ -1,0 +1,188 @@
+"""Inventory and telemetry become a `World`: what a policy may know at this moment.
+
+The pool's word decides which guests exist and where they are; the agents' word decides what they do. Where the two do
+not fit, or a word is missing or old, the host or guest is frozen with the reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from migd_controller.config import ControllerConfig
+from migd_controller.demand import demand_vcpus
+from migd_controller.events import PoolGuest, PoolHost
+from migd_controller.inventory import Inventory
+from migd_controller.memory import Memory
+from migd_controller.telemetry import HostTelemetry, Telemetry
+from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
+
+NEVER_TAG = "migd:never"
+
+
+def build_world(
+    now_s: float, inventory: Inventory, telemetry: Telemetry, memory: Memory, config: ControllerConfig
+) -> World:
+    """Return the cluster as it is known at `now_s` (Unix time)."""
+    residents: dict[str, list[PoolGuest]] = {uuid: [] for uuid in inventory.hosts}
+    for guest in inventory.guests.values():
+        residents.setdefault(guest.host, []).append(guest)
+    moves = tuple(
+        Move(m.guest, m.source, m.target, Reason("in-flight", f"under way as {m.cause}"))
+        for m in memory.in_flight.values()
+    )
+    job_of = {guest: job.name for job in memory.jobs.values() for guest in job.guests}
+    reserved = _reserved_bytes(inventory, memory)
+    hosts: dict[str, Host] = {}
+    guests: dict[str, Guest] = {}
+    for uuid, pool_host in inventory.hosts.items():
+        known = telemetry.hosts.get(uuid)
+        frozen_because = _host_frozen_because(pool_host, telemetry, now_s, config.telemetry.stale_after_s)
+        found = [_guest(guest, known, frozen_because, job_of) for guest in residents[uuid]]
+        found = _with_demand(found, known)
+        guests.update((guest.uuid, guest) for guest in found)
+        hosts[uuid] = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
+    return World(
+        now_s=now_s,
+        hosts=MappingProxyType(hosts),
+        guests=MappingProxyType(guests),
+        jobs=_jobs(memory, guests, now_s),
+        flows=_flows(inventory, telemetry, guests),
+        topology=_topology(inventory, config),
+        rule_set=config.ledger.rule_set,
+        moves_in_flight=moves,
+    )
+
+
+def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, stale_after_s: float) -> str | None:
+    if not host.is_live:
+        return "the pool reports it dead"
+    age_s = telemetry.age_s(host.uuid, now_s)
+    if age_s is None:
+        return "no agent has reported from it yet"
+    if age_s > stale_after_s:
+        return f"last sample is {age_s:.1f} s old (limit {stale_after_s:g} s)"
+    if telemetry.hosts[host.uuid].newest.cpus != host.cpus:
+        return (
+            f"its agent sees {telemetry.hosts[host.uuid].newest.cpus} CPUs, the pool {host.cpus}: one of them is wrong"
+        )
+    return None
+
+
+def _guest(guest: PoolGuest, known: HostTelemetry | None, host_frozen: str | None, job_of: Mapping[str, str]) -> Guest:
+    rates = known.guests.get(guest.uuid) if known is not None else None
+    used = rates.cpu_ratio * guest.vcpus if rates is not None else 0.0
+    return Guest(
+        uuid=guest.uuid,
+        name=guest.name,
+        host=guest.host,
+        vcpus=guest.vcpus,
+        memory_bytes=guest.memory_bytes,
+        cpu_demand_vcpus=used,
+        cpu_used_vcpus=used,
+        rx_bytes_per_s=rates.rx_bytes_per_s if rates is not None else 0.0,
+        tx_bytes_per_s=rates.tx_bytes_per_s if rates is not None else 0.0,
+        dirty_curve=rates.dirty_curve if rates is not None else None,
+        job=job_of.get(guest.uuid),
+        tags=frozenset(guest.tags),
+        immovable_because=_immovable_because(guest, rates is not None, host_frozen),
+    )
+
+
+def _immovable_because(guest: PoolGuest, is_reported: bool, host_frozen: str | None) -> str | None:
+    if NEVER_TAG in guest.tags:
+        return f"it is tagged {NEVER_TAG}"
+    if guest.blocked_because:
+        return f"the pool does not allow it: {guest.blocked_because}"
+    if guest.arriving_at is not None:
+        return "it is being migrated"
+    if guest.memory_may_shrink:
+        return (
+            "its dynamic memory minimum is below its maximum, so a migration would shrink it; "
+            "set memory_dynamic_min = memory_dynamic_max"
+        )
+    if host_frozen is not None:
+        return f"its host is frozen: {host_frozen}"
+    if not is_reported:
+        return "its host's agent does not report it yet"
+    return None
+
+
+def _with_demand(guests: list[Guest], known: HostTelemetry | None) -> list[Guest]:
+    if known is None:
+        return guests
+    wanted = demand_vcpus(known.cpu_ratio, {g.uuid: (g.vcpus, g.cpu_used_vcpus / g.vcpus) for g in guests})
+    return [replace(guest, cpu_demand_vcpus=wanted[guest.uuid]) for guest in guests]
+
+
+def _host(
+    host: PoolHost, known: HostTelemetry | None, guests: list[Guest], reserved_bytes: int, frozen_because: str | None
+) -> Host:
+    load = 0.0
+    if known is not None:
+        load = sum(guest.cpu_demand_vcpus for guest in guests) / host.cpus + known.dom0_cpu_ratio
+    return Host(
+        uuid=host.uuid,
+        name=host.name,
+        cpus=host.cpus,
+        memory_bytes=host.memory_for_guests_bytes,
+        memory_free_bytes=max(0, host.memory_for_guests_bytes - reserved_bytes),
+        link_bytes_per_s=known.newest.link_bytes_per_s if known is not None else 0.0,
+        load_ratio=load,
+        recent_load_ratios=(*known.load_ratios, load) if known is not None and frozen_because is None else (),
+        is_enabled=host.is_enabled and not host.is_evacuating,
+        frozen_because=frozen_because,
+    )
+
+
+def _reserved_bytes(inventory: Inventory, memory: Memory) -> dict[str, int]:
+    """Memory taken on each host. A guest under migration counts on both, as the pool and this controller know it."""
+    places = {
+        (guest.uuid, place)
+        for guest in inventory.guests.values()
+        for place in (guest.host, guest.arriving_at)
+        if place is not None
+    }
+    places |= {(m.guest, m.target) for m in memory.in_flight.values()}
+    reserved: dict[str, int] = {}
+    for guest_uuid, place in places:
+        if guest_uuid in inventory.guests:
+            reserved[place] = reserved.get(place, 0) + inventory.guests[guest_uuid].memory_bytes
+    return reserved
+
+
+def _jobs(memory: Memory, guests: Mapping[str, Guest], now_s: float) -> Mapping[str, Job]:
+    return MappingProxyType(
+        {
+            job.name: Job(
+                name=job.name,
+                guests=tuple(uuid for uuid in job.guests if uuid in guests),
+                remaining_s=None if job.ends_at is None else max(0.0, job.ends_at - now_s),
+            )
+            for job in memory.jobs.values()
+        }
+    )
+
+
+def _flows(inventory: Inventory, telemetry: Telemetry, guests: Mapping[str, Guest]) -> tuple[Flow, ...]:
+    """Pair traffic by guest. Two hosts may both see a flow; the greater reading is taken, not the sum."""
+    directed: dict[tuple[str, str], float] = {}
+    for known in telemetry.hosts.values():
+        for (source_mac, target_mac), rate in known.flows.items():
+            source, target = inventory.guest_of_mac.get(source_mac), inventory.guest_of_mac.get(target_mac)
+            if source in guests and target in guests and source is not None and target is not None and source != target:
+                directed[source, target] = max(rate, directed.get((source, target), 0.0))
+    pairs: dict[tuple[str, str], float] = {}
+    for (source, target), rate in directed.items():
+        pair = (min(source, target), max(source, target))
+        pairs[pair] = pairs.get(pair, 0.0) + rate
+    return tuple(Flow(a, b, rate) for (a, b), rate in sorted(pairs.items()))
+
+
+def _topology(inventory: Inventory, config: ControllerConfig) -> Topology:
+    switch_of: dict[str, str] = {}
+    for switch, names in config.topology.switches.items():
+        for name in names:
+            if (host := inventory.host_named(name)) is not None:
+                switch_of[host.uuid] = switch
+    links = {Level(level): Link(s.bandwidth_bytes_per_s, s.latency_s) for level, s in config.topology.links.items()}
+    return Topology(links=MappingProxyType(links), switch_of=MappingProxyType(switch_of))

@@ -1,0 +1,170 @@
+"""The controller's state as the API shows it. Pure: core and journal entries in, bodies of the API out."""
+
+from migd_policies.registry import available
+
+from migd_controller.core import Core
+from migd_controller.decision import Candidate, Decision
+from migd_controller.inventory import Inventory
+from migd_controller.migration import Migration, State
+from migd_core import api
+from migd_core.messages import DirtyCurve
+from migd_core.world import Guest, Host, Job, World
+
+
+def hosts_view(core: Core, now_s: float) -> list[api.HostView]:
+    """Every host, by name."""
+    world = core.world(now_s)
+    return sorted((_host(core, world, host, now_s) for host in world.hosts.values()), key=lambda view: view.name)
+
+
+def guests_view(core: Core, now_s: float) -> list[api.GuestView]:
+    """Every running guest, by name."""
+    world = core.world(now_s)
+    return sorted((_guest(world, guest) for guest in world.guests.values()), key=lambda view: view.name)
+
+
+def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
+    """Every job, by name."""
+    world = core.world(now_s)
+    return sorted((_job(world, job) for job in world.jobs.values()), key=lambda view: view.name)
+
+
+def policies_view(core: Core) -> list[api.PolicyView]:
+    """Every policy that can be set, by name."""
+    views = []
+    for name, type_ in sorted(available().items()):
+        is_active = core.policy.name == name
+        config = {key: getattr(core.policy if is_active else type_(), key) for key in type_.__struct_fields__}
+        views.append(api.PolicyView(name=name, summary=type_.summary, is_active=is_active, config=config))
+    return views
+
+
+def decision_view(decision: Decision, inventory: Inventory) -> api.DecisionView:
+    """One decision, with names."""
+    return api.DecisionView(
+        cause=decision.cause,
+        at=decision.at,
+        policy=decision.policy,
+        code=decision.reason.code,
+        text=decision.reason.text,
+        candidates=[_candidate(candidate, inventory) for candidate in decision.candidates],
+    )
+
+
+def migration_view(migration: Migration) -> api.MigrationView:
+    """One migration, under way or done."""
+    ended_at = migration.ended_at
+    return api.MigrationView(
+        cause=migration.cause,
+        guest=migration.guest,
+        guest_name=migration.guest_name,
+        source=migration.source,
+        source_name=migration.source_name,
+        target=migration.target,
+        target_name=migration.target_name,
+        state=migration.state.value,
+        started_at=migration.started_at if migration.started_at is not None else migration.asked_at,
+        requested_by=migration.requested_by,
+        progress_ratio=migration.progress_ratio,
+        predicted_s=migration.predicted_s,
+        predicted_pause_s=migration.predicted_pause_s,
+        actual_s=None if ended_at is None else ended_at - (migration.started_at or migration.asked_at),
+        ok=None if not migration.is_over else migration.state is State.MOVED,
+        text=migration.text,
+    )
+
+
+def guest_text(core: Core, uuid: str, now_s: float) -> str:
+    """Say in one sentence where a guest stands: moving, not movable and why, or what the policy made of it."""
+    world = core.world(now_s)
+    guest = world.guests.get(uuid)
+    if guest is None:
+        return f"guest {uuid} is not running in this pool"
+    place = f"guest {guest.name} is on host {world.hosts[guest.host].name}" if guest.host in world.hosts else guest.name
+    if any(move.guest == uuid for move in world.moves_in_flight):
+        return f"{place} and is being migrated"
+    if guest.immovable_because is not None:
+        return f"{place} and may not be migrated: {guest.immovable_because}"
+    last = core.last_decision
+    if last is None:
+        return f"{place}; nothing has been decided yet"
+    if any(candidate.guest == uuid for candidate in last.candidates):
+        return f"{place}; policy {last.policy} proposed to move it in {last.cause}: see its gates"
+    return f"{place}; policy {last.policy} does not propose to move it: {last.reason.text}"
+
+
+def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
+    known = core.telemetry.hosts.get(host.uuid)
+    return api.HostView(
+        uuid=host.uuid,
+        name=host.name,
+        cpus=host.cpus,
+        load_ratio=host.load_ratio if known is not None and host.frozen_because is None else None,
+        memory_bytes=host.memory_bytes,
+        memory_free_bytes=host.memory_free_bytes,
+        guests=len(world.guests_on[host.uuid]),
+        is_enabled=host.is_enabled,
+        source="agent" if known is not None else "none",
+        sample_age_s=core.telemetry.age_s(host.uuid, now_s),
+        frozen_because=host.frozen_because,
+        samples_dropped=known.newest.samples_dropped if known is not None else 0,
+    )
+
+
+def _guest(world: World, guest: Guest) -> api.GuestView:
+    return api.GuestView(
+        uuid=guest.uuid,
+        name=guest.name,
+        host=guest.host,
+        host_name=world.hosts[guest.host].name if guest.host in world.hosts else guest.host,
+        vcpus=guest.vcpus,
+        cpu_used_vcpus=guest.cpu_used_vcpus,
+        cpu_demand_vcpus=guest.cpu_demand_vcpus,
+        memory_bytes=guest.memory_bytes,
+        rx_bytes_per_s=guest.rx_bytes_per_s,
+        tx_bytes_per_s=guest.tx_bytes_per_s,
+        dirty_pages_per_s=_dirty_pages_per_s(guest.dirty_curve),
+        job=guest.job,
+        tags=sorted(guest.tags),
+        immovable_because=guest.immovable_because,
+    )
+
+
+def _job(world: World, job: Job) -> api.JobView:
+    names = [world.guests[uuid].name if uuid in world.guests else uuid for uuid in job.guests]
+    return api.JobView(name=job.name, guests=list(job.guests), guest_names=names, remaining_s=job.remaining_s)
+
+
+def _candidate(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
+    price = candidate.price
+    return api.CandidateView(
+        guest=candidate.guest,
+        guest_name=inventory.guest_name(candidate.guest),
+        source=candidate.source,
+        source_name=inventory.host_name(candidate.source),
+        target=candidate.target,
+        target_name=inventory.host_name(candidate.target),
+        why=candidate.why,
+        accepted=candidate.is_accepted,
+        gates=[
+            api.GateView(
+                name=gate.name,
+                passed=gate.passed,
+                text=gate.text,
+                value=gate.value,
+                threshold=gate.threshold,
+                unit=gate.unit,
+            )
+            for gate in candidate.gates
+        ],
+        predicted_s=price.total_s if price is not None else None,
+        predicted_pause_s=price.pause_s if price is not None else None,
+        predicted_bytes=price.sent_bytes if price is not None else None,
+        gain_s=price.gain_s if price is not None else None,
+        cost_s=price.cost_s if price is not None else None,
+    )
+
+
+def _dirty_pages_per_s(curve: DirtyCurve | None) -> float | None:
+    """The initial slope: unique pages over the first measured age, where few pages were written twice."""
+    return None if curve is None else curve.unique_pages[0] / curve.ages_s[0]
