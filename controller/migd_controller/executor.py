@@ -102,7 +102,8 @@ class Executor:
             await self._watch.next_change()
 
     def _task_record(self, task: str) -> Record | None:
-        return self._unless_gone("task.get_record", task)
+        record: Record | None = self._unless_gone("task.get_record", task)
+        return record
 
     async def _migration_of(self, guest: str) -> str | None:
         """Return the task that migrates the guest at this moment, None if none does."""
@@ -115,7 +116,8 @@ class Executor:
 
     def _guest_record(self, guest: str) -> Record | None:
         ref = self._unless_gone("VM.get_by_uuid", guest)
-        return self._unless_gone("VM.get_record", ref) if ref is not None else None
+        record: Record | None = self._unless_gone("VM.get_record", ref) if ref is not None else None
+        return record
 
     def _host_uuid_of(self, guest: str) -> str | None:
         record = self._guest_record(guest)

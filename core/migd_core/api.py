@@ -126,7 +126,7 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
-    """The controller at a glance. `xapi` and `agents` say in words what is wrong, or are empty."""
+    """The controller at a glance. `xapi_problem` and `policy_problem` say in words what is wrong, or are empty."""
 
     version: str
     uptime_s: float
@@ -140,6 +140,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     migrations: list[MigrationView]
     xapi_connected: bool
     xapi_problem: str = ""
+    policy_problem: str = ""
     samples_received: int = 0
     samples_refused: int = 0
     agents_refused: int = 0

@@ -1,0 +1,237 @@
+"""The HTTP API on a Unix socket: what operators see and steer. Who may open the socket may do both.
+
+Bodies are the Structs of `migd_core.api`. Questions are answered from the core's state and the journal; what an
+operator asks for becomes an event like any other.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+from migd_policies.registry import configure
+
+from migd_controller.commands import RecordDecision, RecordMigration
+from migd_controller.control import Control
+from migd_controller.events import JobAdded, JobRemoved, MigrationRequested, Paused, PolicySet, Resumed
+from migd_controller.intake import Intake
+from migd_controller.views import (
+    decision_view,
+    guest_text,
+    guests_view,
+    hosts_view,
+    jobs_view,
+    migration_view,
+    policies_view,
+)
+from migd_core import __version__, api
+from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
+
+MAX_BODY_BYTES = 1024 * 1024
+HISTORY_LIMIT = 1000
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_STATUS_OF = {UnknownName: 404, Refused: 409, ConfigError: 400}
+
+
+class Api:
+    """The handlers of one controller."""
+
+    def __init__(self, control: Control, intake: Intake) -> None:
+        self._control, self._intake = control, intake
+        self._core, self._journal = control.core, control.journal
+        self._started_s = control.clock.now_s()
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application with every route of `migd_core.api.ROUTES`."""
+        handlers: dict[tuple[str, str], Handler] = {
+            ("GET", "/v1/status"): self._status,
+            ("GET", "/v1/hosts"): self._hosts,
+            ("GET", "/v1/guests"): self._guests,
+            ("GET", "/v1/jobs"): self._jobs,
+            ("POST", "/v1/jobs"): self._add_job,
+            ("DELETE", "/v1/jobs/{name}"): self._remove_job,
+            ("GET", "/v1/policies"): self._policies,
+            ("PUT", "/v1/policy"): self._set_policy,
+            ("GET", "/v1/plan"): self._plan,
+            ("GET", "/v1/migrations"): self._migrations,
+            ("POST", "/v1/migrations"): self._migrate,
+            ("POST", "/v1/pause"): self._pause,
+            ("POST", "/v1/resume"): self._resume,
+            ("GET", "/v1/explain/{subject}"): self._explain,
+        }
+        if handlers.keys() != api.ROUTES.keys():
+            raise AssertionError("the handlers do not match the routes of migd_core.api")
+        app = web.Application(middlewares=[_problems], client_max_size=MAX_BODY_BYTES)
+        app.add_routes([web.route(method, path, handler) for (method, path), handler in handlers.items()])
+        return app
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return _answer(self._status_view())
+
+    async def _hosts(self, request: web.Request) -> web.Response:
+        return _answer(hosts_view(self._core, self._control.clock.now_s()))
+
+    async def _guests(self, request: web.Request) -> web.Response:
+        return _answer(guests_view(self._core, self._control.clock.now_s()))
+
+    async def _jobs(self, request: web.Request) -> web.Response:
+        return _answer(jobs_view(self._core, self._control.clock.now_s()))
+
+    async def _add_job(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.JobRequest)
+        if not body.name.strip() or not body.guests:
+            raise Refused("a job needs a name and at least one guest")
+        if body.remaining_s is not None and not (math.isfinite(body.remaining_s) and body.remaining_s >= 0):
+            raise Refused(f"remaining_s: expected a time of 0 s or more, found {body.remaining_s}")
+        guests = tuple(dict.fromkeys(self._guest_uuid(name) for name in body.guests))
+        for job in self._core.memory.jobs.values():
+            if job.name != body.name and (shared := set(job.guests) & set(guests)):
+                name = self._core.inventory.guest_name(min(shared))
+                raise Refused(f"guest {name} belongs to job {job.name} already; `migctl job rm {job.name}` frees it")
+        self._control.dispatch(JobAdded(name=body.name, guests=guests, remaining_s=body.remaining_s))
+        return _answer(next(view for view in self._job_views() if view.name == body.name), status=201)
+
+    async def _remove_job(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        view = next((view for view in self._job_views() if view.name == name), None)
+        if view is None:
+            known = ", ".join(job.name for job in self._job_views()) or "there are none"
+            raise UnknownName(f"no job is called {name}; known jobs: {known}")
+        self._control.dispatch(JobRemoved(name=name))
+        return _answer(view)
+
+    async def _policies(self, request: web.Request) -> web.Response:
+        return _answer(policies_view(self._core))
+
+    async def _set_policy(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.PolicyRequest)
+        policy = configure(body.name, body.config)
+        config = {key: getattr(policy, key) for key in policy.__struct_fields__}
+        self._control.dispatch(PolicySet(name=body.name, config=msgspec.to_builtins(config)))
+        return _answer(next(view for view in policies_view(self._core) if view.is_active))
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        return _answer(decision_view(self._core.plan(self._control.clock.now_s()), self._core.inventory))
+
+    async def _migrations(self, request: web.Request) -> web.Response:
+        text = request.query.get("limit", "50")
+        if not text.isdigit() or not 1 <= int(text) <= HISTORY_LIMIT:
+            raise Refused(f"limit: expected a whole number from 1 to {HISTORY_LIMIT}, found {text!r}")
+        under_way = self._core.memory.in_flight  # newer than the journal as to progress
+        return _answer([migration_view(under_way.get(m.cause, m)) for m in self._journal.migrations(int(text))])
+
+    async def _migrate(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.MigrateRequest)
+        event = MigrationRequested(guest=self._guest_uuid(body.guest), target=self._host_uuid(body.host))
+        commands = self._control.dispatch(event)
+        for command in commands:
+            if isinstance(command, RecordMigration):
+                return _answer(migration_view(command.migration), status=202)
+        decisions = [command.decision for command in commands if isinstance(command, RecordDecision)]
+        failed = [gate.text for gate in decisions[0].candidates[0].gates if not gate.passed]
+        raise Refused(f"{'; '.join(failed)} (see `migctl explain {decisions[0].cause}`)")
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        self._control.dispatch(Paused())
+        return _answer(self._status_view())
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        self._control.dispatch(Resumed())
+        return _answer(self._status_view())
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        subject = request.match_info["subject"]
+        cause = subject.split(".")[0].upper()  # D12.1 is the first migration of decision D12
+        if (decision := self._journal.decision(cause)) is not None:
+            guests = {candidate.guest for candidate in decision.candidates}
+            migrations = [
+                m
+                for guest in guests
+                for m in self._journal.migrations(HISTORY_LIMIT, guest)
+                if m.cause.startswith(cause + ".")
+            ]
+            return _answer(
+                api.ExplainView(
+                    subject=cause,
+                    text=decision.reason.text,
+                    decisions=[decision_view(decision, self._core.inventory)],
+                    migrations=[migration_view(m) for m in migrations],
+                )
+            )
+        uuid = self._guest_uuid(subject)
+        return _answer(
+            api.ExplainView(
+                subject=self._core.inventory.guest_name(uuid),
+                text=guest_text(self._core, uuid, self._control.clock.now_s()),
+                decisions=[decision_view(d, self._core.inventory) for d in self._journal.decisions_about(uuid, 10)],
+                migrations=[migration_view(m) for m in self._journal.migrations(10, uuid)],
+            )
+        )
+
+    def _job_views(self) -> list[api.JobView]:
+        return jobs_view(self._core, self._control.clock.now_s())
+
+    def _guest_uuid(self, name: str) -> str:
+        guest = self._core.inventory.guest_named(name)
+        if guest is None:
+            raise UnknownName(
+                f"no single running guest or decision is called {name!r}; `migctl guests` lists them by name and uuid"
+            )
+        return guest.uuid
+
+    def _host_uuid(self, name: str) -> str:
+        host = self._core.inventory.host_named(name)
+        if host is None:
+            raise UnknownName(f"no single host is called {name!r}; `migctl hosts` lists them by name and uuid")
+        return host.uuid
+
+    def _status_view(self) -> api.StatusView:
+        core, counts, now_s = self._core, self._intake.counts, self._control.clock.now_s()
+        world = core.world(now_s)
+        return api.StatusView(
+            version=__version__,
+            uptime_s=now_s - self._started_s,
+            policy=core.policy.name,
+            policy_problem=core.policy_problem,
+            is_paused=core.memory.is_paused,
+            period_s=core.config.period_s,
+            hosts=len(world.hosts),
+            hosts_frozen=sum(host.frozen_because is not None for host in world.hosts.values()),
+            guests=len(world.guests),
+            jobs=len(world.jobs),
+            migrations=[migration_view(migration) for migration in core.memory.in_flight.values()],
+            xapi_connected=core.pool.is_reachable,
+            xapi_problem=core.pool.problem,
+            samples_received=counts.received,
+            samples_refused=counts.refused,
+            agents_refused=counts.agents_refused,
+            last_refusal=counts.last_refusal,
+            last_decision=decision_view(core.last_decision, core.inventory) if core.last_decision is not None else None,
+        )
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal leaves as a `Problem` with a text for a person."""
+    try:
+        return await handler(request)
+    except MigdError as error:
+        status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 500)
+        return _answer(api.Problem(code=type(error).__name__, text=str(error)), status=status)
+    except web.HTTPException as error:
+        text = f"{request.method} {request.path}: {error.reason}; is `migctl` newer than the controller?"
+        return _answer(api.Problem(code=f"HTTP{error.status}", text=text), status=error.status)
+
+
+async def _body(request: web.Request, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.read(), type=type_)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{request.method} {request.path}: {error}") from error
+
+
+def _answer(body: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

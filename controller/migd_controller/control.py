@@ -1,0 +1,97 @@
+"""The loop's one turn: an event goes through the core, on to the journal, and its commands to whoever carries them out.
+
+Everything that happens to the controller passes here, in the event loop's thread, one after the other.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.core import Core
+from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, Tick
+from migd_controller.journal import Journal
+from migd_controller.migration import Migration
+
+log = structlog.get_logger()
+
+
+class Clock:
+    """Unix time that never jumps while this process lives: the wall clock is read once, then monotonic time goes on."""
+
+    def __init__(self) -> None:
+        self._offset_s = time.time() - time.monotonic()
+
+    def now_s(self) -> float:
+        """Return Unix time in seconds."""
+        return time.monotonic() + self._offset_s
+
+
+class Control:
+    """Core, journal and executor joined. `submit` carries a command out; it is set once the executor exists."""
+
+    def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
+        self.core, self.journal, self.clock = core, journal, clock
+        self.submit: Callable[[StartMigration | FollowMigration], None] | None = None
+
+    def adopt(self) -> None:
+        """Take up what an earlier life left under way."""
+        self._carry_out(self.core.adopt())
+
+    def dispatch(self, event: AnyEvent) -> Sequence[AnyCommand]:
+        """Take one event through the loop; return the commands it led to. Raises JournalError: then nothing is done."""
+        now_s = self.clock.now_s()
+        commands = self.core.handle(event, now_s)
+        self.journal.write(now_s, event, commands, self.core.memory)
+        _log(event, commands)
+        self._carry_out(commands)
+        return commands
+
+    def _carry_out(self, commands: Sequence[AnyCommand]) -> None:
+        for command in commands:
+            if isinstance(command, StartMigration | FollowMigration):
+                assert self.submit is not None, "events arrive only once the executor is there"
+                self.submit(command)
+
+
+def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
+    """One line a control cycle, one for each step of a migration, one when the pool comes or goes."""
+    if isinstance(event, PoolReachability):
+        if event.is_reachable:
+            log.info("pool answers")
+        else:
+            log.warning("pool cannot be reached", why=event.problem)
+    elif isinstance(event, InventoryChanged) and event.is_complete:
+        log.info("inventory read", hosts=len(event.hosts), guests=len(event.guests))
+    for command in commands:
+        if isinstance(command, RecordDecision):
+            decision = command.decision
+            accepted = sum(candidate.is_accepted for candidate in decision.candidates)
+            log.info(
+                "control cycle" if isinstance(event, Tick) else "request judged",
+                cause=decision.cause,
+                policy=decision.policy,
+                reason=decision.reason.text,
+                proposed=len(decision.candidates),
+                moves=accepted,
+            )
+        elif isinstance(command, RecordMigration):
+            _log_migration(command.migration)
+
+
+def _log_migration(migration: Migration) -> None:
+    fields: dict[str, object] = {
+        "cause": migration.cause,
+        "guest": migration.guest_name,
+        "source": migration.source_name,
+        "target": migration.target_name,
+        "state": migration.state.value,
+    }
+    if migration.predicted_s is not None:
+        fields["predicted_s"] = round(migration.predicted_s, 1)
+    if migration.ended_at is not None:
+        fields["actual_s"] = round(migration.ended_at - (migration.started_at or migration.asked_at), 1)
+    if migration.code:
+        fields["code"], fields["why"] = migration.code, migration.text
+    log.info("migration", **fields)

@@ -1,0 +1,184 @@
+"""The controller as a process: sockets, threads and signals around `Control`. Crash-only.
+
+An expected failure is an event. An unexpected one ends the process, systemd restarts it, and the journal says where to
+go on. A signal ends it the same way, only politely.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from migd_policies.registry import configure
+
+from migd_controller.api import Api
+from migd_controller.config import ControllerConfig
+from migd_controller.control import Clock, Control
+from migd_controller.core import Core, first_memory
+from migd_controller.events import SampleArrived, Tick
+from migd_controller.executor import Executor
+from migd_controller.intake import Intake
+from migd_controller.journal import Journal
+from migd_controller.pool_watch import PoolWatch
+from migd_controller.xapi import Pool
+from migd_core.errors import MigdError
+
+log = structlog.get_logger()
+PRUNE_S = 3600.0
+
+
+async def run(config: ControllerConfig) -> None:
+    """Run until SIGTERM or SIGINT. Raises MigdError where the start fails, with what to do about it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    configure(config.policy.name, config.policy.config)  # a mistyped policy is an error now, not after the first start
+    with _only_controller(config.state_dir), contextlib.ExitStack() as closing:
+        pool = Pool(config.xapi)
+        journal = Journal(config.state_dir / "journal.sqlite")
+        closing.callback(journal.close)
+        core = Core(config, journal.memory() or first_memory(config))
+        control = Control(core, journal, Clock())
+        intake = Intake(config.telemetry, lambda sample: _discard(control.dispatch(SampleArrived(sample=sample))))
+        closing.callback(intake.close)
+        watch = PoolWatch(pool, lambda event: _discard(control.dispatch(event)))
+        async with asyncio.TaskGroup() as tasks:
+            executor = Executor(pool, watch, lambda event: _discard(control.dispatch(event)), tasks)
+            control.submit = executor.submit
+            try:
+                async with _serving(Api(control, intake).application(), config):
+                    control.adopt()
+                    watch.start()
+                    background = [
+                        tasks.create_task(intake.run(), name="intake"),
+                        tasks.create_task(_tick(control, config.period_s), name="ticks"),
+                        tasks.create_task(_prune(control, config), name="prune"),
+                    ]
+                    log.info(
+                        "controller ready",
+                        socket=str(config.socket),
+                        telemetry=intake.endpoint,
+                        pool=config.xapi.url,
+                        policy=core.policy.name,
+                        policy_problem=core.policy_problem or None,
+                        adopted=len(core.memory.in_flight),
+                    )
+                    _notify_systemd("READY=1")
+                    await stop.wait()
+                    log.info("controller stops", under_way=len(core.memory.in_flight))
+                    _notify_systemd("STOPPING=1")
+                    for task in background:
+                        task.cancel()
+            finally:
+                # Migrations under way go on in the pool and are taken up by the next start.
+                await asyncio.to_thread(_close_pool, pool, watch, executor)
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    if task.get_name().startswith("migration "):
+                        task.cancel()
+
+
+def _close_pool(pool: Pool, watch: PoolWatch, executor: Executor) -> None:
+    pool.close()
+    watch.stop()
+    executor.close()
+
+
+async def _tick(control: Control, period_s: float) -> None:
+    """One tick a period. A late one is skipped, never made up for in a burst."""
+    loop = asyncio.get_running_loop()
+    due_s = loop.time() + period_s
+    while True:
+        await asyncio.sleep(max(0.0, due_s - loop.time()))
+        control.dispatch(Tick())
+        _notify_systemd("WATCHDOG=1")
+        while due_s <= loop.time():
+            due_s += period_s
+
+
+async def _prune(control: Control, config: ControllerConfig) -> None:
+    while True:
+        control.journal.prune(control.clock.now_s(), config.keep_s, config.keep_samples_s)
+        await asyncio.sleep(PRUNE_S)
+
+
+@contextlib.contextmanager
+def _only_controller(state_dir: Path) -> Iterator[None]:
+    """Hold the lock that keeps a second controller off this state and socket. Raises MigdError."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise MigdError(f"state_dir {state_dir}: cannot be used: {error.strerror}; check its owner and mode") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MigdError(
+                f"another controller is running on {state_dir} (process {_holder(descriptor)}); "
+                "stop it first, or give this one its own state_dir and socket"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: web.Application, config: ControllerConfig) -> AsyncIterator[None]:
+    """Serve the API on the socket, with the configured mode from its first moment on. Raises MigdError."""
+    path = config.socket
+    if _is_answered(path):
+        raise MigdError(f"socket {path}: another controller answers on it; give this one its own socket")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        mask = os.umask(0o777 & ~int(config.socket_mode, 8))
+        try:
+            await web.UnixSite(runner, str(path)).start()
+        finally:
+            os.umask(mask)
+    except OSError as error:
+        await runner.cleanup()
+        raise MigdError(f"socket {path}: cannot be made: {error}; check its folder's owner and mode") from error
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _notify_systemd(state: str) -> None:
+    """Tell systemd how things are, where it asked to be told (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else address)
+        notify.sendall(state.encode())
+
+
+def _discard(_: object) -> None:
+    """Turn a function with a result into a callback without one."""
