@@ -33,7 +33,7 @@ HISTORY_LIMIT = 1000
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_STATUS_OF = {UnknownName: 404, Refused: 409, ConfigError: 400}
+_STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, ConfigError: 400}
 
 
 class Api:

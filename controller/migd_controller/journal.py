@@ -121,6 +121,13 @@ class Journal:
         )
         return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
 
+    def migrations_of(self, decision: str) -> list[Migration]:
+        """Return the migrations that one decision led to, in its order."""
+        rows = self._db.execute(
+            "SELECT body FROM migrations WHERE cause > ?1 || '.' AND cause < ?1 || '/' ORDER BY rowid", (decision,)
+        )
+        return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
+
     def prune(self, now_s: float, keep_s: float, keep_samples_s: float) -> None:
         """Forget what is older than `keep_s` seconds, samples older than `keep_samples_s`."""
         oldest = now_s - keep_s

@@ -1,0 +1,124 @@
+"""What lies on the wire, byte for byte, and what is refused there."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migd_core.errors import FrameError
+from migd_core.frames import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, decode_sample, encode_sample
+from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
+
+SAMPLE = HostSample(
+    host_uuid="h1",
+    boot_id="b1",
+    sequence=7,
+    monotonic_s=12.5,
+    interval_s=1.0,
+    cpus=4,
+    cpu_ratio=0.5,
+    dom0_cpu_ratio=0.125,
+    memory_bytes=1024,
+    memory_free_bytes=512,
+    rx_bytes_per_s=1.0,
+    tx_bytes_per_s=2.0,
+    link_bytes_per_s=3.0,
+    guests=(
+        GuestSample(
+            uuid="g1",
+            vcpus=2,
+            cpu_ratio=0.25,
+            memory_bytes=256,
+            rx_bytes_per_s=4.0,
+            tx_bytes_per_s=5.0,
+            dirty_curve=DirtyCurve(ages_s=(0.5, 1.0), unique_pages=(10, 15), measured_s=12.0),
+        ),
+    ),
+    flows=(FlowSample("00:16:3e:00:00:01", "00:16:3e:00:00:02", 6.0),),
+)
+GOLDEN = bytes.fromhex(
+    "de0012a474797065ab686f73742d73616d706c65a9686f73745f75756964a26831a7626f6f745f6964a26231a87365717565"
+    "6e636507ab6d6f6e6f746f6e69635f73cb4029000000000000aa696e74657276616c5f73cb3ff0000000000000a463707573"
+    "04a96370755f726174696fcb3fe0000000000000ae646f6d305f6370755f726174696fcb3fc0000000000000ac6d656d6f72"
+    "795f6279746573cd0400b16d656d6f72795f667265655f6279746573cd0200ae72785f62797465735f7065725f73cb3ff000"
+    "0000000000ae74785f62797465735f7065725f73cb4000000000000000b06c696e6b5f62797465735f7065725f73cb400800"
+    "0000000000a66775657374739187a475756964a26731a5766370757302a96370755f726174696fcb3fd0000000000000ac6d"
+    "656d6f72795f6279746573cd0100ae72785f62797465735f7065725f73cb4010000000000000ae74785f62797465735f7065"
+    "725f73cb4014000000000000ab64697274795f637572766583a6616765735f7392cb3fe0000000000000cb3ff00000000000"
+    "00ac756e697175655f7061676573920a0faa6d656173757265645f73cb4028000000000000a5666c6f77739193b130303a31"
+    "363a33653a30303a30303a3031b130303a31363a33653a30303a30303a3032cb4018000000000000af73616d706c65735f64"
+    "726f7070656400b16661696c65645f636f6c6c6563746f727390"
+)
+
+
+def changed(**values: object) -> list[bytes]:
+    raw = msgspec.to_builtins(SAMPLE)
+    raw.update(values)
+    return [b"h1", PROTOCOL_VERSION, msgspec.msgpack.encode(raw)]
+
+
+def test_host_sample_has_these_bytes() -> None:
+    assert encode_sample(SAMPLE) == [b"h1", b"1", GOLDEN]
+
+
+def test_golden_bytes_decode_to_the_sample() -> None:
+    assert decode_sample([b"h1", b"1", GOLDEN]) == SAMPLE
+
+
+def test_a_field_of_a_newer_agent_is_ignored() -> None:
+    assert decode_sample(changed(fans=[1200])) == SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("frames", "why"),
+    [
+        ([b"h1", b"1"], "expected 3 frames"),
+        ([b"h1", b"2", GOLDEN], "expected protocol version 1, found b'2'"),
+        ([b"h2", b"1", GOLDEN], "topic h2 carries a sample of host h1"),
+        ([b"h1", b"1", b"\xc1garbage"], "host h1: message refused"),
+        ([b"h1", b"1", b""], "host h1: message refused"),
+        ([b"h1", b"1", b"\x00" * (MAX_MESSAGE_BYTES + 1)], "expected at most"),
+        (changed(cpu_ratio=1.5), r"cpu_ratio"),
+        (changed(cpu_ratio=-0.1), r"cpu_ratio"),
+        (changed(cpu_ratio=float("nan")), r"cpu_ratio"),
+        (changed(rx_bytes_per_s=float("inf")), r"rx_bytes_per_s"),
+        (changed(cpus=0), r"cpus"),
+        (changed(interval_s=0.0), r"interval_s"),
+        (changed(type="something-else"), "message refused"),
+        (changed(memory_free_bytes=2048), "free memory 2048 is more than all memory 1024"),
+        (
+            changed(cpu_ratio=0.0, guests=[{**msgspec.to_builtins(SAMPLE.guests[0]), "cpu_ratio": 1.0}]),
+            "guests use 2.0 CPUs",
+        ),
+        (changed(guests=[msgspec.to_builtins(SAMPLE.guests[0])] * 2), "a guest is listed twice"),
+    ],
+)
+def test_what_is_not_possible_is_refused_by_name(frames: list[bytes], why: str) -> None:
+    with pytest.raises(FrameError, match=why):
+        decode_sample(frames)
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "unique_pages", "why"),
+    [
+        ((0.5, 0.5), (1, 2), "ages do not rise"),
+        ((0.5, 1.0), (2, 1), "unique pages fall with age"),
+        ((0.5, 1.0), (2,), "2 ages but 1 counts"),
+    ],
+)
+def test_impossible_dirty_curve_is_refused(ages_s: tuple[float, ...], unique_pages: tuple[int, ...], why: str) -> None:
+    guest = msgspec.structs.replace(SAMPLE.guests[0], dirty_curve=DirtyCurve(ages_s, unique_pages))
+    with pytest.raises(FrameError, match=why):
+        decode_sample(encode_sample(msgspec.structs.replace(SAMPLE, guests=(guest,))))
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_garbage_never_gets_past_as_anything_but_a_frame_error(frames: list[bytes]) -> None:
+    with pytest.raises(FrameError):
+        decode_sample(frames)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_payload_is_a_frame_error(payload: bytes) -> None:
+    with pytest.raises(FrameError):
+        decode_sample([b"h1", PROTOCOL_VERSION, payload])
