@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
-from migd_policies.registry import configure
 
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.control import Control
@@ -27,6 +26,7 @@ from migd_controller.views import (
 )
 from migd_core import __version__, api
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
+from migd_policies.registry import configure
 
 MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from migd_policies.policy import Policy
-from migd_policies.registry import configure
 from msgspec.structs import replace
 
 from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
@@ -51,6 +49,8 @@ from migd_controller.telemetry import Telemetry
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
 from migd_core.world import Move, Plan, Reason, World
+from migd_policies.policy import Policy
+from migd_policies.registry import configure
 
 BY_HAND: Final = "by hand"
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from migd_policies.registry import configure
 
 from migd_controller.api import Api
 from migd_controller.config import ControllerConfig
@@ -28,6 +27,7 @@ from migd_controller.journal import Journal
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
+from migd_policies.registry import configure
 
 log = structlog.get_logger()
 PRUNE_S = 3600.0

@@ -80,7 +80,8 @@ class Intake:
     async def run(self) -> None:
         """Take samples in until cancelled, and read the list of agents again when it changes."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._socket.fileno(), self.drain)
+        descriptor = self._socket.fileno()
+        loop.add_reader(descriptor, self.drain)
         try:
             while True:
                 self.drain()  # the socket's descriptor is edge-triggered: never rely on it alone
@@ -91,20 +92,17 @@ class Intake:
                     self._complain(str(error))
                 await asyncio.sleep(1.0)
         finally:
-            loop.remove_reader(self._socket.fileno())
+            loop.remove_reader(descriptor)
 
     def drain(self) -> None:
         """Hand on what waits, at most one batch; if more waits, come back after everybody else had a turn."""
         newest: dict[str, HostSample] = {}
         for _ in range(BATCH):
             try:
-                first = self._socket.recv(zmq.NOBLOCK, copy=False)
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            frames = [first.bytes]
-            while self._socket.rcvmore:
-                frames.append(self._socket.recv())
-            self._take(first, frames, newest)
+            self._take(frames, newest)
         else:
             asyncio.get_running_loop().call_soon(self.drain)
         for sample in newest.values():
@@ -117,10 +115,10 @@ class Intake:
         self._authenticator.stop()
         self._context.term()
 
-    def _take(self, first: zmq.Frame, frames: list[bytes], newest: dict[str, HostSample]) -> None:
+    def _take(self, frames: list[zmq.Frame], newest: dict[str, HostSample]) -> None:
         try:
-            sample = decode_sample(frames)
-            host = self._agents.host_of_key.get(str(first.get("User-Id")))
+            sample = decode_sample([frame.bytes for frame in frames])
+            host = self._agents.host_of_key.get(str(frames[0].get("User-Id")))
             if host is None:
                 raise FrameError(f"host {sample.host_uuid}: the key that sent this was taken off the list of agents")
             if host != sample.host_uuid:

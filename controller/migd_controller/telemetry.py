@@ -88,11 +88,9 @@ def _followed(known: GuestRates | None, sample: GuestSample, weight: float) -> G
 def _followed_flows(
     known: dict[tuple[str, str], float], flows: tuple[FlowSample, ...], weight: float
 ) -> dict[tuple[str, str], float]:
-    now = {(flow.source_mac, flow.target_mac): flow.bytes_per_s for flow in flows}
-    followed = {}
-    for pair in known.keys() | now.keys():
-        rate = known.get(pair, now.get(pair, 0.0))
-        rate += weight * (now.get(pair, 0.0) - rate)
-        if rate >= 1.0:  # below a byte a second there is no flow worth remembering
-            followed[pair] = rate
-    return followed
+    """A flow that is new counts at once; one that has ended fades, and is forgotten below a byte a second."""
+    faded = {pair: rate * (1.0 - weight) for pair, rate in known.items() if rate >= 1.0}
+    for flow in flows:
+        pair = (flow.source_mac, flow.target_mac)
+        faded[pair] = faded[pair] + weight * flow.bytes_per_s if pair in faded else flow.bytes_per_s
+    return faded

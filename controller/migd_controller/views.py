@@ -1,7 +1,5 @@
 """The controller's state as the API shows it. Pure: core and journal entries in, bodies of the API out."""
 
-from migd_policies.registry import available
-
 from migd_controller.core import Core
 from migd_controller.decision import Candidate, Decision
 from migd_controller.inventory import Inventory
@@ -9,6 +7,7 @@ from migd_controller.migration import Migration, State
 from migd_core import api
 from migd_core.messages import DirtyCurve
 from migd_core.world import Guest, Host, Job, World
+from migd_policies.registry import available
 
 
 def hosts_view(core: Core, now_s: float) -> list[api.HostView]:
