@@ -1,0 +1,193 @@
+"""Who may speak, for whom, and what is taken in: over real sockets with real keys."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from msgspec.structs import replace
+
+from migd_controller import keys
+from migd_controller.agents_file import AllowedAgents
+from migd_controller.config import TelemetrySection
+from migd_controller.intake import Intake
+from migd_core.errors import ConfigError, MigdError, Refused
+from migd_core.frames import encode_sample
+from migd_core.messages import HostSample
+
+SAMPLE = HostSample(
+    host_uuid="h1",
+    boot_id="b",
+    sequence=1,
+    monotonic_s=1.0,
+    interval_s=1.0,
+    cpus=4,
+    cpu_ratio=0.5,
+    dom0_cpu_ratio=0.0,
+    memory_bytes=100,
+    memory_free_bytes=50,
+    rx_bytes_per_s=0.0,
+    tx_bytes_per_s=0.0,
+)
+LIMIT_S = 15.0
+
+
+class Receiver:
+    """An intake that runs, and what came out of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.samples: list[HostSample] = []
+        self.news = asyncio.Event()
+        section = TelemetrySection(
+            secret_key_file=folder / "controller.key_secret",
+            agents_file=folder / "agents.toml",
+            listen="tcp://127.0.0.1:*",
+        )
+        self.intake = Intake(section, self._take)
+
+    def _take(self, sample: HostSample) -> None:
+        self.samples.append(sample)
+        self.news.set()
+
+    async def until(self, condition: Callable[[], bool], resend: Callable[[], object] = lambda: None) -> None:
+        """Wait for `condition`, sending again meanwhile: a PUB that is not connected yet drops what it is given."""
+        async with asyncio.timeout(LIMIT_S):
+            while not condition():
+                resend()
+                self.news.clear()
+                try:
+                    await asyncio.wait_for(self.news.wait(), 0.05)
+                except TimeoutError:
+                    continue
+
+
+@pytest.fixture
+async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
+    keys.create(tmp_path, "controller")
+    for name in ("h1", "h2", "stranger"):
+        keys.create(tmp_path, name)
+    for name in ("h1", "h2"):
+        keys.authorize(tmp_path / "agents.toml", name, tmp_path / f"{name}.key")
+    receiver = Receiver(tmp_path)
+    running = asyncio.create_task(receiver.intake.run())
+    yield receiver
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    receiver.intake.close()
+
+
+Connect = Callable[[str], zmq.Socket[bytes]]
+
+
+@pytest.fixture
+def connect(receiver: Receiver) -> Iterator[Connect]:
+    """Connects as an agent with the key of that name."""
+    with contextlib.ExitStack() as closing:
+        context = closing.enter_context(zmq.Context())
+
+        def connected(name: str) -> zmq.Socket[bytes]:
+            socket = closing.enter_context(context.socket(zmq.PUB))
+            socket.linger = 0
+            socket.curve_serverkey = keys.read_public(receiver.folder / "controller.key").encode()
+            socket.curve_publickey, socket.curve_secretkey = keys.read_secret(receiver.folder / f"{name}.key_secret")
+            socket.connect(receiver.intake.endpoint)
+            return socket
+
+        yield connected
+
+
+async def test_a_listed_agent_is_heard(receiver: Receiver, connect: Connect) -> None:
+    socket = connect("h1")
+    await receiver.until(lambda: bool(receiver.samples), lambda: socket.send_multipart(encode_sample(SAMPLE)))
+    assert receiver.samples[0] == SAMPLE
+
+
+async def test_an_unknown_key_is_refused_and_counted(receiver: Receiver, connect: Connect) -> None:
+    socket = connect("stranger")
+    counts = receiver.intake.counts
+    await receiver.until(lambda: counts.agents_refused > 0, lambda: socket.send_multipart(encode_sample(SAMPLE)))
+    assert receiver.samples == []
+    assert keys.read_public(receiver.folder / "stranger.key") in counts.last_refusal
+    assert "keys authorize" in counts.last_refusal
+
+
+async def test_an_agent_speaks_for_its_own_host_only(receiver: Receiver, connect: Connect) -> None:
+    socket = connect("h2")
+    counts = receiver.intake.counts
+    await receiver.until(lambda: counts.refused > 0, lambda: socket.send_multipart(encode_sample(SAMPLE)))
+    assert receiver.samples == []
+    assert counts.last_refusal == "the agent of host h2 sent a sample of host h1"
+
+
+async def test_a_key_taken_off_the_list_is_cut_off_though_it_is_connected(receiver: Receiver, connect: Connect) -> None:
+    socket = connect("h1")
+
+    def send() -> None:
+        socket.send_multipart(encode_sample(SAMPLE))
+
+    await receiver.until(lambda: bool(receiver.samples), send)
+    (receiver.folder / "agents.toml").write_text("[agents]\n")
+    await receiver.until(lambda: receiver.intake.counts.refused > 0, send)
+    assert "taken off the list" in receiver.intake.counts.last_refusal
+
+
+async def test_garbage_and_another_version_are_counted_and_the_rest_goes_on(
+    receiver: Receiver, connect: Connect
+) -> None:
+    socket = connect("h1")
+    counts = receiver.intake.counts
+
+    def send() -> None:
+        topic, _, payload = encode_sample(SAMPLE)
+        socket.send(b"garbage")
+        socket.send_multipart([topic, b"99", payload])
+        socket.send_multipart(encode_sample(SAMPLE))
+
+    await receiver.until(lambda: bool(receiver.samples) and counts.refused >= 2, send)
+    assert "protocol version 1" in counts.last_refusal
+
+
+async def test_of_samples_that_wait_together_the_newest_is_handed_on(receiver: Receiver, connect: Connect) -> None:
+    socket = connect("h1")
+    await receiver.until(lambda: bool(receiver.samples), lambda: socket.send_multipart(encode_sample(SAMPLE)))
+    for sequence in range(2, 102):  # faster than the loop can be woken for each
+        socket.send_multipart(encode_sample(replace(SAMPLE, sequence=sequence)))
+    await receiver.until(lambda: receiver.samples[-1].sequence == 101)
+    sequences = [sample.sequence for sample in receiver.samples]
+    assert sequences == sorted(sequences)
+    assert receiver.intake.counts.received == len(receiver.samples) + receiver.intake.counts.superseded
+
+
+async def test_an_address_in_use_is_named(receiver: Receiver) -> None:
+    section = TelemetrySection(
+        secret_key_file=receiver.folder / "controller.key_secret",
+        agents_file=receiver.folder / "agents.toml",
+        listen=receiver.intake.endpoint,
+    )
+    with pytest.raises(MigdError, match=r"cannot be bound: Address already in use .*; is another controller running"):
+        Intake(section, lambda sample: None)
+
+
+def test_a_secret_key_is_for_its_owner_only_and_never_overwritten(tmp_path: Path) -> None:
+    _, secret = keys.create(tmp_path, "agent")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Refused, match="exists"):
+        keys.create(tmp_path, "agent")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[agents]\nh1 = "short"', r"agents\.h1: a public key has 40 characters, found 5"),
+        (f'[agents]\nh1 = "{"x" * 40}"\nh2 = "{"x" * 40}"', "hosts h1 and h2 share a key"),
+        ("[agent]\n", "agent: unknown key; did you mean agents"),
+    ],
+)
+def test_a_wrong_list_of_agents_is_refused_by_name(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "agents.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=why):
+        AllowedAgents(path)

@@ -1,0 +1,163 @@
+"""XAPI records become what the controller knows of hosts and guests."""
+
+from typing import Any
+
+from migd_controller.events import PoolGuest, PoolHost
+from migd_controller.pool_records import NULL_REF, PoolMirror, migration_task_of
+
+GIB = 1 << 30
+
+
+def event(class_: str, ref: str, snapshot: dict[str, Any] | None, operation: str = "mod") -> dict[str, Any]:
+    found: dict[str, Any] = {"class": class_, "ref": ref, "operation": operation}
+    if snapshot is not None:
+        found["snapshot"] = snapshot
+    return found
+
+
+def host(**values: Any) -> dict[str, Any]:
+    return {
+        "uuid": "uuid-a",
+        "name_label": "a",
+        "enabled": True,
+        "metrics": "metrics-a",
+        "memory_overhead": str(GIB),
+        "cpu_info": {"cpu_count": "16"},
+        "current_operations": {},
+        **values,
+    }
+
+
+def vm(**values: Any) -> dict[str, Any]:
+    return {
+        "uuid": "uuid-g",
+        "name_label": "g",
+        "power_state": "Running",
+        "resident_on": "host-a",
+        "scheduled_to_be_resident_on": NULL_REF,
+        "is_control_domain": False,
+        "is_a_template": False,
+        "is_a_snapshot": False,
+        "memory_dynamic_min": str(4 * GIB),
+        "memory_dynamic_max": str(4 * GIB),
+        "memory_overhead": "1000",
+        "VCPUs_at_startup": "2",
+        "VIFs": ["vif-g"],
+        "tags": [],
+        "blocked_operations": {},
+        "allowed_operations": ["pool_migrate"],
+        "current_operations": {},
+        **values,
+    }
+
+
+def mirror_of(*events: dict[str, Any]) -> PoolMirror:
+    mirror = PoolMirror()
+    mirror.apply(
+        [
+            event("host", "host-a", host()),
+            event("host_metrics", "metrics-a", {"memory_total": str(64 * GIB), "live": True}),
+            event("vm", "dom0-a", vm(uuid="dom0", is_control_domain=True, memory_dynamic_min=str(2 * GIB))),
+            event("vif", "vif-g", {"MAC": "00:16:3E:00:00:0A"}),
+            *events,
+        ]
+    )
+    return mirror
+
+
+def guest(**values: Any) -> PoolGuest:
+    changed = mirror_of().apply([event("vm", "vm-g", vm(**values))])
+    assert changed is not None
+    return changed.guests[0]
+
+
+def test_the_first_batch_is_complete_and_later_ones_hold_what_changed() -> None:
+    mirror = PoolMirror()
+    first = mirror.apply([event("host", "host-a", host()), event("vm", "vm-g", vm())])
+    assert first is not None
+    assert first.is_complete
+    later = mirror.apply([event("vm", "vm-g", vm(tags=["migd:never"]))])
+    assert later is not None
+    assert not later.is_complete
+    assert later.hosts == ()
+    assert [changed.tags for changed in later.guests] == [("migd:never",)]
+
+
+def test_nothing_is_said_when_nothing_of_interest_changed() -> None:
+    mirror = mirror_of(event("vm", "vm-g", vm()))
+    assert mirror.apply([event("vm", "vm-g", vm(other_config={"folder": "/x"}))]) is None
+
+
+def test_memory_for_guests_excludes_hypervisor_and_dom0() -> None:
+    changed = mirror_of().apply([event("host", "host-a", host(name_label="renamed"))])
+    assert changed is not None
+    assert changed.hosts == (
+        PoolHost(
+            uuid="uuid-a",
+            name="renamed",
+            is_enabled=True,
+            is_live=True,
+            cpus=16,
+            memory_for_guests_bytes=64 * GIB - GIB - (2 * GIB + 1000),
+        ),
+    )
+
+
+def test_a_guest_needs_dynamic_min_and_overhead() -> None:
+    assert guest() == PoolGuest(
+        uuid="uuid-g", name="g", host="uuid-a", vcpus=2, memory_bytes=4 * GIB + 1000, macs=("00:16:3e:00:00:0a",)
+    )
+
+
+def test_a_migrating_guest_names_its_target_and_is_not_blocked() -> None:
+    moving = guest(
+        scheduled_to_be_resident_on="host-a",
+        current_operations={"OpaqueRef:task": "pool_migrate"},
+        allowed_operations=["hard_reboot", "hard_shutdown"],
+    )
+    assert moving.arriving_at == "uuid-a"
+    assert moving.blocked_because == ""
+
+
+def test_what_the_pool_does_not_allow_has_its_reason() -> None:
+    assert (
+        guest(blocked_operations={"pool_migrate": "backup"}).blocked_because == "blocked_operations forbids it (backup)"
+    )
+    assert guest(power_state="Paused").blocked_because == "its power state is Paused"
+    assert guest(current_operations={"t": "snapshot"}).blocked_because == "snapshot is under way"
+    assert guest(allowed_operations=[]).blocked_because.startswith("pool_migrate is not among its allowed operations")
+
+
+def test_a_guest_that_a_migration_would_shrink_is_marked() -> None:
+    assert guest(memory_dynamic_max=str(8 * GIB)).memory_may_shrink
+
+
+def test_templates_snapshots_halted_guests_and_dom0_are_no_guests() -> None:
+    mirror = mirror_of(
+        event("vm", "t", vm(uuid="t", is_a_template=True)),
+        event("vm", "s", vm(uuid="s", is_a_snapshot=True)),
+        event("vm", "h", vm(uuid="h", power_state="Halted", resident_on=NULL_REF)),
+    )
+    changed = mirror.apply([event("vm", "vm-g", vm())])
+    assert changed is not None
+    assert [found.uuid for found in changed.guests] == ["uuid-g"]
+    assert changed.gone == ()
+
+
+def test_a_guest_that_is_shut_down_or_deleted_is_gone() -> None:
+    for last in (event("vm", "vm-g", vm(power_state="Halted", resident_on=NULL_REF)), event("vm", "vm-g", None, "del")):
+        changed = mirror_of(event("vm", "vm-g", vm())).apply([last])
+        assert changed is not None
+        assert changed.gone == ("uuid-g",)
+
+
+def test_the_migrating_task_is_found_among_the_operations() -> None:
+    assert migration_task_of(vm(current_operations={"a": "snapshot", "b": "pool_migrate"})) == "b"
+    assert migration_task_of(vm()) is None
+
+
+def test_tasks_are_kept_by_reference_until_the_pool_deletes_them() -> None:
+    mirror = mirror_of(event("task", "t1", {"status": "pending"}))
+    assert mirror.tasks["t1"]["status"] == "pending"
+    mirror.apply([event("task", "t1", None, "del")])
+    assert "t1" not in mirror.tasks
