@@ -1,0 +1,137 @@
+"""Each gate stops what it is there to stop, lets the rest through, and says so with its figures."""
+
+from dataclasses import replace
+
+import pytest
+
+from builders import guest, host, move, world
+from migd_controller.config import GuardsSection
+from migd_controller.decision import Gate, Price
+from migd_controller.guards import Situation, judge
+from migd_core.units import GIB
+from migd_core.world import World
+
+NOW_S = 1000.0
+PRICE = Price(total_s=30.0, pause_s=1.0, sent_bytes=1e9, cost_s=20.0, gain_s=120.0, basis="measured")
+TWO_HOSTS = (host("a", memory_bytes=16 * GIB), host("b", memory_bytes=16 * GIB))
+RANK = guest("rank0", on="a", memory_bytes=4 * GIB)
+LIMITS = GuardsSection(cooldown_s=600.0, min_gain_s=10.0)
+
+
+def situation(seen: World, **values: object) -> Situation:
+    good = Situation(
+        world=seen, limits=LIMITS, last_moved_at=None, price=PRICE, is_paused=False, is_pool_reachable=True
+    )
+    return replace(good, **values)  # type: ignore[arg-type]
+
+
+def failed(seen: World, *, by_hand: bool = False, target: str = "b", **values: object) -> list[Gate]:
+    gates = judge(move("rank0", "a", target), situation(seen, **values), by_hand=by_hand)
+    return [gate for gate in gates if not gate.passed]
+
+
+def test_a_good_move_passes_every_gate() -> None:
+    gates = judge(move("rank0", "a", "b"), situation(world(*TWO_HOSTS, RANK)), by_hand=False)
+    assert all(gate.passed for gate in gates)
+    assert [gate.name for gate in gates] == [
+        "known",
+        "pause",
+        "pool",
+        "one-at-a-time",
+        "movable",
+        "target",
+        "capacity",
+        "pool-limit",
+        "source-limit",
+        "target-limit",
+        "cooldown",
+        "gain",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (move("nobody", "a", "b"), "guest nobody is not running in this pool"),
+        (move("rank0", "a", "nowhere"), "host nowhere is not in this pool"),
+        (move("rank0", "b", "a"), "guest rank0 is on a, not on b"),
+        (move("rank0", "a", "a"), "guest rank0 is on a already"),
+    ],
+)
+def test_a_move_of_what_does_not_exist_meets_one_gate(asked: object, why: str) -> None:
+    gates = judge(asked, situation(world(*TWO_HOSTS, RANK)), by_hand=False)  # type: ignore[arg-type]
+    assert [(gate.name, gate.passed, gate.text) for gate in gates] == [("known", False, why)]
+
+
+def test_nothing_moves_while_paused() -> None:
+    assert [gate.name for gate in failed(world(*TWO_HOSTS, RANK), is_paused=True)] == ["pause"]
+
+
+def test_nothing_is_asked_of_a_pool_that_does_not_answer() -> None:
+    assert [gate.name for gate in failed(world(*TWO_HOSTS, RANK), is_pool_reachable=False)] == ["pool"]
+
+
+def test_a_guest_that_may_not_move_stays_with_its_reason() -> None:
+    (gate,) = failed(world(*TWO_HOSTS, replace(RANK, immovable_because="it is tagged migd:never")))
+    assert gate.text == "guest rank0 may not be migrated: it is tagged migd:never"
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (host("b", is_enabled=False), "host b receives nothing: it is disabled or being evacuated"),
+        (host("b", frozen_because="last sample is 9.0 s old (limit 5 s)"), "last sample is 9.0 s old"),
+    ],
+)
+def test_disabled_or_silent_host_receives_nothing(target: object, why: str) -> None:
+    (gate,) = failed(world(TWO_HOSTS[0], target, RANK))  # type: ignore[arg-type]
+    assert gate.name == "target"
+    assert why in gate.text
+
+
+def test_full_host_receives_nothing_and_moves_in_flight_fill_it() -> None:
+    resident = guest("big", on="b", memory_bytes=10 * GIB)
+    arriving = guest("other", on="c", memory_bytes=3 * GIB)
+    parts = (*TWO_HOSTS, host("c"), RANK, resident, arriving)
+    assert failed(world(*parts)) == []
+    (gate,) = failed(
+        world(*parts, in_flight=[move("other", "c", "b")]), limits=GuardsSection(max_concurrent_per_target=2)
+    )
+    assert (gate.name, gate.value, gate.threshold, gate.unit) == ("capacity", 4.0 * GIB, 3.0 * GIB, "bytes")
+
+
+def test_the_reserve_of_a_host_stays_free() -> None:
+    resident = guest("big", on="b", memory_bytes=12 * GIB)
+    assert failed(world(*TWO_HOSTS, RANK, resident)) == []
+    (gate,) = failed(world(*TWO_HOSTS, RANK, resident), limits=GuardsSection(memory_reserve_ratio=0.1))
+    assert gate.name == "capacity"
+
+
+def test_concurrency_is_limited_in_the_pool_per_source_and_per_target() -> None:
+    others = (guest("x", on="a"), guest("y", on="c"))
+    seen = world(*TWO_HOSTS, host("c"), RANK, *others, in_flight=[move("x", "a", "c"), move("y", "c", "b")])
+    assert [gate.name for gate in failed(seen)] == ["pool-limit", "source-limit", "target-limit"]
+
+
+def test_a_guest_in_flight_is_not_moved_again() -> None:
+    seen = world(*TWO_HOSTS, host("c"), RANK, in_flight=[move("rank0", "a", "c")])
+    assert "one-at-a-time" in [gate.name for gate in failed(seen)]
+
+
+def test_cooldown_holds_until_it_is_over() -> None:
+    (gate,) = failed(world(*TWO_HOSTS, RANK), last_moved_at=NOW_S - 599.0)
+    assert (gate.name, gate.value, gate.threshold) == ("cooldown", 599.0, 600.0)
+    assert failed(world(*TWO_HOSTS, RANK), last_moved_at=NOW_S - 600.0) == []
+
+
+def test_a_move_that_gains_less_than_it_costs_is_refused() -> None:
+    poor = Price(total_s=30.0, pause_s=1.0, sent_bytes=1e9, cost_s=20.0, gain_s=25.0, basis="measured")
+    (gate,) = failed(world(*TWO_HOSTS, RANK), price=poor)
+    assert (gate.name, gate.value, gate.threshold) == ("gain", 5.0, 10.0)
+
+
+def test_a_request_by_hand_skips_cooldown_and_gain_and_nothing_else() -> None:
+    seen = world(*TWO_HOSTS, RANK)
+    assert failed(seen, by_hand=True, last_moved_at=NOW_S - 1.0, price=None) == []
+    unsafe = world(host("a"), host("b", is_enabled=False, memory_bytes=GIB), replace(RANK, immovable_because="blocked"))
+    assert [gate.name for gate in failed(unsafe, by_hand=True)] == ["movable", "target", "capacity"]

@@ -1,0 +1,88 @@
+"""What is taken in of what agents say: newest only, smoothed, aged by the controller's own clock."""
+
+import pytest
+from msgspec.structs import replace
+
+from migd_controller.telemetry import Telemetry
+from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
+
+GUEST = GuestSample(uuid="g", vcpus=2, cpu_ratio=0.2, memory_bytes=1, rx_bytes_per_s=10.0, tx_bytes_per_s=20.0)
+SAMPLE = HostSample(
+    host_uuid="h",
+    boot_id="b1",
+    sequence=5,
+    monotonic_s=100.0,
+    interval_s=1.0,
+    cpus=4,
+    cpu_ratio=0.2,
+    dom0_cpu_ratio=0.0,
+    memory_bytes=100,
+    memory_free_bytes=50,
+    rx_bytes_per_s=0.0,
+    tx_bytes_per_s=0.0,
+    guests=(GUEST,),
+)
+
+
+def busy(sequence: int, cpu_ratio: float = 1.0) -> HostSample:
+    return replace(SAMPLE, sequence=sequence, cpu_ratio=cpu_ratio, guests=(replace(GUEST, cpu_ratio=cpu_ratio),))
+
+
+def test_doubled_and_late_samples_change_nothing() -> None:
+    telemetry = Telemetry(smoothing_s=1.0)
+    assert telemetry.accept(busy(5), 10.0)
+    assert not telemetry.accept(busy(5, 0.1), 11.0)
+    assert not telemetry.accept(busy(4, 0.1), 12.0)
+    assert telemetry.hosts["h"].cpu_ratio == 1.0
+    assert telemetry.age_s("h", 13.0) == 3.0
+
+
+def test_a_restarted_agent_counts_from_one_again_and_starts_afresh() -> None:
+    telemetry = Telemetry(smoothing_s=5.0)
+    telemetry.accept(busy(500), 10.0)
+    assert telemetry.accept(replace(busy(1, 0.0), boot_id="b2"), 11.0)
+    assert telemetry.hosts["h"].cpu_ratio == 0.0
+
+
+def test_age_is_by_arrival_so_an_agents_clock_cannot_matter() -> None:
+    telemetry = Telemetry(smoothing_s=1.0)
+    telemetry.accept(replace(SAMPLE, monotonic_s=9e9), 10.0)
+    assert telemetry.age_s("h", 12.5) == 2.5
+    assert telemetry.age_s("unknown", 12.5) is None
+
+
+def test_one_odd_second_moves_a_rate_by_its_share_of_the_period() -> None:
+    telemetry = Telemetry(smoothing_s=5.0)
+    telemetry.accept(busy(1, 0.0), 1.0)
+    telemetry.accept(busy(2, 1.0), 2.0)
+    rates = telemetry.guest("g", "h")
+    assert rates is not None
+    assert rates.cpu_ratio == pytest.approx(0.2)
+
+
+def test_a_guest_that_is_no_longer_reported_has_no_rates() -> None:
+    telemetry = Telemetry(smoothing_s=5.0)
+    telemetry.accept(SAMPLE, 1.0)
+    telemetry.accept(replace(SAMPLE, sequence=6, guests=()), 2.0)
+    assert telemetry.guest("g", "h") is None
+
+
+def test_a_dirty_curve_stays_until_a_newer_one_comes() -> None:
+    telemetry = Telemetry(smoothing_s=5.0)
+    curve = DirtyCurve((1.0,), (100,))
+    telemetry.accept(replace(SAMPLE, guests=(replace(GUEST, dirty_curve=curve),)), 1.0)
+    telemetry.accept(replace(SAMPLE, sequence=6), 2.0)
+    rates = telemetry.guest("g", "h")
+    assert rates is not None
+    assert rates.dirty_curve == curve
+
+
+def test_a_new_flow_counts_at_once_and_an_ended_one_fades_to_nothing() -> None:
+    telemetry = Telemetry(smoothing_s=2.0)
+    telemetry.accept(replace(SAMPLE, flows=(FlowSample("m1", "m2", 64.0),)), 1.0)
+    assert telemetry.hosts["h"].flows == {("m1", "m2"): 64.0}
+    telemetry.accept(replace(SAMPLE, sequence=6), 2.0)
+    assert telemetry.hosts["h"].flows == {("m1", "m2"): 32.0}
+    for sequence in range(7, 20):
+        telemetry.accept(replace(SAMPLE, sequence=sequence), 3.0)
+    assert telemetry.hosts["h"].flows == {}
