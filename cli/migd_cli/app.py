@@ -1,0 +1,142 @@
+"""The command line itself: the table of commands, the options that all of them take, and the help page.
+
+Nothing but click is imported here, and a command's module when it runs: `migctl --help` answers at once.
+"""
+
+import importlib
+from typing import Any, Final
+
+import click
+
+from migd_cli.session import Session
+
+# name -> (module in migd_cli.commands, the first sentence of its help), by section of the help page.
+COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "See": {
+        "status": ("status", "Show the controller at a glance."),
+        "hosts": ("hosts", "List the hosts with their load and memory."),
+        "guests": ("guests", "List the running guests and what they use."),
+        "jobs": ("jobs", "List the jobs that migd knows."),
+        "plan": ("plan", "Show what would be moved now, and do nothing."),
+        "history": ("history", "List the migrations, newest first."),
+        "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
+    },
+    "Steer": {
+        "job": ("jobs", "Add or remove a job."),
+        "policy": ("policy", "List, show or set the policy."),
+        "migrate": ("migrate", "Move one guest to a host now."),
+        "pause": ("pause", "Stop starting migrations."),
+        "resume": ("pause", "Allow migrations again."),
+    },
+}
+
+_EPILOG: Final = """\b
+Exit codes:
+  0  done
+  1  the request was refused, or it failed
+  2  wrong usage
+  3  the controller cannot be reached
+
+\b
+On a terminal, tables fit its width. Piped, nothing is shortened, wrapped
+or coloured. COLUMNS sets the width, NO_COLOR turns colours off."""
+
+
+def _remember_socket(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).socket = value
+
+
+def _remember_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).wants_json = True
+
+
+def _global_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--socket"],
+            metavar="PATH",
+            help="The controller's socket (also: MIGD_SOCKET).",
+            expose_value=False,
+            callback=_remember_socket,
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            help="Print exactly what the controller's API answers.",
+            expose_value=False,
+            callback=_remember_json,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the options which stand before the command's name after it, too."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.params += _global_options()
+
+
+class Group(click.Group):
+    """A group of commands, each of which takes the options of all."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.params += _global_options()
+
+
+class TableGroup(Group):
+    """The group whose commands stand in COMMANDS."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        for section in COMMANDS.values():
+            if name in section:
+                module = importlib.import_module(f"migd_cli.commands.{section[name][0]}")
+                command = getattr(module, name)
+                assert isinstance(command, click.Command)
+                return command
+        return None
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except click.UsageError as error:
+            import difflib
+
+            if close := difflib.get_close_matches(arguments[0], self.list_commands(context), n=1):
+                text = f"No such command '{arguments[0]}'; did you mean '{close[0]}'?"
+                raise click.UsageError(text, context) from error
+            raise
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                # One width for all sections, so that the page reads as one table.
+                formatter.write_dl([(f"{name:<8}", summary) for name, (_, summary) in section.items()])
+
+
+def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from migd_core import __version__
+
+        click.echo(f"migctl {__version__}")
+        context.exit()
+
+
+@click.command(cls=TableGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+@click.pass_context
+def migctl(context: click.Context) -> None:
+    """The operator's hand on migd, which keeps MPI jobs fast on Xen clusters."""
+    context.ensure_object(Session)

@@ -1,0 +1,73 @@
+"""`migctl hosts`."""
+
+import click
+
+from migd_cli.app import Command
+from migd_cli.screen import Screen
+from migd_cli.session import Session
+from migd_cli.table import NOTHING, Cell, Column, table
+from migd_core.api import HostView
+from migd_core.units import format_bytes, format_ratio
+
+COLUMNS = (
+    Column("HOST", at_least=8),
+    Column("CPUS", is_number=True, leaves=3),
+    Column("LOAD", is_number=True),
+    Column("MEMORY", is_number=True, leaves=2),
+    Column("FREE", is_number=True, leaves=1),
+    Column("GUESTS", is_number=True),
+    Column("STATE"),
+    Column("UUID", kind="piped"),
+    Column("WHY", kind="note"),
+)
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def hosts(session: Session) -> None:
+    """List the hosts with their load and memory.
+
+    LOAD is the CPU that the guests and Dom0 want over the CPUs there are; above 100 % guests wait for each other.
+    FREE is what arriving guests may take. A frozen host takes no part in decisions until what is wrong with it is
+    mended. Piped, each host's uuid is listed too.
+    """
+    session.show(session.ask("GET", "/v1/hosts"), list[HostView], host_lines)
+
+
+def host_lines(views: list[HostView], screen: Screen) -> list[str]:
+    """Return the table of hosts, by name."""
+    if not views:
+        return screen.prose("No host is known yet; `migctl status` says whether the pool can be reached.")
+    return table(COLUMNS, [_row(host) for host in sorted(views, key=lambda host: host.name)], screen)
+
+
+def _row(host: HostView) -> tuple[Cell | str, ...]:
+    state, why = _state(host)
+    return (
+        host.name,
+        str(host.cpus),
+        load_cell(host.load_ratio),
+        format_bytes(host.memory_bytes),
+        format_bytes(host.memory_free_bytes),
+        str(host.guests),
+        state,
+        host.uuid,
+        why,
+    )
+
+
+def load_cell(load_ratio: float | None) -> Cell:
+    """Return a load as a percentage: red where guests wait for each other, yellow where they soon will."""
+    if load_ratio is None:
+        return Cell(NOTHING)
+    return Cell(format_ratio(load_ratio), "red" if load_ratio > 1 else "yellow" if load_ratio > 0.85 else "")
+
+
+def _state(host: HostView) -> tuple[Cell, Cell]:
+    """Return the state in a word, and why it is so."""
+    dropped = f"its agent dropped {host.samples_dropped} samples" if host.samples_dropped else NOTHING
+    if host.frozen_because is not None:
+        return Cell("frozen", "red"), Cell(host.frozen_because, "red")
+    if not host.is_enabled:
+        return Cell("disabled", "yellow"), Cell("the pool lets it take no guests", "yellow")
+    return Cell("ok", "green"), Cell(dropped, "yellow")

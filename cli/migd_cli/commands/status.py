@@ -1,0 +1,58 @@
+"""`migctl status`."""
+
+import click
+
+from migd_cli.app import Command
+from migd_cli.migrations import migration_table
+from migd_cli.screen import Screen, paint
+from migd_cli.session import Session
+from migd_core.api import StatusView
+from migd_core.units import format_duration
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def status(session: Session) -> None:
+    """Show the controller at a glance."""
+    session.show(session.ask("GET", "/v1/status"), StatusView, status_lines)
+
+
+def status_lines(view: StatusView, screen: Screen) -> list[str]:
+    """Return what runs, what is wrong, what was decided last and what is being moved."""
+    up = format_duration(view.uptime_s)
+    lines = [paint(f"migd {view.version}", "bold") + f", up {up}"]
+    if view.is_paused:
+        lines += screen.labelled("PAUSED: ", "nothing is migrated until `migctl resume`", "yellow", "yellow")
+    pool = "connected" if view.xapi_connected else f"not connected: {view.xapi_problem or 'no answer yet'}"
+    frozen = (
+        f"{view.hosts} ({view.hosts_frozen} frozen; `migctl hosts` says why)" if view.hosts_frozen else str(view.hosts)
+    )
+    lines += _field(screen, "policy", f"{view.policy}, every {format_duration(view.period_s)}")
+    if view.policy_problem:
+        lines += _field(screen, "", view.policy_problem, "red")
+    lines += _field(screen, "pool", pool, "" if view.xapi_connected else "red")
+    lines += _field(screen, "hosts", frozen, "yellow" if view.hosts_frozen else "")
+    lines += _field(screen, "guests", str(view.guests))
+    lines += _field(screen, "jobs", str(view.jobs))
+    lines += _field(screen, "samples", *_samples(view))
+    if view.last_decision is not None:
+        decision = view.last_decision
+        lines += _field(screen, "decided", f"{decision.text} ({decision.cause}, {screen.ago(decision.at)})")
+    if view.migrations:
+        return [*lines, "", *migration_table(view.migrations, screen)]
+    return [*lines, *_field(screen, "migrating", "nothing")]
+
+
+def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
+    return screen.labelled(f"  {name:<10} ", text, "dim", style)
+
+
+def _samples(view: StatusView) -> tuple[str, str]:
+    text = f"{view.samples_received} taken in"
+    if not (view.samples_refused or view.agents_refused):
+        return text, ""
+    if view.samples_refused:
+        text += f", {view.samples_refused} refused"
+    if view.agents_refused:
+        text += f", {view.agents_refused} connections of unknown agents refused"
+    return (f"{text}; last: {view.last_refusal}" if view.last_refusal else text), "yellow"

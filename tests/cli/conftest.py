@@ -1,0 +1,291 @@
+"""A controller's API on a real Unix socket, with answers that the test chooses."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
+
+import msgspec
+import pytest
+
+from migd_core.api import (
+    ROUTES,
+    CandidateView,
+    DecisionView,
+    ExplainView,
+    GateView,
+    GuestView,
+    HostView,
+    JobView,
+    MigrationView,
+    PolicyView,
+    Problem,
+    StatusView,
+)
+from migd_core.units import GIB
+
+Route = tuple[str, str]
+
+
+@dataclass
+class StubController:
+    """Answers each route with the body set for it, checked against `ROUTES`, and remembers what it was asked."""
+
+    socket: Path
+    answers: dict[Route, Any] = field(default_factory=dict)
+    problems: dict[Route, tuple[int, bytes]] = field(default_factory=dict)
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    routes_asked: set[Route] = field(default_factory=set)
+
+    def refuse(self, route: Route, status: int, problem: Problem | bytes) -> None:
+        """Answer this route with an error from now on."""
+        body = problem if isinstance(problem, bytes) else msgspec.json.encode(problem)
+        self.problems[route] = (status, body)
+
+    def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
+        route = _route(method, target.partition("?")[0])
+        if route is None:
+            return 404, b"404: Not Found"
+        request_type, answer_type = ROUTES[route]
+        self.routes_asked.add(route)
+        self.asked.append((method, target, msgspec.json.decode(body, type=request_type) if request_type else None))
+        if route in self.problems:
+            return self.problems[route]
+        encoded = msgspec.json.encode(self.answers[route])
+        msgspec.json.decode(encoded, type=answer_type)
+        return 200, encoded
+
+
+def _route(method: str, path: str) -> Route | None:
+    for route in ROUTES:
+        pattern = re.sub(r"\{\w+\}", "[^/]+", route[1])
+        if route[0] == method and re.fullmatch(pattern, path):
+            return route
+    return None
+
+
+class _Server(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+    stub: StubController
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def handle_one_request(self) -> None:
+        self.client_address = ("unix", 0)
+        super().handle_one_request()
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        status, body = self.server.stub.answer(self.command, self.path, self.rfile.read(length))
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Iterator[StubController]:
+    stub = StubController(tmp_path / "controller.sock", answers())
+    server = _Server(str(stub.socket), _Handler)
+    server.stub = stub
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield stub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+NOW_S = 1_780_000_000.0
+
+
+def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
+    """Return what a controller of three hosts would answer; `named` makes the names of hosts, guests and jobs."""
+    rank0, rank1, web = named("rank0"), named("rank1"), named("web")
+    xen01, xen02, xen03 = named("xen01"), named("xen02"), named("xen03")
+    stale = f"host {xen03}: last sample is 14.2 s old (limit 5 s); its guests are frozen until it reports again"
+
+    def gate(name: str, passed: bool, text: str) -> GateView:
+        return GateView(name=name, passed=passed, text=text)
+
+    def candidate(guest: str, source: str, target: str, *gates: GateView) -> CandidateView:
+        return CandidateView(
+            guest=f"uuid-{guest}",
+            guest_name=guest,
+            source=f"uuid-{source}",
+            source_name=source,
+            target=f"uuid-{target}",
+            target_name=target,
+            why=f"host {source} wants 187 % of its CPUs, host {target} 41 %",
+            accepted=all(each.passed for each in gates),
+            gates=list(gates),
+            predicted_s=12.4,
+            predicted_pause_s=0.31,
+            predicted_bytes=1.4 * GIB,
+            gain_s=240.0,
+            cost_s=7.1,
+        )
+
+    fits = gate("capacity", True, f"guest {rank0} needs 1.00 GiB, host {xen02} has 12.0 GiB free after moves in flight")
+    hot = gate("cooldown", False, "2 min since its last migration or attempt (cooldown 30 min)")
+    decision = DecisionView(
+        cause="D812",
+        at=NOW_S - 3,
+        policy="least-loaded",
+        code="partly-refused",
+        text=f"host {xen01} was overloaded for 3 periods; 1 of 2 proposed moves passed the gates",
+        candidates=[candidate(rank0, xen01, xen02, fits), candidate(rank1, xen01, xen02, fits, hot)],
+    )
+    earlier = msgspec.structs.replace(decision, cause="D811", at=NOW_S - 8, candidates=decision.candidates[1:])
+    running = MigrationView(
+        cause="D812.1",
+        guest=f"uuid-{rank0}",
+        guest_name=rank0,
+        source=f"uuid-{xen01}",
+        source_name=xen01,
+        target=f"uuid-{xen02}",
+        target_name=xen02,
+        state="running",
+        started_at=NOW_S - 3,
+        requested_by="least-loaded",
+        progress_ratio=0.42,
+        predicted_s=12.4,
+        predicted_pause_s=0.31,
+    )
+    moved = msgspec.structs.replace(
+        running, cause="D700.1", state="moved", started_at=NOW_S - 900, progress_ratio=1.0, actual_s=13.1, ok=True
+    )
+    stayed = msgspec.structs.replace(
+        moved, cause="D640.1", state="stayed", ok=False, text=f"HOST_NOT_ENOUGH_FREE_MEMORY: host {xen02} has filled up"
+    )
+    status = StatusView(
+        version="0.1.0",
+        uptime_s=11_100.0,
+        policy="least-loaded",
+        is_paused=False,
+        period_s=5.0,
+        hosts=3,
+        hosts_frozen=1,
+        guests=3,
+        jobs=1,
+        migrations=[running],
+        xapi_connected=True,
+        samples_received=6660,
+        last_decision=decision,
+    )
+    policies = [
+        PolicyView(
+            name="least-loaded",
+            summary="Moves guests from the most loaded host to the least loaded one that fits.",
+            is_active=True,
+            config={"margin_ratio": 0.25, "sustained_periods": 3},
+        ),
+        PolicyView(name="observe", summary="Never moves a guest.", is_active=False, config={}),
+    ]
+    job = JobView(name=named("brams"), guests=["uuid-0", "uuid-1"], guest_names=[rank0, rank1], remaining_s=21_600.0)
+
+    def host(name: str, load_ratio: float | None, frozen_because: str | None = None) -> HostView:
+        return HostView(
+            uuid=f"uuid-{name}",
+            name=name,
+            cpus=8,
+            load_ratio=load_ratio,
+            memory_bytes=64 * GIB,
+            memory_free_bytes=12 * GIB,
+            guests=1,
+            is_enabled=True,
+            source="agent",
+            frozen_because=frozen_because,
+        )
+
+    def guest(name: str, on: str, *, demand: float, used: float, immovable_because: str | None = None) -> GuestView:
+        return GuestView(
+            uuid=f"uuid-{name}",
+            name=name,
+            host=f"uuid-{on}",
+            host_name=on,
+            vcpus=2,
+            cpu_used_vcpus=used,
+            cpu_demand_vcpus=demand,
+            memory_bytes=GIB,
+            rx_bytes_per_s=11.7e6,
+            tx_bytes_per_s=3.1e6,
+            dirty_pages_per_s=5120.0,
+            job=job.name if name != web else None,
+            immovable_because=immovable_because,
+        )
+
+    return {
+        ("GET", "/v1/status"): status,
+        ("GET", "/v1/hosts"): [host(xen01, 1.87), host(xen02, 0.41), host(xen03, None, stale)],
+        ("GET", "/v1/guests"): [
+            guest(rank0, xen01, demand=2.0, used=1.1),
+            guest(rank1, xen01, demand=2.0, used=1.1),
+            guest(web, xen03, demand=0.2, used=0.2, immovable_because="it carries the tag migd:never"),
+        ],
+        ("GET", "/v1/jobs"): [job],
+        ("POST", "/v1/jobs"): job,
+        ("DELETE", "/v1/jobs/{name}"): job,
+        ("GET", "/v1/policies"): policies,
+        ("PUT", "/v1/policy"): policies[0],
+        ("GET", "/v1/plan"): decision,
+        ("GET", "/v1/migrations"): [running, moved, stayed],
+        ("POST", "/v1/migrations"): running,
+        ("POST", "/v1/pause"): msgspec.structs.replace(status, is_paused=True),
+        ("POST", "/v1/resume"): status,
+        ("GET", "/v1/explain/{subject}"): ExplainView(
+            subject=rank1,
+            text=f"guest {rank1} is on host {xen01}; policy least-loaded proposed to move it in D812: see its gates",
+            decisions=[decision, earlier],
+            migrations=[moved],
+        ),
+    }
+
+
+@pytest.fixture
+def ordinary() -> dict[Route, Any]:
+    """The answers of a small cluster."""
+    return answers()
+
+
+@pytest.fixture
+def long_named() -> dict[Route, Any]:
+    """The same cluster, where every name has 90 characters."""
+    return answers(lambda name: f"{name}-{'forecast-of-south-america-' * 4}"[:88] + name[-2:])
+
+
+Migctl = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def migctl(controller: StubController) -> Migctl:
+    """Run `migctl` as a process of its own, its output piped, against the stub unless told otherwise."""
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+        return subprocess.run(
+            [sys.executable, "-m", "migd_cli", *arguments],
+            env={**variables, "MIGD_SOCKET": str(controller.socket), "TZ": "UTC", **environment},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=30,
+        )
+
+    return run

@@ -1,0 +1,176 @@
+"""What each command shows: by width, by words, and in a pipe."""
+
+import time
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from migd_cli.commands.explain import explain_lines
+from migd_cli.commands.guests import guest_lines
+from migd_cli.commands.history import history_lines
+from migd_cli.commands.hosts import host_lines
+from migd_cli.commands.jobs import job_lines
+from migd_cli.commands.migrate import migrate_lines
+from migd_cli.commands.pause import pause_lines
+from migd_cli.commands.plan import plan_lines
+from migd_cli.commands.policy import list_lines, policy_lines
+from migd_cli.commands.status import status_lines
+from migd_cli.screen import Screen
+from migd_cli.text import display_width
+
+LINES = {
+    ("GET", "/v1/status"): status_lines,
+    ("GET", "/v1/hosts"): host_lines,
+    ("GET", "/v1/guests"): guest_lines,
+    ("GET", "/v1/jobs"): job_lines,
+    ("GET", "/v1/policies"): list_lines,
+    ("PUT", "/v1/policy"): policy_lines,
+    ("GET", "/v1/plan"): plan_lines,
+    ("GET", "/v1/migrations"): history_lines,
+    ("POST", "/v1/migrations"): migrate_lines,
+    ("POST", "/v1/pause"): pause_lines,
+    ("POST", "/v1/resume"): pause_lines,
+    ("GET", "/v1/explain/{subject}"): explain_lines,
+}
+TERMINAL = Screen(width=80, has_colours=True, now_s=1_780_000_000.0)
+PIPE = Screen(width=None, has_colours=False, now_s=1_780_000_000.0)
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def shown(route: tuple[str, str], body: Any, screen: Screen = TERMINAL) -> list[str]:
+    return [click.unstyle(line) for line in LINES[route](body, screen)]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("route", LINES)
+def test_no_screen_is_wider_than_the_terminal(route: tuple[str, str], width: int, long_named: dict[Any, Any]):
+    screen = Screen(width=width, has_colours=True, now_s=TERMINAL.now_s)
+    lines = shown(route, long_named[route], screen)
+    assert lines
+    assert [line for line in lines if display_width(line) > width] == []
+
+
+@pytest.mark.parametrize("route", [("GET", "/v1/hosts"), ("GET", "/v1/guests"), ("GET", "/v1/migrations")])
+def test_a_row_stays_one_line_however_long_the_names(route: tuple[str, str], long_named: dict[Any, Any]):
+    rows = [line for line in shown(route, long_named[route])[1:] if not line.startswith("  ")]
+    assert len(rows) == len(long_named[route])
+
+
+@pytest.mark.parametrize("route", [("GET", "/v1/hosts"), ("GET", "/v1/guests"), ("GET", "/v1/migrations")])
+def test_piped_a_row_is_one_line_with_every_column_filled(route: tuple[str, str], long_named: dict[Any, Any]):
+    titles, *rows = shown(route, long_named[route], PIPE)
+    assert len(rows) == len(long_named[route])
+    columns = len(titles.split())
+    assert all(len([cell for cell in row.split("  ") if cell.strip()]) == columns for row in rows)
+
+
+def test_hosts_are_listed_with_load_and_what_is_wrong(ordinary: dict[Any, Any]):
+    assert shown(("GET", "/v1/hosts"), ordinary["GET", "/v1/hosts"]) == [
+        "HOST   CPUS   LOAD  MEMORY    FREE  GUESTS  STATE ",
+        "xen01     8  187 %  64 GiB  12 GiB       1  ok    ",
+        "xen02     8   41 %  64 GiB  12 GiB       1  ok    ",
+        "xen03     8      -  64 GiB  12 GiB       1  frozen",
+        "  xen03: host xen03: last sample is 14.2 s old (limit 5 s); its guests are",
+        "         frozen until it reports again",
+    ]
+
+
+def test_history_tells_the_failed_migration_apart_and_why(ordinary: dict[Any, Any]):
+    assert shown(("GET", "/v1/migrations"), ordinary["GET", "/v1/migrations"]) == [
+        "ID      STARTED   GUEST  FROM   TO     PLANNED  TOOK  BY            RESULT      ",
+        "D812.1  20:26:37  rank0  xen01  xen02     12 s     -  least-loaded  running 42 %",
+        "D700.1  20:11:40  rank0  xen01  xen02     12 s  13 s  least-loaded  moved       ",
+        "D640.1  20:11:40  rank0  xen01  xen02     12 s  13 s  least-loaded  stayed      ",
+        "  D640.1: HOST_NOT_ENOUGH_FREE_MEMORY: host xen02 has filled up",
+    ]
+
+
+def test_plan_names_for_each_move_the_price_and_the_gate_that_stops_it(ordinary: dict[Any, Any]):
+    lines = shown(("GET", "/v1/plan"), ordinary["GET", "/v1/plan"])
+    assert lines[0] == "Dry run of policy least-loaded: 1 of 2 proposed moves would be made"
+    assert "  1. rank0: xen01 → xen02, would be made" in lines
+    assert lines[lines.index("  2. rank1: xen01 → xen02, stopped by cooldown") :] == [
+        "  2. rank1: xen01 → xen02, stopped by cooldown",
+        "     Host xen01 wants 187 % of its CPUs, host xen02 41 %.",
+        "     It is expected to take 12 s, of which the guest stands still for 0.3 s, and",
+        "     to send 1.4 GiB. The jobs would gain 4 min and lose 7.1 s while it runs.",
+        "     ✓ capacity: guest rank0 needs 1.00 GiB, host xen02 has 12.0 GiB free after",
+        "       moves in flight",
+        "     ✗ cooldown: 2 min since its last migration or attempt (cooldown 30 min)",
+    ]
+
+
+def test_a_guest_is_explained_by_its_own_moves_only(ordinary: dict[Any, Any]):
+    lines = shown(("GET", "/v1/explain/{subject}"), ordinary["GET", "/v1/explain/{subject}"])
+    assert "  2. rank1: xen01 → xen02, stopped by cooldown" in lines
+    assert not [line for line in lines if line.startswith("  1. rank0")]
+    assert "  one more move was considered: `migctl explain D812`" in lines
+    assert "D811  20:26:32  rank1: xen01 → xen02  stopped by cooldown" in lines
+
+
+def test_a_decision_is_explained_with_all_its_moves(ordinary: dict[Any, Any]):
+    view = ordinary["GET", "/v1/explain/{subject}"]
+    decision = msgspec.structs.replace(view, subject="D812", decisions=view.decisions[:1])
+    lines = shown(("GET", "/v1/explain/{subject}"), decision)
+    assert [line for line in lines if line.startswith(("  1. rank0", "  2. rank1"))] != []
+    assert "considered" not in " ".join(lines)
+
+
+def test_a_paused_controller_says_so_first(ordinary: dict[Any, Any]):
+    lines = shown(("GET", "/v1/status"), ordinary["POST", "/v1/pause"])
+    assert lines[1] == "PAUSED: nothing is migrated until `migctl resume`"
+
+
+def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[Any, Any]):
+    sick = msgspec.structs.replace(
+        ordinary["GET", "/v1/status"],
+        xapi_connected=False,
+        xapi_problem="https://xen01 does not answer: connection refused",
+        policy_problem="policy spread cannot be used, observing instead: there is no policy spread",
+        agents_refused=3,
+        samples_refused=2,
+        last_refusal="key abc is not on the list",
+    )
+    text = "\n".join(shown(("GET", "/v1/status"), sick, PIPE))
+    assert "not connected: https://xen01 does not answer: connection refused" in text
+    assert "policy spread cannot be used, observing instead" in text
+    assert "2 refused, 3 connections of unknown agents refused; last: key abc is not on the list" in text
+
+
+@pytest.mark.parametrize(
+    ("route", "hint"),
+    [
+        (("GET", "/v1/hosts"), "migctl status"),
+        (("GET", "/v1/guests"), "migctl status"),
+        (("GET", "/v1/jobs"), "migctl job add"),
+        (("GET", "/v1/migrations"), "migctl plan"),
+    ],
+)
+def test_an_empty_list_says_where_to_look_instead(route: tuple[str, str], hint: str):
+    assert hint in " ".join(shown(route, []))
+
+
+def test_an_unpriced_move_is_not_dressed_up(ordinary: dict[Any, Any]):
+    plan = ordinary["GET", "/v1/plan"]
+    unknown = msgspec.structs.replace(
+        plan.candidates[1], predicted_s=None, predicted_pause_s=None, predicted_bytes=None, gain_s=None, cost_s=None
+    )
+    lines = shown(("GET", "/v1/plan"), msgspec.structs.replace(plan, candidates=[unknown]))
+    assert "     What it would take is not known." in lines
+
+
+def test_a_move_that_harms_the_jobs_is_called_that(ordinary: dict[Any, Any]):
+    plan = ordinary["GET", "/v1/plan"]
+    harmful = msgspec.structs.replace(plan.candidates[1], gain_s=-30.0)
+    text = " ".join(shown(("GET", "/v1/plan"), msgspec.structs.replace(plan, candidates=[harmful]), PIPE))
+    assert "The jobs would lose 30 s more afterwards and lose 7.1 s while it runs." in text
