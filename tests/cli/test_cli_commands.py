@@ -221,7 +221,7 @@ def test_the_help_page_lists_every_command_with_its_own_first_sentence_and_the_e
     context = group.make_context("migctl", ["status"])
     for section in COMMANDS.values():
         for name, (_, summary) in section.items():
-            assert f"{name:<9}{summary}" in page
+            assert f"{name:<10}{summary}" in page
             command = group.get_command(context, name)
             assert command is not None
             assert command.get_short_help_str(limit=200).rstrip(".") == summary.rstrip(".")
