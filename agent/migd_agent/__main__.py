@@ -1,0 +1,117 @@
+"""`migd-agent`: reads the configuration, puts the parts together, runs them."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import zmq
+
+from migd_agent import config, daemon, identity
+from migd_agent.collectors import table
+from migd_agent.dirty_curves import NAME as DIRTY_CURVE
+from migd_agent.dirty_curves import DirtyCurves
+from migd_agent.failures import Failures
+from migd_agent.guest_source import GuestSource
+from migd_agent.publisher import Publisher
+from migd_agent.sampler import Sampler
+from migd_core import __version__, logs
+from migd_core.errors import MigdError
+
+ENDED, NOT_MEASURED, NOT_CONFIGURED = 0, 1, 3
+_EXIT_CODES: Final = """\
+exit codes:
+  0  ended by SIGTERM or SIGINT, or the sample was printed
+  1  --print-sample: this host could not be measured
+  2  the command line is wrong
+  3  the configuration or a key is missing or wrong
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the agent until it is told to end; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.print_sample:
+            measure = config.load(options.config).measure if options.config else config.MeasureSection()
+            return _print_sample(measure)
+        _serve(config.load(options.config or config.DEFAULT_PATH))
+    except MigdError as error:
+        sys.stderr.write(f"migd-agent: {error}\n")
+        return NOT_CONFIGURED
+    return ENDED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="migd-agent",
+        description="Measures this host and its guests, and publishes one sample a period to the controller of migd.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"migd-agent {__version__}")
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"the configuration; default {config.DEFAULT_PATH}")
+    parser.add_argument(
+        "--print-sample",
+        action="store_true",
+        help="measure for one period, print the sample as JSON, send nothing; without --config, this host alone",
+    )
+    return parser
+
+
+def _print_sample(measure: config.MeasureSection) -> int:
+    logs.configure(component="agent")
+    host_uuid = identity.host_uuid(measure.host_uuid)
+    sampler = Sampler(table.chosen(measure, host_uuid, table.guest_source(measure, host_uuid)), Failures())
+    sampler.tick(time.monotonic())
+    time.sleep(measure.period_s)
+    sample = sampler.tick(time.monotonic())
+    if sample is None:
+        return NOT_MEASURED  # the log says what is missing
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(sample), indent=2).decode() + "\n")
+    return ENDED
+
+
+def _serve(settings: config.AgentConfig) -> None:
+    logs.configure(component="agent", level=settings.log_level)
+    measure, log = settings.measure, structlog.get_logger()
+    host_uuid = identity.host_uuid(measure.host_uuid)
+    keys = identity.load_keys(Path(settings.controller.public_key_file), Path(settings.controller.secret_key_file))
+    source = table.guest_source(measure, host_uuid)
+    collectors = table.chosen(measure, host_uuid, source)
+    failures = Failures()
+    curves = _dirty_curves(measure, source, failures)
+    log.info(
+        "agent started",
+        version=__version__,
+        host=host_uuid,
+        period_s=measure.period_s,
+        measures=[part for collector in collectors for part in collector.supplies]
+        + [DIRTY_CURVE] * (curves is not None),
+        guests=type(measure.guests).__struct_config__.tag,
+        controller=settings.controller.endpoint,
+        public_key=keys.public.decode(),
+    )
+    with daemon.StopRequest() as stop, zmq.Context[Any]() as context:
+        publisher = Publisher(context, settings.controller, keys, topic=host_uuid)
+        try:
+            daemon.run(Sampler(collectors, failures), curves, publisher, measure.period_s, stop)
+        finally:
+            publisher.close()
+            if curves is not None:
+                curves.close()
+    log.info("agent ended", samples_dropped=publisher.dropped)
+
+
+def _dirty_curves(measure: config.MeasureSection, source: GuestSource | None, failures: Failures) -> DirtyCurves | None:
+    if source is None or not isinstance(measure.guests, config.SimGuests) or DIRTY_CURVE in measure.collectors_off:
+        return None
+    return DirtyCurves(source, measure.guests.dirty_curves, failures, time.monotonic())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Which collectors there are, in the order in which they read. A new one is one file and one line here."""
+
+from collections.abc import Callable
+from typing import Final
+
+from migd_agent.collectors import Collector
+from migd_agent.collectors.dom0 import Dom0
+from migd_agent.collectors.sim import EmulatedPool
+from migd_agent.config import MeasureSection, NoGuests, SimGuests
+from migd_agent.guest_source import GuestSource
+
+
+def guest_source(measure: MeasureSection, host_uuid: str) -> GuestSource | None:
+    """Return where guests are measured; None where they are not."""
+    if "guests" in measure.collectors_off:
+        return None
+    match measure.guests:
+        case NoGuests():
+            return None
+        case SimGuests(url=url):
+            return EmulatedPool(host_uuid, url)
+
+
+def _dom0(measure: MeasureSection, host_uuid: str, source: GuestSource | None) -> Collector | None:
+    if source is not None and "dom0" in source.supplies:
+        return None
+    return Dom0(host_uuid, measure.nics)
+
+
+def _guests(measure: MeasureSection, host_uuid: str, source: GuestSource | None) -> Collector | None:
+    return source
+
+
+TABLE: Final[dict[str, Callable[[MeasureSection, str, GuestSource | None], Collector | None]]] = {
+    "dom0": _dom0,
+    "guests": _guests,
+}
+
+
+def chosen(measure: MeasureSection, host_uuid: str, source: GuestSource | None) -> tuple[Collector, ...]:
+    """Return the collectors that the configuration asks for."""
+    made = (make(measure, host_uuid, source) for make in TABLE.values())
+    return tuple(collector for collector in made if collector is not None)

@@ -1,0 +1,89 @@
+"""The agent's configuration file, one Struct a section. `agent.example.toml` shows every key."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from migd_core import config
+
+DEFAULT_PATH: Final = Path("/etc/migd/agent.toml")
+
+Positive = Annotated[float, Meta(gt=0)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+Optional = Literal["guests", "dirty-curve"]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One section of the file; an unknown key is an error."""
+
+
+class ControllerSection(Section, frozen=True, kw_only=True):
+    """Where samples go, and the keys that let them in: the controller's public one, this agent's secret one."""
+
+    endpoint: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:\d{1,5}$")]
+    public_key_file: str
+    secret_key_file: str
+
+
+class DirtyCurvesSection(Section, frozen=True, kw_only=True):
+    """How the writing of guests is sampled: one guest every `every_s`, counted at `ages` geometric ages."""
+
+    every_s: Positive = 10.0
+    first_age_s: Positive = 0.05
+    last_age_s: Annotated[float, Meta(gt=0, le=40)] = 4.0
+    ages: Annotated[int, Meta(ge=2, le=64)] = 8
+
+    def __post_init__(self) -> None:
+        if self.last_age_s <= self.first_age_s:
+            raise ValueError(f"last_age_s {self.last_age_s:g} must be more than first_age_s {self.first_age_s:g}")
+
+    @property
+    def ages_s(self) -> tuple[float, ...]:
+        """The ages in seconds, rising by one factor from the first to the last."""
+        step = math.log(self.last_age_s / self.first_age_s) / (self.ages - 1)
+        return tuple(round(self.first_age_s * math.exp(step * index), 6) for index in range(self.ages))
+
+
+class NoGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="none"):
+    """Guests are not measured."""
+
+
+class SimGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="sim"):
+    """Guests, and the host they run on, are measured on an emulated pool; `url` is its control endpoint."""
+
+    url: Annotated[str, Meta(pattern=r"^http://[^\s/:]+(:\d{1,5})?/?$")]
+    dirty_curves: DirtyCurvesSection = DirtyCurvesSection()
+
+    def __post_init__(self) -> None:
+        _ = urlsplit(self.url).port  # raises ValueError beyond 65535
+
+
+class MeasureSection(Section, frozen=True, kw_only=True):
+    """What is measured, and how often.
+
+    `host_uuid` is XAPI's uuid of this host (empty: found on the machine). `nics` are those that carry guests and
+    migrations (empty: all physical ones).
+    """
+
+    period_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    host_uuid: Annotated[str, Meta(max_length=128)] = ""
+    nics: tuple[str, ...] = ()
+    collectors_off: tuple[Optional, ...] = ()
+    guests: SimGuests | NoGuests = NoGuests()
+
+
+class AgentConfig(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    controller: ControllerSection
+    measure: MeasureSection = MeasureSection()
+    log_level: LogLevel = "info"
+
+
+def load(path: Path) -> AgentConfig:
+    """Return the configuration in the file at `path`. Raises ConfigError."""
+    return config.load(path, AgentConfig)

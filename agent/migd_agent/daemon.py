@@ -1,0 +1,82 @@
+"""The loop of the agent: tick, send, and follow what happens between ticks.
+
+One thread and one poll, no asyncio: a tick is one short piece of blocking work, the rest is waiting for descriptors.
+A second thread would cost memory and an event loop CPU in a Dom0 that the guests pay for, and neither would make a tick
+any shorter.
+"""
+
+import math
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+import zmq
+
+from migd_agent.dirty_curves import DirtyCurves
+from migd_agent.pace import next_due_s
+from migd_agent.publisher import Publisher
+from migd_agent.sampler import Sampler
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Within `with`, SIGTERM and SIGINT set `is_asked` and make `fileno` readable, whatever waits for it."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._wakes, self._woken = socket.socketpair()
+
+    def __enter__(self) -> "StopRequest":
+        self._wakes.setblocking(False)
+        self._old_fd = signal.set_wakeup_fd(self._wakes.fileno())
+        self._old_handlers = [signal.signal(number, self._ask) for number in _SIGNALS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(_SIGNALS, self._old_handlers, strict=True):
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_fd)
+        self._wakes.close()
+        self._woken.close()
+
+    def fileno(self) -> int:
+        return self._woken.fileno()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked = True
+
+
+def run(sampler: Sampler, curves: DirtyCurves | None, publisher: Publisher, period_s: float, stop: StopRequest) -> None:
+    """Publish one sample a period until `stop` is asked for."""
+    log = structlog.get_logger()
+    start_s = due_s = time.monotonic()
+    while not stop.is_asked:
+        now_s = time.monotonic()
+        if now_s >= due_s:
+            sample = sampler.tick(now_s, curves.curves if curves else {}, publisher.dropped)
+            if sample is not None:
+                is_sent = publisher.send(sample)
+                log.debug("sample", sequence=sample.sequence, guests=len(sample.guests), is_sent=is_sent)
+            due_s = next_due_s(start_s, period_s, time.monotonic())
+        _wait(sampler, curves, publisher, due_s, stop)
+
+
+def _wait(sampler: Sampler, curves: DirtyCurves | None, publisher: Publisher, due_s: float, stop: StopRequest) -> None:
+    """Wait until `due_s` or the first thing that happens before, and deal with that."""
+    poller = zmq.Poller()
+    for readable in (stop, *publisher.sockets):
+        poller.register(readable, zmq.POLLIN)
+    pending = curves.pending if curves else None
+    if pending is not None:
+        poller.register(pending, zmq.POLLIN)
+    until_s = min(due_s, publisher.due_s, curves.due_s if curves else due_s)
+    # Whole milliseconds, rounded up: rounded down, the last one would be spent spinning.
+    happened: dict[Any, int] = dict(poller.poll(math.ceil(max(0.0, until_s - time.monotonic()) * 1000)))
+    now_s = time.monotonic()
+    publisher.follow(now_s)
+    if curves is not None:
+        curves.advance(sampler.guests, now_s, is_readable=pending is not None and pending.fileno() in happened)

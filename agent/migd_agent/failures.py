@@ -1,0 +1,40 @@
+"""What cannot be measured now: one log line when it starts, one when it ends, and its name in every sample between."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from migd_core.errors import MigdError
+
+MAX_NAMES: Final = 64
+
+
+class Failures:
+    """The names of what is missing from the samples. A collector's name is a word, a guest's is `guest:<uuid>`."""
+
+    def __init__(self) -> None:
+        self._failing: dict[str, frozenset[str]] = {}
+        self._log = structlog.get_logger()
+
+    def report(self, reporter: str, reasons: Mapping[str, str | Exception]) -> None:
+        """Take exactly the names in `reasons` as failing, of those that `reporter` speaks for; log what changed.
+
+        An exception that is no MigdError is a bug, so its traceback goes along.
+        """
+        before = self._failing.get(reporter, frozenset())
+        for name, why in reasons.items():
+            if name in before:
+                continue
+            if isinstance(why, Exception) and not isinstance(why, MigdError):
+                self._log.warning("measurement missing", what=name, why=f"{type(why).__name__}: {why}", exc_info=why)
+            else:
+                self._log.warning("measurement missing", what=name, why=str(why))
+        for name in sorted(before - reasons.keys()):
+            self._log.info("measurement no longer missing", what=name)
+        self._failing[reporter] = frozenset(reasons)
+
+    def names(self) -> tuple[str, ...]:
+        """Return what is failing, collectors before guests, as many as a sample may name."""
+        every = frozenset[str]().union(*self._failing.values())
+        return tuple(sorted(every, key=lambda name: (":" in name, name))[:MAX_NAMES])

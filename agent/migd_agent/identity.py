@@ -1,0 +1,86 @@
+"""Who this agent is: its host's uuid, and the CURVE keys it speaks with."""
+
+import re
+import stat
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import zmq
+import zmq.auth
+
+from migd_core.errors import ConfigError
+
+_INSTALLATION_UUID: Final = re.compile(r"^INSTALLATION_UUID=['\"]?([0-9a-fA-F-]{36})['\"]?\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """This agent's CURVE key pair and the controller's public key, each as Z85."""
+
+    controller_public: bytes
+    public: bytes
+    secret: bytes = field(repr=False)
+
+
+def host_uuid(configured: str, etc: Path = Path("/etc")) -> str:
+    """Return `configured`, else XAPI's uuid of this host, else the machine id written as a uuid. Raises ConfigError."""
+    if configured:
+        return configured
+    inventory, machine_id = etc / "xensource-inventory", etc / "machine-id"
+    if inventory.exists():
+        return parse_inventory(_text(inventory), str(inventory))
+    if machine_id.exists():
+        return parse_machine_id(_text(machine_id), str(machine_id))
+    raise ConfigError(f"host uuid: neither {inventory} nor {machine_id} exists; set measure.host_uuid")
+
+
+def parse_inventory(text: str, name: str) -> str:
+    """Return the uuid in the text of an XAPI host's inventory. Raises ConfigError."""
+    if (match := _INSTALLATION_UUID.search(text)) is None:
+        raise ConfigError(f"{name}: expected a line INSTALLATION_UUID='…', found none; set measure.host_uuid")
+    return match[1].lower()
+
+
+def parse_machine_id(text: str, name: str) -> str:
+    """Return the machine id in `text` in the form of a uuid. Raises ConfigError."""
+    try:
+        return str(uuid.UUID(text.strip()))
+    except ValueError as error:
+        raise ConfigError(
+            f"{name}: expected 32 hexadecimal digits, found {text.strip()[:40]!r}; set measure.host_uuid"
+        ) from error
+
+
+def load_keys(controller_public_file: Path, secret_file: Path) -> Keys:
+    """Return the keys in two ZeroMQ certificate files (`migd-controller keys new` makes them). Raises ConfigError.
+
+    A secret key that everybody on the machine can read is refused.
+    """
+    controller_public, _ = _certificate(controller_public_file)
+    _, secret = _certificate(secret_file)
+    if secret is None:
+        raise ConfigError(f"{secret_file}: holds no secret key; give the file that ends in .key_secret")
+    if (mode := stat.S_IMODE(secret_file.stat().st_mode)) & stat.S_IRWXO:
+        raise ConfigError(f"{secret_file}: a secret key open to everybody (mode {mode:04o}); chmod 0600 {secret_file}")
+    return Keys(controller_public, zmq.curve_public(secret), secret)
+
+
+def _certificate(path: Path) -> tuple[bytes, bytes | None]:
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+        for key in (public, secret or public):
+            zmq.curve_public(key)  # any 32 bytes are a key, so this refuses exactly what is not 40 characters of Z85
+    except (OSError, ValueError, zmq.ZMQError) as error:
+        raise ConfigError(f"{path}: no CURVE key can be read: {error}; `migd-controller keys new` makes one") from error
+    return public, secret
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path and the permissions") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start} cannot be read") from error
