@@ -23,6 +23,7 @@ from migd_controller.views import (
     jobs_view,
     migration_view,
     policies_view,
+    policy_config,
 )
 from migd_core import __version__, api
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
@@ -109,8 +110,7 @@ class Api:
     async def _set_policy(self, request: web.Request) -> web.Response:
         body = await _body(request, api.PolicyRequest)
         policy = configure(body.name, body.config)
-        config = {key: getattr(policy, key) for key in policy.__struct_fields__}
-        self._control.dispatch(PolicySet(name=body.name, config=msgspec.to_builtins(config)))
+        self._control.dispatch(PolicySet(name=body.name, config=policy_config(policy)))
         return _answer(next(view for view in policies_view(self._core) if view.is_active))
 
     async def _plan(self, request: web.Request) -> web.Response:

@@ -56,6 +56,8 @@ def build_world(
 def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, stale_after_s: float) -> str | None:
     if not host.is_live:
         return "the pool reports it dead"
+    if host.cpus < 1:
+        return "the pool reports no CPUs for it"
     age_s = telemetry.age_s(host.uuid, now_s)
     if age_s is None:
         return "no agent has reported from it yet"
@@ -118,12 +120,12 @@ def _host(
     host: PoolHost, known: HostTelemetry | None, guests: list[Guest], reserved_bytes: int, frozen_because: str | None
 ) -> Host:
     load = 0.0
-    if known is not None:
+    if known is not None and host.cpus > 0:
         load = sum(guest.cpu_demand_vcpus for guest in guests) / host.cpus + known.dom0_cpu_ratio
     return Host(
         uuid=host.uuid,
         name=host.name,
-        cpus=host.cpus,
+        cpus=max(1, host.cpus),  # a host without CPUs is frozen; nothing may divide by them meanwhile
         memory_bytes=host.memory_for_guests_bytes,
         memory_free_bytes=max(0, host.memory_for_guests_bytes - reserved_bytes),
         link_bytes_per_s=known.newest.link_bytes_per_s if known is not None else 0.0,

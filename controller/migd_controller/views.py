@@ -1,5 +1,9 @@
 """The controller's state as the API shows it. Pure: core and journal entries in, bodies of the API out."""
 
+from typing import Any
+
+import msgspec
+
 from migd_controller.core import Core
 from migd_controller.decision import Candidate, Decision
 from migd_controller.inventory import Inventory
@@ -7,6 +11,7 @@ from migd_controller.migration import Migration, State
 from migd_core import api
 from migd_core.messages import DirtyCurve
 from migd_core.world import Guest, Host, Job, World
+from migd_policies.policy import Policy
 from migd_policies.registry import available
 
 
@@ -33,9 +38,15 @@ def policies_view(core: Core) -> list[api.PolicyView]:
     views = []
     for name, type_ in sorted(available().items()):
         is_active = core.policy.name == name
-        config = {key: getattr(core.policy if is_active else type_(), key) for key in type_.__struct_fields__}
+        config = policy_config(core.policy if is_active else type_())
         views.append(api.PolicyView(name=name, summary=type_.summary, is_active=is_active, config=config))
     return views
+
+
+def policy_config(policy: Policy) -> dict[str, Any]:
+    """Return a policy's settings as plain data: the policy is its own configuration section."""
+    config: dict[str, Any] = msgspec.to_builtins(policy)
+    return config
 
 
 def decision_view(decision: Decision, inventory: Inventory) -> api.DecisionView:

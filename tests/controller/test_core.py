@@ -1,0 +1,413 @@
+"""The whole mind at once: events in, commands out, on a numbered clock."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+import pytest
+from cluster_of_events import CONFIG, Cluster, pool_guest, pool_host
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from migd_controller import core as core_module
+from migd_controller.commands import FollowMigration
+from migd_controller.core import Core, first_memory
+from migd_controller.events import (
+    AnyEvent,
+    InventoryChanged,
+    JobAdded,
+    JobRemoved,
+    MigrationAccepted,
+    MigrationEnded,
+    MigrationProgressed,
+    MigrationRequested,
+    Paused,
+    PoolReachability,
+    Resumed,
+    Tick,
+)
+from migd_controller.migration import State
+from migd_core.world import Move, Plan, Reason, World
+
+HOG = {"hog": 4.0, "other": 2.0}
+
+
+def overloaded(**values: object) -> Cluster:
+    """Host `a`: a 4-vCPU guest that may become a hog, and two ranks. Host `b`: half full, so the hog fits nowhere."""
+    guests = [pool_guest("hog", "a", vcpus=4), pool_guest("rank0", "a", **values), pool_guest("rank1", "a")]
+    guests.append(pool_guest("other", "b", vcpus=2))
+    return Cluster([pool_host("a"), pool_host("b")], guests)
+
+
+def acting(**values: object) -> Cluster:
+    cluster = overloaded(**values)
+    cluster.set_policy("least-loaded")
+    return cluster
+
+
+def test_the_first_policy_observes_and_moves_nothing() -> None:
+    cluster = overloaded()
+    decision = cluster.run(20, HOG)
+    assert cluster.started == []
+    assert decision.policy == "observe"
+
+
+def test_a_sustained_overload_moves_one_rank_away() -> None:
+    cluster = acting()
+    cluster.run(10, HOG)
+    (start,) = cluster.started
+    assert start.guest in ("rank0", "rank1")
+    assert start.target == "b"
+
+
+def test_a_short_overload_moves_nothing() -> None:
+    cluster = acting()
+    cluster.run(5, {"hog": 0.1})
+    cluster.run(1, HOG)
+    cluster.run(5, {"hog": 0.1})
+    assert cluster.started == []
+
+
+def test_a_decision_keeps_each_gate_and_the_price() -> None:
+    cluster = acting()
+    cluster.run(10, HOG)
+    decision = next(d for d in _decisions(cluster) if d.candidates)
+    (candidate,) = [c for c in decision.candidates if c.is_accepted]
+    assert {gate.name for gate in candidate.gates} >= {"capacity", "cooldown", "gain", "target"}
+    assert candidate.price is not None
+    assert candidate.price.total_s > 0
+    assert "no dirty curve" in candidate.price.basis
+
+
+def _decisions(cluster: Cluster) -> list[core_module.Decision]:
+    return [c.decision for c in cluster.commands if isinstance(c, core_module.RecordDecision)]
+
+
+def test_a_plan_is_what_the_next_tick_decides_and_changes_nothing() -> None:
+    cluster = acting()
+    cluster.run(2, HOG)
+    before = cluster.core.memory
+    for _ in range(10):
+        planned = cluster.core.plan(cluster.now_s)
+        assert cluster.core.memory is before
+        if planned.candidates:
+            break
+        cluster.run(1, HOG)
+        before = cluster.core.memory
+    assert planned.candidates
+    assert cluster.core.last_decision != planned
+
+
+def test_a_silent_host_is_frozen_neither_source_nor_target() -> None:
+    for silent in ("a", "b"):
+        cluster = acting()
+        cluster.run(1, HOG)
+        cluster.silent = {silent}
+        cluster.run(10, HOG)
+        assert cluster.started == [], silent
+
+
+def test_a_host_that_speaks_again_must_show_a_trend_again() -> None:
+    cluster = acting()
+    cluster.run(1, HOG)
+    cluster.silent = {"a"}
+    cluster.run(3, HOG)
+    cluster.silent = set()
+    cluster.run(1, HOG)
+    assert cluster.started == []
+    cluster.run(9, HOG)
+    assert len(cluster.started) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tags": ("migd:never",)},
+        {"blocked_because": "blocked_operations forbids it (backup)"},
+        {"memory_may_shrink": True},
+    ],
+)
+def test_a_guest_that_may_not_move_is_left_alone(values: dict[str, object]) -> None:
+    guests = [pool_guest("hog", "a", vcpus=4, **values), pool_guest("rank0", "a", **values)]
+    cluster = Cluster([pool_host("a"), pool_host("b")], guests)
+    cluster.set_policy("least-loaded")
+    cluster.run(10, HOG)
+    assert cluster.started == []
+
+
+def test_disabled_dead_and_evacuating_hosts_receive_nothing() -> None:
+    for values in ({"is_enabled": False}, {"is_live": False}, {"is_evacuating": True}):
+        guests = [pool_guest("hog", "a", vcpus=4), pool_guest("rank0", "a")]
+        cluster = Cluster([pool_host("a"), pool_host("b", **values)], guests)
+        cluster.set_policy("least-loaded")
+        cluster.run(10, HOG)
+        assert cluster.started == [], values
+
+
+def test_an_agent_that_sees_other_cpus_than_the_pool_freezes_its_host() -> None:
+    cluster = Cluster(
+        [pool_host("a"), pool_host("b", cpus=8)], [pool_guest("hog", "a", vcpus=4), pool_guest("rank0", "a")]
+    )
+    cluster.set_policy("least-loaded")
+    cluster.run(10, HOG)
+    assert cluster.started == []
+    assert cluster.core.world(cluster.now_s).hosts["b"].frozen_because == (
+        "its agent sees 4 CPUs, the pool 8: one of them is wrong"
+    )
+
+
+def test_a_host_without_cpus_is_frozen_and_divides_nothing() -> None:
+    cluster = Cluster([pool_host("a", cpus=0), pool_host("b")], [pool_guest("rank0", "a"), pool_guest("rank1", "b")])
+    cluster.set_policy("least-loaded")
+    cluster.run(5)
+    assert cluster.core.world(cluster.now_s).hosts["a"].frozen_because == "the pool reports no CPUs for it"
+
+
+def test_pause_stops_new_migrations_and_resume_allows_them() -> None:
+    cluster = acting()
+    cluster.tell(Paused())
+    cluster.run(10, HOG)
+    assert cluster.started == []
+    cluster.tell(Resumed())
+    cluster.run(1, HOG)
+    assert len(cluster.started) == 1
+
+
+def started(cluster: Cluster) -> str:
+    cluster.run(10, HOG)
+    (start,) = cluster.started
+    return start.cause
+
+
+def test_a_migration_is_moved_when_the_guest_is_on_its_target_whatever_the_task_said() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    cluster.tell(MigrationAccepted(cause=cause, task="OpaqueRef:t"))
+    (record,) = cluster.tell(MigrationEnded(cause=cause, host_now="b", code="INTERNAL_ERROR", text="late trouble"))
+    assert isinstance(record, core_module.RecordMigration)
+    assert record.migration.state is State.MOVED
+    assert cluster.core.memory.in_flight == {}
+
+
+def test_a_migration_has_stayed_when_the_guest_is_still_on_its_source_though_the_task_succeeded() -> None:
+    cluster = acting()
+    (record,) = cluster.tell(MigrationEnded(cause=started(cluster), host_now="a"))
+    assert isinstance(record, core_module.RecordMigration)
+    assert record.migration.state is State.STAYED
+
+
+def test_a_guest_that_disappears_while_it_is_moved_is_gone_and_the_loop_goes_on() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    guest = cluster.core.memory.in_flight[cause].guest
+    del cluster.guests[guest]
+    cluster.tell(InventoryChanged(gone=(guest,)))
+    cluster.run(2, HOG)
+    (record,) = cluster.tell(MigrationEnded(cause=cause, host_now=None, code="VM_BAD_POWER_STATE", text="halted"))
+    assert isinstance(record, core_module.RecordMigration)
+    assert record.migration.state is State.GONE
+    cluster.run(2, HOG)
+
+
+def test_cooldown_starts_on_failure_too() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    guest = cluster.core.memory.in_flight[cause].guest
+    cluster.tell(MigrationEnded(cause=cause, host_now="a", code="HOST_NOT_ENOUGH_FREE_MEMORY", text="full"))
+    cluster.commands.clear()
+    cluster.run(20, HOG)
+    assert guest not in [start.guest for start in cluster.started]
+
+
+def test_words_about_an_unknown_or_finished_migration_change_nothing() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    cluster.tell(MigrationEnded(cause=cause, host_now="b"))
+    before = cluster.core.memory
+    for event in (
+        MigrationEnded(cause=cause, host_now="a"),
+        MigrationAccepted(cause=cause, task="t"),
+        MigrationProgressed(cause="D999.1", progress_ratio=0.5),
+    ):
+        assert cluster.tell(event) == []
+    assert cluster.core.memory == before
+
+
+def test_after_a_restart_a_migration_is_followed_not_repeated() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    cluster.tell(MigrationAccepted(cause=cause, task="OpaqueRef:t"))
+    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(cluster.core.memory), type=type(cluster.core.memory))
+    restarted = Core(CONFIG, remembered)
+    guest = remembered.in_flight[cause].guest
+    assert restarted.adopt() == [FollowMigration(cause=cause, guest=guest, target="b", task="OpaqueRef:t")]
+    again = Cluster(cluster.hosts.values(), cluster.guests.values(), memory=remembered)
+    again.run(20, HOG)
+    assert guest not in [start.guest for start in again.started]
+
+
+def test_policy_pause_jobs_and_cooldown_survive_a_restart() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    cluster.tell(MigrationEnded(cause=cause, host_now="b"))
+    cluster.tell(JobAdded(name="brams", guests=("rank0", "rank1"), remaining_s=3600.0))
+    cluster.tell(Paused())
+    memory = cluster.core.memory
+    restarted = Core(CONFIG, memory)
+    assert restarted.policy.name == "least-loaded"
+    assert restarted.memory.is_paused
+    assert restarted.memory.last_moved_at == memory.last_moved_at != {}
+    world = restarted.world(cluster.now_s + 600.0)
+    assert world.jobs["brams"].remaining_s == 3000.0
+
+
+def test_a_remembered_policy_that_no_longer_exists_becomes_observe() -> None:
+    core = Core(CONFIG, replace(first_memory(CONFIG), policy="uninstalled"))
+    assert core.policy.name == "observe"
+    assert "uninstalled" in core.policy_problem
+
+
+def test_a_clock_set_back_across_a_restart_freezes_a_guest_for_one_cooldown_at_most() -> None:
+    memory = replace(first_memory(CONFIG), policy="least-loaded", last_moved_at={"rank0": 9e12, "rank1": 9e12})
+    guests = [pool_guest("hog", "a", vcpus=4), pool_guest("rank0", "a"), pool_guest("rank1", "a")]
+    cluster = Cluster([pool_host("a"), pool_host("b")], guests, memory=memory)
+    cluster.run(int(CONFIG.guards.cooldown_s / CONFIG.period_s) + 2, HOG)
+    assert len(cluster.started) == 1
+
+
+def test_a_request_by_hand_is_carried_out_without_a_policy() -> None:
+    cluster = overloaded()
+    cluster.run(1, HOG)
+    cluster.tell(MigrationRequested(guest="rank0", target="b"))
+    (start,) = cluster.started
+    assert (start.guest, start.target) == ("rank0", "b")
+    assert cluster.core.memory.in_flight[start.cause].requested_by == "by hand"
+
+
+def test_a_request_by_hand_that_is_not_safe_is_refused_with_its_gates() -> None:
+    cluster = overloaded(tags=("migd:never",))
+    cluster.run(1, HOG)
+    cluster.tell(MigrationRequested(guest="rank0", target="b"))
+    assert cluster.started == []
+    assert cluster.core.last_decision is not None
+    (candidate,) = cluster.core.last_decision.candidates
+    assert [gate.name for gate in candidate.gates if not gate.passed] == ["movable"]
+
+
+def test_nothing_is_decided_before_the_inventory_is_known() -> None:
+    core = Core(CONFIG, first_memory(CONFIG))
+    core.handle(PoolReachability(is_reachable=False, problem="connection refused"), 1.0)
+    core.handle(Tick(), 2.0)
+    assert core.last_decision is not None
+    assert core.last_decision.reason.code == "no-inventory"
+    assert "connection refused" in core.last_decision.reason.text
+
+
+class Raises(msgspec.Struct, frozen=True):
+    """A policy with a bug."""
+
+    name: ClassVar[str] = "raises"
+    summary: ClassVar[str] = "fails"
+
+    def propose(self, world: World) -> Plan:
+        raise ZeroDivisionError("division by zero")
+
+
+class Proposes(msgspec.Struct, frozen=True):
+    """A policy that proposes what it is told to."""
+
+    name: ClassVar[str] = "proposes"
+    summary: ClassVar[str] = "proposes"
+    moves: tuple[Move, ...] = ()
+
+    def propose(self, world: World) -> Plan:
+        return Plan(self.moves, Reason("told", "it was told to"))
+
+
+def test_a_policy_that_raises_moves_nothing_and_is_named() -> None:
+    cluster = overloaded()
+    cluster.core.policy = Raises()
+    decision = cluster.run(1)
+    assert decision.reason.code == "policy-failed"
+    assert "policy raises failed with ZeroDivisionError: division by zero" in decision.reason.text
+
+
+@pytest.mark.parametrize(
+    ("move", "why"),
+    [
+        (("nobody", "a", "b"), "guest nobody is not running in this pool"),
+        (("rank0", "a", "nowhere"), "host nowhere is not in this pool"),
+        (("rank0", "b", "a"), "guest rank0 is on a, not on b"),
+        (("big", "a", "b"), "guest big needs 100 GiB, host b has 64 GiB free after moves in flight"),
+    ],
+)
+def test_a_policy_that_proposes_the_impossible_is_refused_by_name(move: tuple[str, str, str], why: str) -> None:
+    guests = [pool_guest("rank0", "a"), pool_guest("big", "a", memory_bytes=100 << 30)]
+    cluster = Cluster([pool_host("a"), pool_host("b")], guests)
+    cluster.core.policy = Proposes((Move(*move, Reason("told", "told")),))
+    decision = cluster.run(1)
+    assert cluster.started == []
+    assert why in [gate.text for gate in decision.candidates[0].gates if not gate.passed]
+
+
+def test_moves_of_one_plan_share_memory_and_limits() -> None:
+    """The second of two guests that each fit alone finds the memory taken by the first."""
+    guests = [pool_guest("x", "a", memory_bytes=40 << 30), pool_guest("y", "c", memory_bytes=40 << 30)]
+    cluster = Cluster([pool_host("a"), pool_host("b"), pool_host("c")], guests)
+    reason = Reason("told", "told")
+    cluster.core.policy = Proposes((Move("x", "a", "b", reason), Move("y", "c", "b", reason)))
+    cluster.core.config = replace(CONFIG, guards=replace(CONFIG.guards, min_gain_s=-1e9, max_concurrent_per_target=9))
+    decision = cluster.run(1, {"x": 0.0, "y": 0.0})
+    failed = [[gate.name for gate in c.gates if not gate.passed] for c in decision.candidates]
+    assert failed == [[], ["capacity"]]
+
+
+def test_a_job_is_forgotten_when_it_is_removed_and_outlives_its_guests() -> None:
+    cluster = overloaded()
+    cluster.tell(JobAdded(name="brams", guests=("rank0", "rank1")))
+    cluster.tell(InventoryChanged(gone=("rank1",)))
+    assert cluster.core.world(cluster.now_s).jobs["brams"].guests == ("rank0",)
+    cluster.tell(JobRemoved(name="brams"))
+    assert cluster.core.world(cluster.now_s).jobs == {}
+
+
+def test_the_same_events_give_the_same_commands() -> None:
+    def commands() -> list[object]:
+        cluster = acting()
+        cluster.run(10, HOG)
+        return [msgspec.msgpack.encode(command) for command in cluster.commands]
+
+    assert commands() == commands()
+
+
+NAMES = st.sampled_from(["a", "b", "c", "hog", "rank0", "rank1", "ghost"])
+EVENTS: st.SearchStrategy[AnyEvent] = st.one_of(
+    st.just(Tick()),
+    st.just(Paused()),
+    st.just(Resumed()),
+    st.builds(PoolReachability, is_reachable=st.booleans()),
+    st.builds(MigrationRequested, guest=NAMES, target=NAMES),
+    st.builds(MigrationEnded, cause=st.sampled_from([f"D{n}.1" for n in range(1, 12)]), host_now=st.none() | NAMES),
+    st.builds(MigrationAccepted, cause=st.sampled_from([f"D{n}.1" for n in range(1, 12)]), task=st.just("t")),
+    st.builds(InventoryChanged, gone=st.tuples(NAMES)),
+    st.builds(lambda name, on: InventoryChanged(guests=(pool_guest(name, on),)), NAMES, st.sampled_from(["a", "b"])),
+    st.builds(lambda name, live: InventoryChanged(hosts=(pool_host(name, is_live=live),)), NAMES, st.booleans()),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EVENTS, max_size=40))
+def test_whatever_happens_a_guest_has_one_migration_and_each_is_asked_for_once(events: list[AnyEvent]) -> None:
+    cluster = acting()
+    cluster.run(3, HOG)
+    asked = {start.cause for start in cluster.started}
+    for event in events:
+        for command in cluster.tell(event):
+            if isinstance(command, core_module.StartMigration):
+                assert command.cause not in asked
+                asked.add(command.cause)
+        in_flight: Mapping[str, core_module.Migration] = cluster.core.memory.in_flight
+        guests = [migration.guest for migration in in_flight.values()]
+        assert len(guests) == len(set(guests))
+        assert in_flight.keys() <= asked
