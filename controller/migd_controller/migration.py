@@ -4,7 +4,8 @@
       └────────────────ended──────────────▲
 
 `asked`: the command is journaled, the pool's answer is not known. `running`: the pool has a task for it. The end is
-not what the task says but where the guest is afterwards: on the target, still on its source, or nowhere.
+not what the task says but where the guest is afterwards: on the target, still on its source, or nowhere. A running one
+may be given another task: after a restart, or when the pool lost the first and goes on with the migration.
 """
 
 from enum import StrEnum
@@ -27,7 +28,7 @@ class State(StrEnum):
 NEXT_STATES: Final = MappingProxyType(
     {
         State.ASKED: frozenset({State.RUNNING, State.MOVED, State.STAYED, State.GONE}),
-        State.RUNNING: frozenset({State.MOVED, State.STAYED, State.GONE}),
+        State.RUNNING: frozenset({State.RUNNING, State.MOVED, State.STAYED, State.GONE}),
         State.MOVED: frozenset[State](),
         State.STAYED: frozenset[State](),
         State.GONE: frozenset[State](),
@@ -64,7 +65,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     def accepted(self, task: str, now_s: float) -> "Migration":
         """Return the migration once the pool has a task for it."""
-        return msgspec.structs.replace(self._into(State.RUNNING), task=task, started_at=now_s)
+        started_at = self.started_at if self.started_at is not None else now_s
+        return msgspec.structs.replace(self._into(State.RUNNING), task=task, started_at=started_at)
 
     def progressed(self, progress_ratio: float) -> "Migration":
         """Return the migration with the pool's own progress, which may go back."""
