@@ -2,7 +2,7 @@
 
 Every uuid is the name. What a real snapshot keeps consistent, `world` keeps consistent too: a host's load is its own
 `load` (Dom0 and whatever has no guest here) plus what its guests want, its free memory is what guests and arriving moves
-leave, and its recent loads are steady unless `recent` says otherwise.
+leave, and its load has been steady for a few periods unless `recent` says otherwise.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,10 @@ def host(
     is_enabled: bool = True,
     frozen_because: str | None = None,
 ) -> Host:
-    """Return a host; `load` is what is wanted besides the guests that `world` is given, in shares of its CPUs."""
+    """Return a host; `load` is what is wanted besides the guests that `world` is given, in shares of its CPUs.
+
+    `recent` holds the loads of earlier periods, oldest first; without it the load was what it is.
+    """
     return Host(
         uuid=name,
         name=name,
@@ -127,10 +130,11 @@ def world(
 def _filled(empty: Host, guests: Mapping[str, Guest], moves: Iterable[Move]) -> Host:
     residents = [one for one in guests.values() if one.host == empty.uuid]
     arriving = [guests[one.guest] for one in moves if one.target == empty.uuid and guests[one.guest] not in residents]
+    taken_bytes = sum(one.memory_bytes for one in [*residents, *arriving])
     load = empty.load_ratio + sum(one.cpu_demand_vcpus for one in residents) / empty.cpus
     return replace(
         empty,
         load_ratio=load,
-        recent_load_ratios=empty.recent_load_ratios or (load,) * STEADY_PERIODS,
-        memory_free_bytes=empty.memory_free_bytes - sum(one.memory_bytes for one in [*residents, *arriving]),
+        recent_load_ratios=(*(empty.recent_load_ratios or (load,) * (STEADY_PERIODS - 1)), load),
+        memory_free_bytes=max(0, empty.memory_bytes - taken_bytes),
     )

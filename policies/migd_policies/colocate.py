@@ -40,7 +40,7 @@ class Colocate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: ClassVar[str] = "colocate"
     summary: ClassVar[str] = "brings guests that talk most to where the measured bandwidth between them is better"
 
-    min_gain_ratio: Annotated[float, Meta(gt=0, le=10)] = 0.05
+    min_gain_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.05
     max_load_ratio: Annotated[float, Meta(gt=0, le=100)] = 1.0
     sustained_periods: Annotated[int, Meta(ge=1, le=120)] = 3
     max_moves: Annotated[int, Meta(ge=1, le=64)] = 2

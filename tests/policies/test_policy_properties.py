@@ -1,0 +1,177 @@
+"""What holds for every plan of every built-in policy, whatever the cluster looks like."""
+
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import flow, guest, host, move, topology, world
+from migd_core.units import GIB
+from migd_core.world import Level, Link, Plan, World
+from migd_policies.colocate import Colocate
+from migd_policies.least_loaded import LeastLoaded
+from migd_policies.observe import Observe
+from migd_policies.policy import Policy
+from migd_policies.registry import available
+from migd_policies.scoring import job_step_ratios
+
+# The second of each is as eager as its configuration allows.
+POLICIES: list[Policy] = [
+    Observe(),
+    LeastLoaded(),
+    LeastLoaded(load_threshold_ratio=0.2, sustained_periods=1, margin_ratio=0.001, max_moves_per_host=8),
+    Colocate(),
+    Colocate(min_gain_ratio=0.001, max_load_ratio=3.0, sustained_periods=1, max_moves=8),
+]
+FEW = settings(max_examples=40, deadline=None)  # for each of five policies; a busy machine has slow moments
+EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, may_be_moving: bool = True) -> World:
+    names = [f"host{n}" for n in range(draw(st.integers(1, 6)))]
+    some = draw(st.randoms(use_true_random=False))
+    hosts = [
+        host(
+            name,
+            cpus=some.choice((1, 2, 4, 8)),
+            memory_bytes=some.choice((8, 16, 32)) * GIB,
+            load=some.choice((0.0, 0.1, 0.9)),
+            recent=[some.uniform(0.0, 3.0) for _ in range(2)] if some.random() < 0.3 else (),
+            is_enabled=some.random() < 0.9,
+            frozen_because=None if some.random() < 0.9 else "it is silent",
+        )
+        for name in names
+    ]
+    guests = [
+        guest(
+            f"guest{n:02}",
+            on=some.choice(names),
+            vcpus=some.choice((1, 2, 4)),
+            demand=some.choice((0.0, 0.3, 1.0)),
+            memory_bytes=some.choice((1, 2, 4)) * GIB,
+            job=some.choice((None, "job0", "job1")),
+            immovable_because=None if some.random() < 0.9 else "it is tagged migd:never",
+        )
+        for n in range(draw(st.integers(0, 16)))
+    ]
+    uuids = [one.uuid for one in guests]
+    pairs = {tuple(sorted(some.sample(uuids, 2))) for _ in range(len(uuids))} if len(uuids) > 1 else set()
+    flows = [flow(a, b, some.uniform(1e5, 2e7)) for a, b in sorted(pairs)]
+    levels = {
+        level: Link(some.choice((1e6, 1e7, 1e8)), 0.0)
+        for level in (Level.SAME_HOST, Level.SAME_SWITCH, Level.WIDE_AREA)
+        if some.random() < 0.8
+    }
+    moves = []
+    if may_be_moving and guests and len(names) > 1 and some.random() < 0.5:
+        leaving = some.choice(guests)
+        moves.append(move(leaving.uuid, leaving.host, some.choice([name for name in names if name != leaving.host])))
+    switches = {name: some.choice(("rack1", "rack2")) for name in names}
+    return world(*hosts, *guests, *flows, topology=topology(levels, **switches), in_flight=moves)
+
+
+def applied(before: World, plan: Plan) -> World:
+    """Return the world once the plan is done and has been for so long that the loads are steady again."""
+    after = before
+    for one in plan.moves:
+        after = after.after(one)
+    steady = {uuid: replace(h, recent_load_ratios=(h.load_ratio,) * 3) for uuid, h in after.hosts.items()}
+    return replace(after, hosts=MappingProxyType(steady))
+
+
+def placement(of: World) -> tuple[tuple[str, str], ...]:
+    return tuple((uuid, one.host) for uuid, one in of.guests.items())
+
+
+def test_every_built_in_policy_is_tried():
+    assert {policy.name for policy in POLICIES} == set(available())
+
+
+@EVERY_POLICY
+@FEW
+@given(before=worlds())
+def test_a_plan_always_says_why(policy: Policy, before: World):
+    plan = policy.propose(before)
+    for reason in (plan.reason, *(one.reason for one in plan.moves)):
+        assert reason.code
+        assert reason.text
+        assert reason.threshold is None or (reason.value is not None and reason.unit)
+
+
+@EVERY_POLICY
+@FEW
+@given(before=worlds())
+def test_only_movable_guests_leave_live_hosts_for_enabled_live_ones(policy: Policy, before: World):
+    plan = policy.propose(before)
+    moving = [one.guest for one in plan.moves]
+    assert len(set(moving)) == len(moving)
+    assert not set(moving) & {one.guest for one in before.moves_in_flight}
+    for one in plan.moves:
+        assert before.guests[one.guest].immovable_because is None
+        assert before.guests[one.guest].host == one.source
+        assert one.source != one.target
+        assert before.hosts[one.source].frozen_because is None
+        assert before.hosts[one.target].may_receive
+
+
+@EVERY_POLICY
+@FEW
+@given(before=worlds())
+def test_a_plan_never_promises_memory_twice(policy: Policy, before: World):
+    arriving = dict.fromkeys(before.hosts, 0)
+    for one in policy.propose(before).moves:
+        arriving[one.target] += before.guests[one.guest].memory_bytes
+    assert all(arriving[uuid] <= before.hosts[uuid].memory_free_bytes for uuid in arriving)
+
+
+@EVERY_POLICY
+@FEW
+@given(before=worlds(may_be_moving=False))
+def test_plans_carried_out_one_after_the_other_come_to_rest(policy: Policy, before: World):
+    seen = {placement(before)}
+    plan = policy.propose(before)
+    while plan.moves:
+        before = applied(before, plan)
+        assert placement(before) not in seen, "guests are sent back and forth"
+        seen.add(placement(before))
+        plan = policy.propose(before)
+
+
+@EVERY_POLICY
+@FEW
+@given(before=worlds())
+def test_the_order_in_which_things_are_listed_does_not_matter(policy: Policy, before: World):
+    reversed_ = replace(
+        before,
+        hosts=MappingProxyType(dict(reversed(before.hosts.items()))),
+        guests=MappingProxyType(dict(reversed(before.guests.items()))),
+    )
+    assert policy.propose(reversed_) == policy.propose(before) == policy.propose(before)
+
+
+@EVERY_POLICY
+@FEW
+@given(before=worlds())
+def test_what_things_are_called_does_not_matter(policy: Policy, before: World):
+    renamed = replace(
+        before,
+        hosts=MappingProxyType({uuid: replace(h, name=f"n{hash(uuid)}") for uuid, h in before.hosts.items()}),
+        guests=MappingProxyType({uuid: replace(g, name=f"n{hash(uuid)}") for uuid, g in before.guests.items()}),
+    )
+    moves = [(one.guest, one.source, one.target) for one in policy.propose(before).moves]
+    assert [(one.guest, one.source, one.target) for one in policy.propose(renamed).moves] == moves
+
+
+@FEW
+@given(before=worlds(), data=st.data())
+def test_any_move_scores_every_job_it_touches_finite_and_positive(before: World, data: st.DataObject):
+    if not before.guests:
+        return
+    one = data.draw(st.sampled_from(list(before.guests.values())))
+    target = data.draw(st.sampled_from(list(before.hosts)))
+    ratios = job_step_ratios(before, move(one.uuid, one.host, target))
+    assert (one.job or one.uuid) in ratios
+    assert all(0 < ratio < float("inf") for ratio in ratios.values())
