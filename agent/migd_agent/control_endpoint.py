@@ -100,14 +100,14 @@ def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
 
 def _answer(connection: http.client.HTTPConnection, url: str, timeout_s: float) -> Answer:
     deadline_s = time.monotonic() + timeout_s
-    response = connection.getresponse()
     body = bytearray()
-    while chunk := response.read1(65536):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise http.client.HTTPException(f"an answer of more than {MAX_BODY_BYTES} bytes")
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"the answer took more than {timeout_s:g} s")
+    with connection.getresponse() as response:
+        while chunk := response.read1(65536):
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise http.client.HTTPException(f"an answer of more than {MAX_BODY_BYTES} bytes")
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the answer took more than {timeout_s:g} s")
     return Answer(url, response.status, bytes(body))
 
 

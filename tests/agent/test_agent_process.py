@@ -1,0 +1,204 @@
+"""The real daemon between a real pool endpoint and a real controller socket."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+import zmq.auth
+from conftest import Agent, Listener, Pool
+from readings import HOST
+
+from migd_core.messages import HostSample
+
+Start = Callable[..., Agent]
+Listen = Callable[..., Listener]
+MAX_RESIDENT_BYTES = 40 * 10**6
+
+
+def test_guests_of_the_pool_arrive_with_their_rates(pool: Pool, listen: Listen, start_agent: Start) -> None:
+    listener = listen()
+    start_agent(listener.endpoint, pool.url)
+    sample = listener.receive()
+    assert sample.host_uuid == HOST
+    assert [guest.uuid for guest in sample.guests] == ["g0", "g1", "g2"]
+    assert sample.guests[0].cpu_ratio == pytest.approx(0.5, abs=0.01)
+    assert sample.guests[0].tx_bytes_per_s == pytest.approx(1000, rel=0.1)
+    assert sample.cpu_ratio == pytest.approx(0.375, abs=0.01)
+    assert sample.link_bytes_per_s == 125e6
+    assert sample.failed_collectors == ()
+
+
+def test_without_guests_this_host_itself_is_measured(listen: Listen, start_agent: Start) -> None:
+    listener = listen()
+    start_agent(listener.endpoint)
+    sample = listener.receive()
+    assert sample.memory_bytes == psutil.virtual_memory().total
+    assert (sample.guests, sample.failed_collectors) == ((), ())
+
+
+def test_a_dirty_curve_arrives_with_its_guest(pool: Pool, listen: Listen, start_agent: Start) -> None:
+    listener = listen()
+    start_agent(listener.endpoint, pool.url, every_s=0.05)
+    sample = listener.receive(lambda sample: all(guest.dirty_curve is not None for guest in sample.guests))
+    for guest in sample.guests:
+        assert guest.dirty_curve is not None
+        assert guest.dirty_curve.unique_pages == (10, 20)
+        assert 0 <= sample.monotonic_s - guest.dirty_curve.measured_s < 10
+
+
+def test_samples_come_at_a_steady_period(pool: Pool, listen: Listen, start_agent: Start) -> None:
+    listener = listen()
+    start_agent(listener.endpoint, pool.url, period_s=0.1)
+    samples = [listener.receive() for _ in range(12)]
+    first, last = samples[0], samples[-1]
+    periods = (last.monotonic_s - first.monotonic_s) / 0.1
+    assert abs(periods - round(periods)) < 0.5
+    assert [sample.sequence for sample in samples] == list(range(first.sequence, first.sequence + 12))
+
+
+def test_the_agent_goes_on_when_the_controller_comes_back(pool: Pool, listen: Listen, start_agent: Start) -> None:
+    first = listen()
+    agent = start_agent(first.endpoint, pool.url)
+    before = first.receive()
+    first.close()
+    agent.until(lambda: "controller absent; samples are dropped" in agent.events())
+    again = listen(port=first.port)
+    after = again.receive()
+    assert after.boot_id == before.boot_id
+    assert after.sequence > before.sequence
+    assert after.samples_dropped > 0
+    agent.end()
+    assert agent.events() == [
+        "agent started",
+        "controller connected",
+        "controller absent; samples are dropped",
+        "controller connected",
+        "agent ended",
+    ]
+
+
+def test_a_key_that_is_let_in_later_connects_then(
+    pool: Pool, listen: Listen, start_agent: Start, key_folder: Path
+) -> None:
+    allowed: set[bytes] = set()
+    listener = listen(allowed=allowed)
+    agent = start_agent(listener.endpoint, pool.url)
+    agent.until(lambda: "controller refused; samples are dropped" in agent.events())
+    (refusal,) = [line for line in agent.log() if line["event"].startswith("controller refused")]
+    assert "does not know this agent's key" in refusal["why"]
+    allowed.add(zmq.auth.load_certificate(key_folder / "agent.key")[0])
+    assert listener.receive().samples_dropped > 0
+
+
+def test_the_wrong_controller_gets_nothing(
+    pool: Pool, listen: Listen, start_agent: Start, key_folder: Path
+) -> None:
+    listener = listen()
+    zmq.auth.create_certificates(key_folder, "controller")
+    agent = start_agent(listener.endpoint, pool.url)
+    agent.until(lambda: "controller refused; samples are dropped" in agent.events())
+    assert listener.socket.poll(0) == 0
+
+
+def test_a_pool_that_is_down_is_named_while_samples_go_on(pool: Pool, listen: Listen, start_agent: Start) -> None:
+    listener = listen()
+    agent = start_agent(listener.endpoint, pool.url)
+    measured = listener.receive(lambda sample: bool(sample.guests))
+    pool.stop()
+    without = listener.receive(lambda sample: bool(sample.failed_collectors))
+    assert without.failed_collectors == ("dom0", "guests")
+    assert (without.guests, without.memory_bytes) == ((), measured.memory_bytes)
+    listener.receive(lambda sample: sample.sequence == without.sequence + 3 and bool(sample.failed_collectors))
+    pool.start()
+    again = listener.receive(lambda sample: not sample.failed_collectors)
+    assert [guest.uuid for guest in again.guests] == ["g0", "g1", "g2"]
+    missing = [line for line in agent.log() if line["event"] == "measurement missing"]
+    assert [line["what"] for line in missing] == ["dom0", "guests"]
+    assert f"GET {pool.url}/dom0/{HOST}" in missing[0]["why"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_agent_ends_within_a_second_of_a_signal(
+    pool: Pool, listen: Listen, start_agent: Start, number: signal.Signals
+) -> None:
+    listener = listen()
+    agent = start_agent(listener.endpoint, pool.url, period_s=30.0)
+    agent.until(lambda: not listener.socket.poll(0) and "controller connected" in agent.events())
+    asked_s = time.monotonic()
+    agent.process.send_signal(number)
+    assert agent.process.wait(10) == 0
+    assert time.monotonic() - asked_s < 1.0
+    assert agent.events()[-1] == "agent ended"
+
+
+def test_the_agent_ends_within_a_second_while_the_pool_hangs(
+    pool: Pool, listen: Listen, start_agent: Start
+) -> None:
+    agent = start_agent(listen().endpoint, pool.url)
+    agent.until(lambda: bool(pool.asked))
+    pool.answer = lambda path: time.sleep(5) or (200, b"")
+    count = len(pool.asked)
+    agent.until(lambda: len(pool.asked) > count + 1)
+    asked_s = time.monotonic()
+    assert agent.end() == 0
+    assert time.monotonic() - asked_s < 1.0
+
+
+def test_a_running_agent_stays_within_its_memory(pool: Pool, listen: Listen, start_agent: Start) -> None:
+    listener = listen()
+    agent = start_agent(listener.endpoint, pool.url, every_s=0.05, period_s=0.05)
+    listener.receive(lambda sample: sample.sequence >= 40)
+    assert psutil.Process(agent.process.pid).memory_info().rss <= MAX_RESIDENT_BYTES
+
+
+def test_a_sample_can_be_printed_without_configuration() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "migd_agent", "--print-sample"], capture_output=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert msgspec.json.decode(ended.stdout, type=HostSample).interval_s == pytest.approx(1.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--config", "/nowhere/agent.toml"], 3, "migd-agent: /nowhere/agent.toml: cannot be read"),
+        (["--wrong"], 2, "unrecognized arguments: --wrong"),
+    ],
+)
+def test_a_wrong_start_says_why(arguments: list[str], code: int, text: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "migd_agent", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == code
+    assert text in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_host_that_cannot_be_measured_prints_no_sample(key_folder: Path) -> None:
+    config = key_folder / "agent.toml"
+    config.write_text(
+        f"""
+controller = {{endpoint = "tcp://127.0.0.1:1", public_key_file = "x", secret_key_file = "x"}}
+[measure]
+host_uuid = "{HOST}"
+period_s = 0.1
+guests = {{source = "sim", url = "http://127.0.0.1:1"}}
+""",
+        encoding="utf-8",
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "migd_agent", "--print-sample", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "is the emulated pool running" in ended.stderr
