@@ -1,7 +1,6 @@
 """A control endpoint and a controller's socket on loopback, keys in files, and agents that end with their test."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -135,7 +134,9 @@ class Listener:
     def endpoint(self) -> str:
         return f"tcp://127.0.0.1:{self.port}"
 
-    def receive(self, wanted: Callable[[HostSample], bool] = lambda sample: True, limit_s: float = LIMIT_S) -> HostSample:
+    def receive(
+        self, wanted: Callable[[HostSample], bool] = lambda sample: True, limit_s: float = LIMIT_S
+    ) -> HostSample:
         """Return the next sample that is `wanted`."""
         until_s = time.monotonic() + limit_s
         while (left_s := until_s - time.monotonic()) > 0:
@@ -203,7 +204,6 @@ class Agent:
                 [sys.executable, "-m", "migd_agent", "--config", str(config), *options],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
 
     def log(self) -> list[dict[str, Any]]:
@@ -257,5 +257,3 @@ guests = {guests if pool_url else '{source = "none"}'}
     for agent in started:
         agent.process.kill()
         agent.process.communicate()
-
-

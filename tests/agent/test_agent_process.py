@@ -96,9 +96,7 @@ def test_a_key_that_is_let_in_later_connects_then(
     assert listener.receive().samples_dropped > 0
 
 
-def test_the_wrong_controller_gets_nothing(
-    pool: Pool, listen: Listen, start_agent: Start, key_folder: Path
-) -> None:
+def test_the_wrong_controller_gets_nothing(pool: Pool, listen: Listen, start_agent: Start, key_folder: Path) -> None:
     listener = listen()
     zmq.auth.create_certificates(key_folder, "controller")
     agent = start_agent(listener.endpoint, pool.url)
@@ -137,9 +135,7 @@ def test_the_agent_ends_within_a_second_of_a_signal(
     assert agent.events()[-1] == "agent ended"
 
 
-def test_the_agent_ends_within_a_second_while_the_pool_hangs(
-    pool: Pool, listen: Listen, start_agent: Start
-) -> None:
+def test_the_agent_ends_within_a_second_while_the_pool_hangs(pool: Pool, listen: Listen, start_agent: Start) -> None:
     agent = start_agent(listen().endpoint, pool.url)
     agent.until(lambda: bool(pool.asked))
     pool.answer = lambda path: time.sleep(5) or (200, b"")
