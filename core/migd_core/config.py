@@ -6,8 +6,9 @@ expected, what was found, and, for a mistyped key, the nearest one that exists.
 
 import difflib
 import re
+from enum import EnumType
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 import msgspec
 import tomli
@@ -61,6 +62,8 @@ def _explain(message: str, raw: object, type_: Any) -> str:
         full = f"{path}.{key}" if path else key
         return f"{full}: unknown key{_nearest(key, _field_names(section))}"
     place = path or "the whole file"
+    if what.startswith("Invalid") and (choices := _choices(section) or _tags(raw, type_, path)):
+        return f"{place}: expected one of {', '.join(choices)}, found {found!r}"
     shown = "" if isinstance(found, dict | list) or found is None else f", found {found!r}"
     return f"{place}: {what[:1].lower()}{what[1:]}{shown}{_unit_hint(place, found)}"
 
@@ -100,6 +103,23 @@ def _walk(raw: object, type_: Any, path: str) -> tuple[Any, object]:
             value = value.get(part) if isinstance(value, dict) else None
             current_type = _field_type(current_type, part)
     return current_type, value
+
+
+def _choices(type_: Any) -> list[str]:
+    """Return the values that a Literal or an Enum allows, looking through `X | None` and Annotated; none for others."""
+    if get_origin(type_) is Literal:
+        return [str(value) for value in type_.__args__]
+    if isinstance(type_, EnumType):
+        return [str(value) for value in type_.__members__.values()]
+    return [choice for argument in getattr(type_, "__args__", ()) for choice in _choices(argument)]
+
+
+def _tags(raw: object, type_: Any, path: str) -> list[str]:
+    """Return the tags that the key at `path` may hold, where it is the one that chooses between Structs."""
+    section, _, key = path.rpartition(".")
+    union, _ = _walk(raw, type_, section)
+    configs = [getattr(argument, "__struct_config__", None) for argument in getattr(union, "__args__", (union,))]
+    return [str(config.tag) for config in configs if config is not None and config.tag_field == key]
 
 
 def _struct(type_: Any) -> Any:

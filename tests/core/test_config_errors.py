@@ -1,6 +1,8 @@
 """A configuration error names the file, the path of the key, what was expected and what was found."""
 
+from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -19,10 +21,25 @@ class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: int = 0
 
 
+class Colour(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Near(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="near"):
+    size: Literal["small", "large"] = "small"
+    colour: Colour | None = None
+
+
+class Far(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="far"):
+    """The other choice."""
+
+
 class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     items: list[Item] = []
     by_name: dict[str, Item] = {}
+    place: Near | Far = Far()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +62,10 @@ class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
         ("[[items]]\nmemory_bytes = 1", "x.toml: items[0]: object missing required field `name`"),
         ("[by_name.a]\nname = 1", "x.toml: by_name[...].name: expected `str`, got `int`, found 1"),
-        ("wholly = 1", "x.toml: wholly: unknown key; known keys here: limits, items, by_name"),
+        ("wholly = 1", "x.toml: wholly: unknown key; known keys here: limits, items, by_name, place"),
+        ("[place]\nkind = 'there'", "x.toml: place.kind: expected one of near, far, found 'there'"),
+        ("[place]\nkind = 'near'\nsize = 'l'", "x.toml: place.size: expected one of small, large, found 'l'"),
+        ("[place]\nkind = 'near'\ncolour = 'r'", "x.toml: place.colour: expected one of red, green, found 'r'"),
     ],
 )
 def test_error_names_file_key_expectation_and_finding(text: str, expected: str) -> None:
