@@ -6,7 +6,7 @@ expected, what was found, and, for a mistyped key, the nearest one that exists.
 
 import difflib
 import re
-from enum import EnumType
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin
 
@@ -109,8 +109,8 @@ def _choices(type_: Any) -> list[str]:
     """Return the values that a Literal or an Enum allows, looking through `X | None` and Annotated; none for others."""
     if get_origin(type_) is Literal:
         return [str(value) for value in type_.__args__]
-    if isinstance(type_, EnumType):
-        return [str(value) for value in type_.__members__.values()]
+    if isinstance(type_, type) and issubclass(type_, Enum):
+        return [str(member.value) for member in type_]
     return [choice for argument in getattr(type_, "__args__", ()) for choice in _choices(argument)]
 
 
