@@ -1,0 +1,88 @@
+"""The seam between the pool and what runs its guests: a simulated cluster, or hosts that know only `xl`.
+
+The pool owns names, records, permissions and checks; a backend owns what is really there and what really happens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from migd_core.counters import HostCounters
+
+
+@dataclass(frozen=True, slots=True)
+class BackendHost:
+    """A host as it is. `address` is empty where the pool may choose one."""
+
+    uuid: str
+    name: str
+    address: str
+    cpus: int
+    cpu_mhz: float
+    memory_bytes: int
+    link_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackendGuest:
+    """A guest as it is; `host` is the uuid of the host that it runs on, None when it does not run."""
+
+    uuid: str
+    name: str
+    host: str | None
+    vcpus: int
+    memory_bytes: int
+    mac: str
+    tags: tuple[str, ...] = ()
+
+
+class BackendMigration(Protocol):
+    """A live migration under way."""
+
+    @property
+    def progress_ratio(self) -> float:
+        """How much of it is done, 0..1."""
+
+    def cancel(self) -> bool:
+        """Stop it, the guest stays; False when it is too late for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOutcome:
+    """How a migration ended: the guest runs on the target (`ok`), or `reason` says why it does not."""
+
+    ok: bool
+    reason: str = ""
+
+
+class BackendRefusal(Exception):
+    """The backend cannot do what was asked; the text says why."""
+
+
+class Backend(Protocol):
+    """What runs the guests. Nothing here waits; what takes time reports its end by a callback."""
+
+    def hosts(self) -> Sequence[BackendHost]: ...
+
+    def guests(self) -> Sequence[BackendGuest]: ...
+
+    def settle(self) -> None:
+        """Bring what is known up to now; callbacks of what has ended are called."""
+
+    def begin_migration(
+        self, guest: str, target: str, memory_bytes: int, on_end: Callable[[MigrationOutcome], None]
+    ) -> BackendMigration:
+        """Begin to move a running guest. Raises BackendRefusal."""
+
+    def start(self, guest: str, host: str) -> None: ...
+
+    def stop(self, guest: str) -> None: ...
+
+    def pause(self, guest: str) -> None: ...
+
+    def unpause(self, guest: str) -> None: ...
+
+    def counters(self, host: str) -> HostCounters: ...
+
+    def domid(self, guest: str) -> int:
+        """Return the guest's domain number on its host, -1 when it does not run."""
