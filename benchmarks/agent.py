@@ -3,7 +3,7 @@
 A real agent process measures 20 guests of a pool that replays recorded counters over HTTP, and publishes to a SUB
 socket with CURVE that decodes every frame. All of the agent's own CPU time counts, kernel and threads included, from
 the first sample that arrived to the last. The period is shortened to get many samples; a longer one costs the same per
-sample. Resident memory is what the process holds at the end; `rich` adds some 6 MB where it is installed, because
+sample. Resident memory is what the process holds at the end; `rich` adds some 4 MB where it is installed, because
 structlog loads it.
 """
 

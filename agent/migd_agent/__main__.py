@@ -1,6 +1,7 @@
 """`migd-agent`: reads the configuration, puts the parts together, runs them."""
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ ENDED, NOT_MEASURED, NOT_CONFIGURED = 0, 1, 3
 _EXIT_CODES: Final = """\
 exit codes:
   0  ended by SIGTERM or SIGINT, or the sample was printed
-  1  --print-sample: this host could not be measured
+  1  --print-sample: this host could not be measured; otherwise an error that nobody expected, with its traceback
   2  the command line is wrong
   3  the configuration or a key is missing or wrong
 """
@@ -66,10 +67,13 @@ def _parser() -> argparse.ArgumentParser:
 def _print_sample(measure: config.MeasureSection) -> int:
     logs.configure(component="agent")
     host_uuid = identity.host_uuid(measure.host_uuid)
-    sampler = Sampler(table.chosen(measure, host_uuid, table.guest_source(measure, host_uuid)), Failures())
+    source = table.guest_source(measure, host_uuid)
+    sampler = Sampler(table.chosen(measure, host_uuid, source), Failures())
     sampler.tick(time.monotonic())
     time.sleep(measure.period_s)
     sample = sampler.tick(time.monotonic())
+    if source is not None:
+        source.close()
     if sample is None:
         return NOT_MEASURED  # the log says what is missing
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(sample), indent=2).decode() + "\n")
@@ -92,18 +96,19 @@ def _serve(settings: config.AgentConfig) -> None:
         period_s=measure.period_s,
         measures=[part for collector in collectors for part in collector.supplies]
         + [DIRTY_CURVE] * (curves is not None),
-        guests=type(measure.guests).__struct_config__.tag,
+        guests=measure.guests.__struct_config__.tag if source is not None else "none",
         controller=settings.controller.endpoint,
         public_key=keys.public.decode(),
     )
-    with daemon.StopRequest() as stop, zmq.Context[Any]() as context:
+    with contextlib.ExitStack() as ending:
+        for part in (source, curves):
+            if part is not None:
+                ending.callback(part.close)
+        stop = ending.enter_context(daemon.StopRequest())
+        context = ending.enter_context(zmq.Context[Any]())
         publisher = Publisher(context, settings.controller, keys, topic=host_uuid)
-        try:
-            daemon.run(Sampler(collectors, failures), curves, publisher, measure.period_s, stop)
-        finally:
-            publisher.close()
-            if curves is not None:
-                curves.close()
+        ending.callback(publisher.close)
+        daemon.run(Sampler(collectors, failures), curves, publisher, measure.period_s, stop)
     log.info("agent ended", samples_dropped=publisher.dropped)
 
 

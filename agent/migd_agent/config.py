@@ -28,6 +28,10 @@ class ControllerSection(Section, frozen=True, kw_only=True):
     public_key_file: str
     secret_key_file: str
 
+    def __post_init__(self) -> None:
+        if not 1 <= (port := int(self.endpoint.rpartition(":")[2])) <= 65535:
+            raise ValueError(f"expected a port from 1 to 65535, found {port} in {self.endpoint!r}")
+
 
 class DirtyCurvesSection(Section, frozen=True, kw_only=True):
     """How the writing of guests is sampled: one guest every `every_s`, counted at `ages` geometric ages."""
@@ -59,7 +63,8 @@ class SimGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="sim
     dirty_curves: DirtyCurvesSection = DirtyCurvesSection()
 
     def __post_init__(self) -> None:
-        _ = urlsplit(self.url).port  # raises ValueError beyond 65535
+        if urlsplit(self.url).port == 0:  # beyond 65535 it raises ValueError by itself
+            raise ValueError(f"expected a port from 1 to 65535, found 0 in {self.url!r}")
 
 
 class MeasureSection(Section, frozen=True, kw_only=True):

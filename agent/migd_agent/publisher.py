@@ -74,7 +74,10 @@ class Publisher:
             self._socket.connect(self._endpoint)
         except zmq.ZMQError as error:
             self.close()
-            raise ConfigError(f"controller.endpoint: cannot be used: {error}, found {self._endpoint!r}") from error
+            raise ConfigError(
+                f"controller.endpoint: expected a host and a port like tcp://controller.example.org:7201, "
+                f"found {self._endpoint!r}: {error}"
+            ) from error
 
     @property
     def sockets(self) -> tuple[zmq.Socket[Any], ...]:

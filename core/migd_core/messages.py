@@ -71,7 +71,9 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     `cpu_ratio` is the CPU time of all domains over `cpus` × interval, `dom0_cpu_ratio` the part of it that Dom0 used.
     `sequence` rises by one a sample within one `boot_id` of the agent; `monotonic_s` is the agent's own clock.
     `link_bytes_per_s` is the speed of the NIC that carries migrations (0: not known).
-    `samples_dropped` counts what the agent could not send since it started; `failed_collectors` names what is missing.
+    `samples_dropped` counts what the agent could not send since it started. `failed_collectors` names what is missing:
+    with `dom0` the host's own figures are not of this interval but the last that could be measured, with `guests` all
+    guests, with `guest:<uuid>` that one, whose counters were impossible.
     """
 
     host_uuid: Name

@@ -32,8 +32,9 @@ class Pool:
     answer: Callable[[str], tuple[int, bytes]]
     asked: list[str] = field(default_factory=list)
     port: int = 0
+    connections: int = 0
     _server: ThreadingHTTPServer | None = None
-    _connections: list[socket.socket] = field(default_factory=list)
+    _open: list[socket.socket] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -67,7 +68,8 @@ class Pool:
 
             def get_request(self) -> tuple[socket.socket, Any]:
                 connection, address = super().get_request()
-                pool._connections.append(connection)
+                pool.connections += 1
+                pool._open.append(connection)
                 return connection, address
 
         self._server = Server(("127.0.0.1", self.port), Handler)
@@ -79,10 +81,10 @@ class Pool:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-        for connection in self._connections:
+        for connection in self._open:
             with contextlib.suppress(OSError):  # the agent closed it first
                 connection.shutdown(socket.SHUT_RDWR)
-        self._connections.clear()
+        self._open.clear()
 
 
 @pytest.fixture
@@ -118,13 +120,14 @@ def keys(key_folder: Path) -> Keys:
 class Listener:
     """What a controller does: a SUB socket that binds, with CURVE. `allowed` None lets every key in."""
 
-    def __init__(self, key_folder: Path, port: int = 0, allowed: set[bytes] | None = None) -> None:
+    def __init__(self, key_folder: Path, port: int = 0, allowed: set[bytes] | None = None, queue: int = 1000) -> None:
         self._context = zmq.Context()
         self._gate = None if allowed is None else _Gate(self._context, allowed)
         self.socket = self._context.socket(zmq.SUB)
         self.socket.curve_server = True
         self.socket.curve_secretkey = zmq.auth.load_certificate(key_folder / "controller.key_secret")[1]
         self.socket.zap_domain, self.socket.linger = b"migd", 0
+        self.socket.rcvhwm = queue
         self.socket.subscribe(b"")
         self.port = port or self.socket.bind_to_random_port("tcp://127.0.0.1")
         if port:

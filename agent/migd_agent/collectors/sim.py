@@ -45,6 +45,9 @@ class EmulatedPool:
         ages = ",".join(f"{age_s:g}" for age_s in ages_s)
         return PendingSimCurve(self._endpoint.begin(f"{self._path}/dirty/{quote(guest_uuid, safe='')}?ages={ages}"))
 
+    def close(self) -> None:
+        self._endpoint.close()
+
 
 class PendingSimCurve:
     """A curve that was asked for."""

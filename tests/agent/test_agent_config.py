@@ -1,0 +1,88 @@
+"""The configuration file: the one that is shipped, and the mistakes people make in theirs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from migd_agent.config import AgentConfig, ControllerSection, DirtyCurvesSection, NoGuests, SimGuests, load
+from migd_core import config
+from migd_core.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[2] / "agent" / "agent.example.toml"
+CONTROLLER = 'controller = {endpoint = "tcp://c:7201", public_key_file = "p", secret_key_file = "s"}\n'
+
+
+def test_the_shipped_example_loads() -> None:
+    shipped = load(EXAMPLE)
+    assert shipped.measure.guests == NoGuests()
+    assert shipped == AgentConfig(controller=shipped.controller)
+
+
+def test_the_shipped_example_with_every_comment_taken_off_shows_the_defaults() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").replace('source = "none"  ', "")
+    opened = re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE)
+    shown = config.parse(opened, AgentConfig)
+    sim = SimGuests(url="http://127.0.0.1:8089", dirty_curves=DirtyCurvesSection())
+    assert shown.measure.guests == sim
+    assert shown == AgentConfig(controller=shown.controller, measure=type(shown.measure)(guests=sim))
+
+
+def test_a_minimal_file_is_enough() -> None:
+    minimal = config.parse(CONTROLLER, AgentConfig)
+    assert minimal.controller == ControllerSection(endpoint="tcp://c:7201", public_key_file="p", secret_key_file="s")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "the whole file: object missing required field `controller`"),
+        (CONTROLLER + "[measure]\nperiod = 1", "measure.period: unknown key; did you mean period_s?"),
+        (
+            CONTROLLER + '[measure]\nperiod_s = "1s"',
+            "measure.period_s: expected `float`, got `str`, found '1s'; write a plain number of seconds",
+        ),
+        (CONTROLLER + "[measure]\nperiod_s = 0", "measure.period_s: expected `float` >= 0.05, found 0"),
+        (
+            CONTROLLER + '[measure]\nguests = {source = "xen"}',
+            "measure.guests.source: expected one of sim, none, found 'xen'",
+        ),
+        (
+            CONTROLLER + '[measure]\nguests = {source = "sim"}',
+            "measure.guests: object missing required field `url`",
+        ),
+        (
+            CONTROLLER + '[measure]\nguests = {source = "sim", url = "https://pool"}',
+            r"measure.guests.url: expected `str` matching regex '^http://[^\\s/:]+(:\\d{1,5})?/?$', found 'https://pool'",
+        ),
+        (
+            CONTROLLER + '[measure]\nguests = {source = "sim", url = "http://a:99999"}',
+            "measure.guests: port out of range 0-65535",
+        ),
+        (
+            CONTROLLER + '[measure]\ncollectors_off = ["dom0"]',
+            "measure.collectors_off[0]: expected one of guests, dirty-curve, found 'dom0'",
+        ),
+        (
+            CONTROLLER
+            + '[measure.guests]\nsource = "sim"\nurl = "http://a"\n[measure.guests.dirty_curves]\nlast_age_s = 0.01',
+            "measure.guests.dirty_curves: last_age_s 0.01 must be more than first_age_s 0.05",
+        ),
+        (
+            CONTROLLER.replace("7201", "72010"),
+            "controller: expected a port from 1 to 65535, found 72010 in 'tcp://c:72010'",
+        ),
+        (
+            CONTROLLER.replace("tcp://", ""),
+            r"controller.endpoint: expected `str` matching regex '^tcp://[^\\s/]+:\\d{1,5}$', found 'c:7201'",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, AgentConfig, name="agent.toml")
+    assert str(caught.value) == f"agent.toml: {expected}"
+
+
+def test_ages_rise_by_one_factor_from_the_first_to_the_last() -> None:
+    assert DirtyCurvesSection(first_age_s=0.05, last_age_s=0.8, ages=5).ages_s == (0.05, 0.1, 0.2, 0.4, 0.8)
