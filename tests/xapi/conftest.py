@@ -42,6 +42,7 @@ class ScriptedBackend:
     guest_list: list[BackendGuest]
     ends_at_once: bool = True
     migrations: list[ScriptedMigration] = field(default_factory=list)
+    begun: threading.Condition = field(default_factory=threading.Condition)
 
     def hosts(self) -> Sequence[BackendHost]:
         return self.host_list
@@ -58,7 +59,9 @@ class ScriptedBackend:
         if not self._guest(guest).host:
             raise BackendRefusal(f"guest {guest} does not run")
         migration = ScriptedMigration(guest, target, memory_bytes, on_end)
-        self.migrations.append(migration)
+        with self.begun:
+            self.migrations.append(migration)
+            self.begun.notify_all()
         if self.ends_at_once:
             self.end(migration)
         return migration
