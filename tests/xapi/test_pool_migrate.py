@@ -14,15 +14,15 @@ class Watch:
     """Follows the events of some classes, and keeps every state that it saw."""
 
     def __init__(self, session: XenAPI.Session, classes: list[str]) -> None:
-        self._session, self._classes = session, ["pool", *classes]  # the pool's record ends the first wait at once
+        self._session, self._classes = session, classes
         self._token = ""
         self.now: dict[str, dict[str, Any]] = {}
         self.seen: list[tuple[str, dict[str, Any]]] = []
-        self._step()
+        self._step(0.0)
         self.seen.clear()
 
-    def _step(self) -> None:
-        batch = getattr(self._session.xenapi.event, "from")(self._classes, self._token, 5.0)
+    def _step(self, timeout_s: float = 5.0) -> None:
+        batch = getattr(self._session.xenapi.event, "from")(self._classes, self._token, timeout_s)
         self._token = batch["token"]
         for event in batch["events"]:
             if event["operation"] != "del":
