@@ -106,7 +106,7 @@ def test_starting_one_does_not_wait_for_it(pool: Pool, sampling: Sampling) -> No
     pool.answer = lambda path: (may_answer.wait(LIMIT_S), (200, CURVE))[1]
     started_s = time.monotonic()
     sampling.curves.advance(["a"], 0.0)
-    assert time.monotonic() - started_s < 0.3
+    assert time.monotonic() - started_s < 1.0
     may_answer.set()
 
 
