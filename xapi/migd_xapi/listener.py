@@ -1,5 +1,6 @@
 """HTTP: bodies in, bodies out. One server for all hosts; which host is meant is the address that was connected to."""
 
+import html
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +12,7 @@ from migd_xapi.database import Row
 from migd_xapi.dispatch import Dispatcher
 from migd_xapi.failure import Failure
 from migd_xapi.pool import Pool
-from migd_xapi.wire import xml_rpc
+from migd_xapi.wire import json_rpc, xml_rpc
 
 # xapi refuses to read more than this of a call.
 BODY_LIMIT_BYTES: Final = 300 * 1024
@@ -25,7 +26,10 @@ class Listener:
         self._pool = pool
         self._dispatcher = dispatcher
         application = web.Application(client_max_size=BODY_LIMIT_BYTES)
+        # The longest prefix wins: everything that is not JSON is XML.
+        application.router.add_post("/jsonrpc{path:.*}", self._json)
         application.router.add_post("/{path:.*}", self._xml)
+        application.router.add_options("/{path:.*}", self._options)
         # A client that goes away ends its wait for events.
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         self._host_at: dict[str, Row] = {}
@@ -71,10 +75,32 @@ class Listener:
         try:
             name, arguments = xml_rpc.read_call(await request.read())
         except xml_rpc.NotXmlRpc as error:
-            return web.Response(status=500, text=f"<html><body>{error}</body></html>", content_type="text/html")
+            return _malformed(error)
         try:
             value = await self._dispatcher.call(name, arguments, self._host(request))
             body = xml_rpc.bare(value) if name == "system.listMethods" else xml_rpc.success(value)
         except Failure as failure:
             body = xml_rpc.failure(failure)
         return web.Response(body=body, content_type=xml_rpc.CONTENT_TYPE, headers=HEADERS)
+
+    async def _json(self, request: web.Request) -> web.Response:
+        try:
+            call = json_rpc.read_call(await request.read())
+        except json_rpc.NotJsonRpc as error:
+            return _malformed(error)
+        try:
+            body = json_rpc.success(
+                call, await self._dispatcher.call(call.method, tuple(call.params), self._host(request))
+            )
+        except Failure as failure:
+            body = json_rpc.failure(call, failure)
+        return web.Response(body=body, content_type=json_rpc.CONTENT_TYPE, headers=HEADERS)
+
+    async def _options(self, request: web.Request) -> web.Response:
+        return web.Response(headers={**HEADERS, "Access-Control-Allow-Headers": "X-Requested-With, Content-Type"})
+
+
+def _malformed(error: Exception) -> web.Response:
+    return web.Response(
+        status=500, text=f"<html><body>{html.escape(str(error))}</body></html>", content_type="text/html"
+    )
