@@ -1,0 +1,152 @@
+"""The rates of one stretch of time: who gets which cores, how fast each job steps, what each link carries.
+
+Cores go max-min to runnable vCPUs once Dom0 has had its own. While ranks talk, all pairs of a host and the migrations
+at it share its NIC evenly, so that a migration slows messages by k_net = 1 + migrations / job flows. On average a job
+takes less than that of a NIC; migrations share what is left, max-min.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import Final
+
+from migd_core.world import Level
+from migd_sim.model.job import JobState
+from migd_sim.model.max_min import Stream, share_cores, share_links
+from migd_sim.model.parts import GuestState, HostState, Migration
+from migd_sim.model.spec import PoolSpec
+
+# Dom0's own needs: idling, about a core for each GB/s that netback copies, and xenguest's half core a migration (of the
+# order seen in the Xen 4.17 lab and told in XenServer's sizing notes).
+DOM0_IDLE_VCPUS: Final = 0.05
+DOM0_BYTES_PER_VCPU_S: Final = 1e9
+DOM0_VCPUS_PER_MIGRATION: Final = 0.5
+# One stream of xenguest is bound by one core of Dom0 and does not fill a 10 Gbit/s NIC.
+STREAM_BYTES_PER_S: Final = 600e6
+
+
+class Rates:
+    """Forms the rates of a cluster's parts, in place. Knows no time."""
+
+    def __init__(
+        self,
+        spec: PoolSpec,
+        hosts: Mapping[str, HostState],
+        guests: Mapping[str, GuestState],
+        jobs: Mapping[str, JobState],
+        migrations: Iterable[Migration],
+    ) -> None:
+        self._spec, self._hosts, self._guests, self._jobs, self._migrations = spec, hosts, guests, jobs, migrations
+        self.flow_bytes_per_s: dict[tuple[str, str], float] = {}
+
+    def share_cores(self) -> None:
+        """Give each host's cores to Dom0, by what the host moved until now, and the rest to the guests' vCPUs."""
+        for uuid, host in self._hosts.items():
+            copies = sum(uuid in (migration.source, migration.target) for migration in self._migrations)
+            moved = (host.rx_rate + host.tx_rate) / (DOM0_BYTES_PER_VCPU_S * self._spec.clock_ratio)
+            wanted = DOM0_IDLE_VCPUS + moved + DOM0_VCPUS_PER_MIGRATION * copies
+            host.dom0_cpu_rate = host.cpu_rate = min(wanted, float(host.spec.cpus)) if host.is_up else 0.0
+        wants: dict[str, dict[tuple[str, bool], tuple[int, float]]] = {uuid: {} for uuid in self._hosts}
+        for uuid, guest in self._guests.items():
+            guest.cpu_rate, guest.core_share = 0.0, 1.0
+            if guest.host is None or guest.stands_still:
+                continue
+            busy = guest.busy_vcpus
+            if busy:
+                wants[guest.host][uuid, True] = (busy, 1.0)
+            if busy < guest.spec.vcpus:
+                wants[guest.host][uuid, False] = (1, min(1.0, guest.spec.base_demand_vcpus))
+        for host_uuid, vcpus in wants.items():
+            host = self._hosts[host_uuid]
+            for (uuid, is_busy), cores in share_cores(host.spec.cpus - host.dom0_cpu_rate, vcpus).items():
+                guest = self._guests[uuid]
+                guest.cpu_rate += cores
+                host.cpu_rate += cores
+                if is_busy:
+                    guest.core_share = cores / vcpus[uuid, True][0]
+
+    def form_flows(self) -> None:
+        """Form the jobs' speed, the migrations' bandwidth and all traffic, for the cores as they are shared."""
+        talking = self._pairs_by_host()
+        for job in self._jobs.values():
+            step_s = inf if job.is_over else job.step_s(self._rank_speed, lambda *m: self._talk_s(talking, *m))
+            job.steps_per_s = 0.0 if step_s == inf else 1.0 / step_s
+        self.flow_bytes_per_s = {}
+        for job in self._jobs.values():
+            for (a, b), step_bytes in job.pair_bytes.items():
+                if (rate := step_bytes * job.steps_per_s) > 0:
+                    for pair in ((a, b), (b, a)):
+                        self.flow_bytes_per_s[pair] = self.flow_bytes_per_s.get(pair, 0.0) + rate
+        self._share_links()
+        self._count_traffic()
+
+    def _rank_speed(self, uuid: str) -> float:
+        """A rank's work per second."""
+        guest = self._guests[uuid]
+        return self._hosts[guest.host].spec.speed * guest.activity_ratio if guest.host is not None else 0.0
+
+    def _pairs_by_host(self) -> dict[str, int]:
+        """How many pairs of guests talk through each host's NIC."""
+        count: dict[str, int] = {}
+        for job in self._jobs.values():
+            for a, b in job.pair_bytes if not job.is_over else ():
+                ends = {self._guests[a].host, self._guests[b].host}
+                for host in ends if len(ends) > 1 else ():
+                    if host is not None:
+                        count[host] = count.get(host, 0) + 1
+        return count
+
+    def _talk_s(self, talking: Mapping[str, int], a: str, b: str, message_bytes: float) -> float:
+        """The seconds that one message takes from one guest to another."""
+        one, other = self._guests[a], self._guests[b]
+        level = self._level(one, other)
+        link = self._spec.levels[level]
+        bandwidth = link.bandwidth_bytes_per_s
+        if level in (Level.SAME_SWITCH, Level.WIDE_AREA):
+            for host in (one.host, other.host):
+                assert host is not None  # on two hosts: both run
+                copies = sum(m.is_copying and host in (m.source, m.target) for m in self._migrations)
+                sharing = max(1, talking.get(host, 0) + copies)
+                bandwidth = min(bandwidth, self._hosts[host].link_bytes_per_s / sharing)
+        return link.latency_s + message_bytes / bandwidth
+
+    def _level(self, a: GuestState, b: GuestState) -> Level:
+        if a is b:
+            return Level.SAME_GUEST
+        if a.host == b.host or a.host is None or b.host is None:
+            return Level.SAME_HOST
+        same_switch = self._hosts[a.host].spec.switch == self._hosts[b.host].spec.switch
+        return Level.SAME_SWITCH if same_switch else Level.WIDE_AREA
+
+    def _share_links(self) -> None:
+        copying = [migration for migration in self._migrations if migration.is_copying]
+        if not copying:
+            return
+        capacities = {f"{uuid} {way}": h.link_bytes_per_s for uuid, h in self._hosts.items() for way in ("tx", "rx")}
+        streams = []
+        for (a, b), rate in self.flow_bytes_per_s.items():
+            one, other = self._guests[a].host, self._guests[b].host
+            if one != other:
+                streams.append(Stream(f"{a} {b}", (f"{one} tx", f"{other} rx"), rate))
+        limit = STREAM_BYTES_PER_S * self._spec.clock_ratio
+        for number, migration in enumerate(copying):
+            way = () if migration.source == migration.target else (f"{migration.source} tx", f"{migration.target} rx")
+            streams.append(Stream(f"migration {number}", way, limit))
+        rates = share_links(capacities, streams)
+        for number, migration in enumerate(copying):
+            migration.bytes_per_s = rates[f"migration {number}"]
+
+    def _count_traffic(self) -> None:
+        """Form what the counters of guests and NICs grow by."""
+        for part in (*self._hosts.values(), *self._guests.values()):
+            part.rx_rate = part.tx_rate = 0.0
+        for (a, b), rate in self.flow_bytes_per_s.items():
+            one, other = self._guests[a], self._guests[b]
+            one.tx_rate += rate
+            other.rx_rate += rate
+            if one.host is not None and other.host is not None and one.host != other.host:
+                self._hosts[one.host].tx_rate += rate
+                self._hosts[other.host].rx_rate += rate
+        for migration in self._migrations:
+            if migration.is_copying and migration.source != migration.target:
+                self._hosts[migration.source].tx_rate += migration.bytes_per_s
+                self._hosts[migration.target].rx_rate += migration.bytes_per_s

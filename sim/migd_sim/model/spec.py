@@ -1,0 +1,211 @@
+"""What a pool file says: hosts, guests, jobs, hogs, topology. Plain values; `Cluster` makes them live."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from migd_core.units import PAGE_BYTES
+from migd_core.world import Level
+from migd_sim.model.writes import Writes
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+_NAMESPACE = uuid.UUID("6f0c5a3e-5f2b-4d7b-9a77-6d6967640001")
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of a pool file; an unknown key is an error."""
+
+
+class HostSpec(Part, frozen=True, kw_only=True):
+    """A host. `speed` is what one core does in a second, in units of work; `link_bytes_per_s` counts per direction."""
+
+    name: Name
+    cpus: Count
+    memory_bytes: Count
+    uuid: str = ""
+    speed: Positive = 1.0
+    link_bytes_per_s: Positive = 117e6
+    switch: Name = "switch"
+    address: str = ""
+
+
+class GuestSpec(Part, frozen=True, kw_only=True):
+    """A guest, and the host it starts on. `base_demand_vcpus` is what it wants with nothing running in it."""
+
+    name: Name
+    host: Name
+    vcpus: Count
+    memory_bytes: Count
+    uuid: str = ""
+    mac: str = ""
+    base_demand_vcpus: NotNegative = 0.02
+    writes: tuple[Writes, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+class PhaseSpec(Part, frozen=True, kw_only=True):
+    """A step that differs: every `every_steps` steps, `steps` steps take `work_factor` times the work and `extra_s` more."""
+
+    name: Name
+    every_steps: Count
+    steps: Count = 1
+    work_factor: Positive = 1.0
+    extra_s: NotNegative = 0.0
+
+
+class JobSpec(Part, frozen=True, kw_only=True):
+    """A bulk-synchronous job: in each step every rank works, exchanges with its neighbours in the ring, and waits.
+
+    `ranks` names the guest of each rank. `work_s` is the work of a rank and step, in core-seconds at speed 1, one value
+    for all ranks or one for each; `exchange_bytes` goes to either neighbour. It ends after `steps` steps (0: never).
+    """
+
+    name: Name
+    ranks: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    work_s: Positive | tuple[Positive, ...] = 1.0
+    exchange_bytes: NotNegative = 0.0
+    phases: tuple[PhaseSpec, ...] = ()
+    steps: Annotated[int, Meta(ge=0)] = 0
+
+    def work_of_rank_s(self, rank: int) -> float:
+        """Return one rank's work in a plain step."""
+        return self.work_s[rank] if isinstance(self.work_s, tuple) else self.work_s
+
+
+class HogSpec(Part, frozen=True, kw_only=True):
+    """Vcpus of a guest that do nothing but use a core, for a while."""
+
+    guest: Name
+    vcpus: Count
+    starts_s: NotNegative
+    lasts_s: Positive
+
+
+class LevelSpec(Part, frozen=True, kw_only=True):
+    """What a message between two ranks meets at one level."""
+
+    bandwidth_bytes_per_s: Positive
+    latency_s: NotNegative
+
+
+def _levels() -> dict[Level, LevelSpec]:
+    return {
+        Level.SAME_GUEST: LevelSpec(bandwidth_bytes_per_s=2e9, latency_s=1e-6),
+        Level.SAME_HOST: LevelSpec(bandwidth_bytes_per_s=60e6, latency_s=60e-6),
+        Level.SAME_SWITCH: LevelSpec(bandwidth_bytes_per_s=110e6, latency_s=80e-6),
+        Level.WIDE_AREA: LevelSpec(bandwidth_bytes_per_s=10e6, latency_s=5e-3),
+    }
+
+
+class PoolSpec(Part, frozen=True, kw_only=True):
+    """A whole pool."""
+
+    name: Name
+    hosts: Annotated[tuple[HostSpec, ...], Meta(min_length=1)]
+    guests: tuple[GuestSpec, ...] = ()
+    jobs: tuple[JobSpec, ...] = ()
+    hogs: tuple[HogSpec, ...] = ()
+    levels: dict[Level, LevelSpec] = msgspec.field(default_factory=_levels)
+    rule_set: Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"] = "xen-4.6"
+    clock_ratio: Positive = 1.0
+    seed: int = 1
+
+    def checked(self) -> "PoolSpec":
+        """Return the pool with every uuid, MAC and address filled in. Raises ValueError naming what does not fit."""
+        for kind, things in (("host", self.hosts), ("guest", self.guests), ("job", self.jobs)):
+            _refuse_twice(kind, (thing.name for thing in things))
+        hosts = tuple(
+            replace(host, uuid=host.uuid or self._uuid("host", host.name), address=host.address or f"127.0.0.{n}")
+            for n, host in enumerate(self.hosts, start=1)
+        )
+        guests = tuple(
+            replace(guest, uuid=guest.uuid or self._uuid("guest", guest.name), mac=guest.mac or self._mac(guest.name))
+            for guest in self.guests
+        )
+        _refuse_twice("uuid", (thing.uuid for thing in (*hosts, *guests)))
+        _refuse_twice("MAC", (guest.mac for guest in guests))
+        names = {host.name for host in hosts}
+        for guest in guests:
+            if guest.host not in names:
+                raise ValueError(f"guest {guest.name}: no host is called {guest.host}")
+            written = sum(part.pages for part in guest.writes) * PAGE_BYTES
+            if written > guest.memory_bytes:
+                raise ValueError(f"guest {guest.name}: writes {written} bytes but has {guest.memory_bytes}")
+        for host in hosts:
+            used = sum(guest.memory_bytes for guest in guests if guest.host == host.name)
+            if used > host.memory_bytes:
+                raise ValueError(f"host {host.name}: its guests need {used} bytes, it has {host.memory_bytes}")
+        self._check_jobs({guest.name: guest for guest in guests})
+        return replace(self, hosts=hosts, guests=guests)
+
+    def faster(self, times: float) -> "PoolSpec":
+        """Return the same pool with processors, links and clocks `times` faster: all happens in 1/times of the time.
+
+        What an agent measures per second stays consistent: CPU ratios as they were, bytes and pages `times` as many.
+        """
+        return replace(
+            self,
+            clock_ratio=self.clock_ratio * times,
+            hosts=tuple(
+                replace(host, speed=host.speed * times, link_bytes_per_s=host.link_bytes_per_s * times)
+                for host in self.hosts
+            ),
+            guests=tuple(
+                replace(guest, writes=tuple(part.faster(times) for part in guest.writes)) for guest in self.guests
+            ),
+            jobs=tuple(
+                replace(job, phases=tuple(replace(phase, extra_s=phase.extra_s / times) for phase in job.phases))
+                for job in self.jobs
+            ),
+            hogs=tuple(replace(hog, starts_s=hog.starts_s / times, lasts_s=hog.lasts_s / times) for hog in self.hogs),
+            levels={
+                level: LevelSpec(
+                    bandwidth_bytes_per_s=link.bandwidth_bytes_per_s * times, latency_s=link.latency_s / times
+                )
+                for level, link in self.levels.items()
+            },
+        )
+
+    def _check_jobs(self, guests: dict[str, GuestSpec]) -> None:
+        taken: dict[str, str] = {}
+        for job in self.jobs:
+            if isinstance(job.work_s, tuple) and len(job.work_s) != len(job.ranks):
+                raise ValueError(f"job {job.name}: {len(job.ranks)} ranks but {len(job.work_s)} values of work_s")
+            for name in job.ranks:
+                if name not in guests:
+                    raise ValueError(f"job {job.name}: no guest is called {name}")
+                if taken.setdefault(name, job.name) != job.name:
+                    raise ValueError(f"guest {name}: belongs to jobs {taken[name]} and {job.name}")
+                if job.ranks.count(name) > guests[name].vcpus:
+                    raise ValueError(f"job {job.name}: guest {name} has fewer vCPUs than ranks")
+            for phase in job.phases:
+                if phase.steps >= phase.every_steps:
+                    raise ValueError(
+                        f"job {job.name}: phase {phase.name} takes every one of its {phase.every_steps} steps"
+                    )
+        for hog in self.hogs:
+            if hog.guest not in guests:
+                raise ValueError(f"a hog runs in {hog.guest}, but no guest is called so")
+
+    def _uuid(self, kind: str, name: str) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{self.name}/{kind}/{name}"))
+
+    def _mac(self, name: str) -> str:
+        """A MAC of Xen's own range, from the name."""
+        tail = uuid.uuid5(_NAMESPACE, f"{self.name}/mac/{name}").bytes[:3]
+        return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in tail)
+
+
+def _refuse_twice(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{kind} {name} is given twice")
+        seen.add(name)
