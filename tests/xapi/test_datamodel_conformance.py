@@ -25,7 +25,7 @@ UNLISTED = {"system.listMethods"}
 # Failures that do not stem from the datamodel.
 UNCODED = {"Fault"}
 # What xapi's source raises otherwise than published: how many parameters it has.
-UNPUBLISHED = {"SESSION_AUTHENTICATION_FAILED": 2, "VM_IS_SNAPSHOT": 2}
+UNPUBLISHED = {"SESSION_AUTHENTICATION_FAILED": 2, "VM_IS_SNAPSHOT": 2, "VM_IS_TEMPLATE": 2}
 
 
 def reference(name: str) -> Any:
