@@ -265,11 +265,10 @@ class Cluster:
             guest.rx_bytes += guest.rx_rate * dt_s
             guest.tx_bytes += guest.tx_rate * dt_s
         for (a, b), rate in self._rates.flow_bytes_per_s.items():
-            for host in {self.guests[a].host, self.guests[b].host}:
-                if host is None:
-                    continue
-                seen = self._flow_bytes[host]
-                seen[a, b] = seen.get((a, b), 0.0) + rate * dt_s
+            for place in {self.guests[a].host, self.guests[b].host}:
+                if place is not None:
+                    seen = self._flow_bytes[place]
+                    seen[a, b] = seen.get((a, b), 0.0) + rate * dt_s
         for job in self.jobs.values():
             job.steps_done += job.steps_per_s * dt_s
         for migration in self.migrations:

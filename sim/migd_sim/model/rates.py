@@ -137,8 +137,10 @@ class Rates:
 
     def _count_traffic(self) -> None:
         """Form what the counters of guests and NICs grow by."""
-        for part in (*self._hosts.values(), *self._guests.values()):
-            part.rx_rate = part.tx_rate = 0.0
+        for host in self._hosts.values():
+            host.rx_rate = host.tx_rate = 0.0
+        for guest in self._guests.values():
+            guest.rx_rate = guest.tx_rate = 0.0
         for (a, b), rate in self.flow_bytes_per_s.items():
             one, other = self._guests[a], self._guests[b]
             one.tx_rate += rate

@@ -51,7 +51,7 @@ class GuestSpec(Part, frozen=True, kw_only=True):
 
 
 class PhaseSpec(Part, frozen=True, kw_only=True):
-    """A step that differs: every `every_steps` steps, `steps` steps take `work_factor` times the work and `extra_s` more."""
+    """Steps that differ: of every `every_steps` the first `steps` take `work_factor` times the work and `extra_s` more."""
 
     name: Name
     every_steps: Count
@@ -129,7 +129,7 @@ class PoolSpec(Part, frozen=True, kw_only=True):
             replace(guest, uuid=guest.uuid or self._uuid("guest", guest.name), mac=guest.mac or self._mac(guest.name))
             for guest in self.guests
         )
-        _refuse_twice("uuid", (thing.uuid for thing in (*hosts, *guests)))
+        _refuse_twice("uuid", [host.uuid for host in hosts] + [guest.uuid for guest in guests])
         _refuse_twice("MAC", (guest.mac for guest in guests))
         names = {host.name for host in hosts}
         for guest in guests:
@@ -187,9 +187,7 @@ class PoolSpec(Part, frozen=True, kw_only=True):
                     raise ValueError(f"job {job.name}: guest {name} has fewer vCPUs than ranks")
             for phase in job.phases:
                 if phase.steps >= phase.every_steps:
-                    raise ValueError(
-                        f"job {job.name}: phase {phase.name} takes every one of its {phase.every_steps} steps"
-                    )
+                    raise ValueError(f"job {job.name}: phase {phase.name} leaves no plain step of {phase.every_steps}")
         for hog in self.hogs:
             if hog.guest not in guests:
                 raise ValueError(f"a hog runs in {hog.guest}, but no guest is called so")
