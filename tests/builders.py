@@ -59,6 +59,7 @@ def guest(
     job: str | None = None,
     tags: Iterable[str] = (),
     immovable_because: str | None = None,
+    cooldown_s: float = 0.0,
 ) -> Guest:
     """Return a guest of host `on`; like an MPI rank that spins, it wants all of its vCPUs unless `demand` says less."""
     demand = float(vcpus) if demand is None else demand
@@ -76,6 +77,7 @@ def guest(
         job=job,
         tags=frozenset(tags),
         immovable_because=immovable_because,
+        cooldown_s=cooldown_s,
     )
 
 

@@ -146,6 +146,8 @@ class Core:
             return self._verdict(self.policy.name, Plan((), reason), world, now_s)
         try:
             plan = self.policy.propose(world)
+            if not isinstance(plan, Plan):
+                raise TypeError(f"propose returned {type(plan).__name__}, not a Plan")
         except Exception as error:  # noqa: BLE001 - a policy may be anybody's code; a broken one must not move a guest
             text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
             plan = Plan((), Reason("policy-failed", text))

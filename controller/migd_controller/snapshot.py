@@ -7,6 +7,7 @@ not fit, or a word is missing or old, the host or guest is frozen with the reaso
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
 from migd_controller.config import ControllerConfig
 from migd_controller.demand import demand_vcpus
@@ -16,7 +17,9 @@ from migd_controller.memory import Memory
 from migd_controller.telemetry import HostTelemetry, Telemetry
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
 
-NEVER_TAG = "migd:never"
+NEVER_TAG: Final = "migd:never"
+# The agent's collector of the host's own figures; while it fails, samples repeat the last ones.
+DOM0: Final = "dom0"
 
 
 def build_world(
@@ -30,6 +33,7 @@ def build_world(
         Move(m.guest, m.source, m.target, Reason("in-flight", f"under way as {m.cause}"))
         for m in memory.in_flight.values()
     )
+    cooldowns = {guest: config.guards.cooldown_s - max(0.0, now_s - at) for guest, at in memory.last_moved_at.items()}
     job_of = {guest: job.name for job in memory.jobs.values() for guest in job.guests}
     reserved = _reserved_bytes(inventory, memory)
     hosts: dict[str, Host] = {}
@@ -37,7 +41,7 @@ def build_world(
     for uuid, pool_host in inventory.hosts.items():
         known = telemetry.hosts.get(uuid)
         frozen_because = _host_frozen_because(pool_host, telemetry, now_s, config.telemetry.stale_after_s)
-        found = [_guest(guest, known, frozen_because, job_of) for guest in residents[uuid]]
+        found = [_guest(guest, known, frozen_because, job_of, cooldowns) for guest in residents[uuid]]
         found = _with_demand(found, known)
         guests.update((guest.uuid, guest) for guest in found)
         hosts[uuid] = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
@@ -63,14 +67,21 @@ def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, sta
         return "no agent has reported from it yet"
     if age_s > stale_after_s:
         return f"last sample is {age_s:.1f} s old (limit {stale_after_s:g} s)"
-    if telemetry.hosts[host.uuid].newest.cpus != host.cpus:
-        return (
-            f"its agent sees {telemetry.hosts[host.uuid].newest.cpus} CPUs, the pool {host.cpus}: one of them is wrong"
-        )
+    newest = telemetry.hosts[host.uuid].newest
+    if DOM0 in newest.failed_collectors:
+        return "its agent cannot read the host's own figures; see the agent's log"
+    if newest.cpus != host.cpus:
+        return f"its agent sees {newest.cpus} CPUs, the pool {host.cpus}: one of them is wrong"
     return None
 
 
-def _guest(guest: PoolGuest, known: HostTelemetry | None, host_frozen: str | None, job_of: Mapping[str, str]) -> Guest:
+def _guest(
+    guest: PoolGuest,
+    known: HostTelemetry | None,
+    host_frozen: str | None,
+    job_of: Mapping[str, str],
+    cooldowns: Mapping[str, float],
+) -> Guest:
     rates = known.guests.get(guest.uuid) if known is not None else None
     used = rates.cpu_ratio * guest.vcpus if rates is not None else 0.0
     return Guest(
@@ -87,6 +98,7 @@ def _guest(guest: PoolGuest, known: HostTelemetry | None, host_frozen: str | Non
         job=job_of.get(guest.uuid),
         tags=frozenset(guest.tags),
         immovable_because=_immovable_because(guest, rates is not None, host_frozen),
+        cooldown_s=max(0.0, cooldowns.get(guest.uuid, 0.0)),
     )
 
 

@@ -47,9 +47,16 @@ def convert(raw: object, type_: type[T], *, name: str, strict: bool = True) -> T
     Raises ConfigError.
     """
     try:
-        return msgspec.convert(raw, type_, strict=strict)
+        return msgspec.convert(raw, type_, strict=strict, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{name}: {_explain(str(error), raw, type_)}") from error
+
+
+def _decode(type_: type, value: object) -> object:
+    """Read what msgspec does not know by itself: file names."""
+    if type_ is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError("Expected a file name")
 
 
 def _explain(message: str, raw: object, type_: Any) -> str:
@@ -79,7 +86,7 @@ def _unit_hint(path: str, found: object) -> str:
     if not isinstance(found, str):
         return ""
     leaf = path.rsplit(".", 1)[-1]
-    for suffix, unit in (("_per_s", "per second"), ("_s", "of seconds"), ("_bytes", "of bytes"), ("_ratio", "0..1")):
+    for suffix, unit in (("_per_s", "per second"), ("_s", "of seconds"), ("_bytes", "of bytes")):
         if leaf.endswith(suffix):
             return f"; write a plain number {unit}"
     return ""

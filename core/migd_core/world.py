@@ -97,7 +97,8 @@ class Guest:
 
     `cpu_demand_vcpus` is the CPU it would use if it had its host to itself, in whole-vCPU units (0..vcpus).
     `memory_bytes` is what the target must have free for it, overhead included. `immovable_because` says why it may not
-    be moved now, whatever a policy wishes; None means that it may.
+    be moved now, whatever a policy wishes; None means that it may. `cooldown_s` is how long it rests after its last
+    migration or attempt: no policy should propose it before, an operator may move it by hand.
     """
 
     uuid: str
@@ -113,6 +114,7 @@ class Guest:
     job: str | None = None
     tags: frozenset[str] = frozenset()
     immovable_because: str | None = None
+    cooldown_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,8 @@ class Projection:
         )
 
     def may_leave(self, guest: Guest) -> bool:
-        """Whether the guest may be moved now: nothing forbids it, and it is not moving yet."""
-        return guest.immovable_because is None and guest.uuid not in self._moving
+        """Whether the guest may be moved now: nothing forbids it, it is not moving yet, and it has rested since."""
+        return guest.immovable_because is None and guest.cooldown_s <= 0 and guest.uuid not in self._moving
 
     def _relocate(self, guest: Guest, target: str) -> None:
         source = self.host_of(guest.uuid)

@@ -61,6 +61,7 @@ class Cluster:
         self.sequence = 0
         self.commands: list[AnyCommand] = []
         self.silent: set[str] = set()
+        self.failing_collectors: dict[str, tuple[str, ...]] = {}
         self.tell(PoolReachability(is_reachable=True))
         self.tell_inventory()
 
@@ -115,6 +116,7 @@ class Cluster:
             rx_bytes_per_s=0.0,
             tx_bytes_per_s=0.0,
             link_bytes_per_s=125e6,
+            failed_collectors=self.failing_collectors.get(host, ()),
             guests=tuple(
                 GuestSample(
                     uuid=guest.uuid,

@@ -220,6 +220,24 @@ def test_cooldown_starts_on_failure_too() -> None:
     assert guest not in [start.guest for start in cluster.started]
 
 
+def test_the_next_guest_is_chosen_while_the_best_one_rests() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    first = cluster.core.memory.in_flight[cause].guest
+    cluster.tell(MigrationEnded(cause=cause, host_now="a", code="VM_FAILED_SUSPEND_ACKNOWLEDGMENT", text="no answer"))
+    cluster.run(10, HOG)
+    assert {start.guest for start in cluster.started} == {"rank0", "rank1"}
+    assert cluster.started[0].guest == first
+
+
+def test_a_host_whose_own_figures_fail_is_frozen_though_it_reports() -> None:
+    cluster = acting()
+    cluster.failing_collectors["a"] = ("dom0",)
+    cluster.run(10, HOG)
+    assert cluster.started == []
+    assert "cannot read the host's own figures" in str(cluster.core.world(cluster.now_s).hosts["a"].frozen_because)
+
+
 def test_words_about_an_unknown_or_finished_migration_change_nothing() -> None:
     cluster = acting()
     cause = started(cluster)
@@ -323,6 +341,22 @@ class Proposes(msgspec.Struct, frozen=True):
 
     def propose(self, world: World) -> Plan:
         return Plan(self.moves, Reason("told", "it was told to"))
+
+
+class AnswersNothing(Raises, frozen=True):
+    """A policy that forgets to return a plan."""
+
+    name: ClassVar[str] = "answers-nothing"
+
+    def propose(self, world: World) -> Plan:
+        return None  # type: ignore[return-value]
+
+
+def test_a_policy_that_answers_no_plan_moves_nothing_and_is_named() -> None:
+    cluster = overloaded()
+    cluster.core.policy = AnswersNothing()
+    decision = cluster.run(1)
+    assert "policy answers-nothing failed with TypeError: propose returned NoneType, not a Plan" in decision.reason.text
 
 
 def test_a_policy_that_raises_moves_nothing_and_is_named() -> None:

@@ -14,8 +14,8 @@ from migd_core.precopy import StopRules
 from migd_core.units import PAGE_BYTES
 from migd_sim.model.writes import Writes
 
-# Set-up is the toolstack's handshake, suspend the guest's own, resume devices and the first packet: of the order that an
-# idle guest shows on real Xen 4.17, where it stands still for a few hundred milliseconds.
+# Set-up is the toolstack's handshake, suspend the guest's own, resume devices and the first packet: of the order that
+# an idle guest shows on real Xen 4.17, where it stands still for a few hundred milliseconds.
 SETUP_S = 1.0
 SUSPEND_S = 0.1
 RESUME_S = 0.2

@@ -51,7 +51,7 @@ class GuestSpec(Part, frozen=True, kw_only=True):
 
 
 class PhaseSpec(Part, frozen=True, kw_only=True):
-    """Steps that differ: of every `every_steps` the first `steps` take `work_factor` times the work and `extra_s` more."""
+    """Steps that differ: the first `steps` of every `every_steps` take `work_factor` times the work, and `extra_s`."""
 
     name: Name
     every_steps: Count

@@ -1,0 +1,52 @@
+"""The shipped example is a configuration, and every key in it exists."""
+
+from pathlib import Path
+
+import pytest
+
+from migd_controller.config import ControllerConfig
+from migd_core import config
+from migd_core.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[2] / "controller" / "controller.example.toml"
+
+
+def test_the_example_loads_and_names_its_files() -> None:
+    loaded = config.load(EXAMPLE, ControllerConfig)
+    assert loaded.telemetry.agents_file == Path("/etc/migd/agents.toml")
+    assert loaded.policy.name == "observe"
+
+
+def test_the_example_loads_with_every_comment_taken_away_and_shows_the_defaults() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    keys = [
+        line.removeprefix("# ") if line.startswith("# ") and ("=" in line or "[" in line) else line for line in lines
+    ]
+    text = "\n".join(line for line in keys if not line.startswith("#") and not line[:1].isupper())
+    shown = config.parse(text, ControllerConfig)
+    defaults = config.load(EXAMPLE, ControllerConfig)
+    for name in (
+        "guards",
+        "ledger",
+        "policy",
+        "period_s",
+        "keep_s",
+        "keep_samples_s",
+        "socket",
+        "socket_mode",
+        "state_dir",
+    ):
+        assert getattr(shown, name) == getattr(defaults, name), name
+    assert shown.topology.links
+
+
+def test_a_key_of_the_wrong_unit_is_told_the_right_one() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").replace("# cooldown_s = 1800.0", "cooldown_min = 30")
+    with pytest.raises(ConfigError, match=r"guards\.cooldown_min: unknown key; did you mean cooldown_s\?"):
+        config.parse(text, ControllerConfig, name="controller.toml")
+
+
+def test_a_file_name_must_be_text() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").replace('agents_file = "/etc/migd/agents.toml"', "agents_file = 7")
+    with pytest.raises(ConfigError, match=r"telemetry\.agents_file: expected a file name, found 7"):
+        config.parse(text, ControllerConfig, name="controller.toml")
