@@ -1,0 +1,153 @@
+"""Pre-copy by hand: rounds, stops and pauses that can be worked out on paper."""
+
+import pytest
+from pools import guest, host, migrate, pool, two_hosts, uuid_of
+
+from migd_core.units import GIB, PAGE_BYTES
+from migd_sim.model import CannotMigrate, Cluster, MigrationEnd
+from migd_sim.model.parts import TRACKED_SPEED_RATIO
+from migd_sim.model.precopy import RESUME_S, SETUP_S, SUSPEND_S
+from migd_sim.model.spec import GuestSpec
+from migd_sim.model.writes import ArraySweep, RandomWrites
+
+PAGES = GIB // PAGE_BYTES
+LINK = 100e6
+ROUND_1_S = GIB / LINK
+
+
+def writing(*writes: RandomWrites | ArraySweep) -> GuestSpec:
+    """A guest of 1 GiB with one busy vCPU, so that it runs at full speed but for the tracking of its pages."""
+    return GuestSpec(name="g", host="a", vcpus=1, memory_bytes=GIB, writes=writes, base_demand_vcpus=1.0)
+
+
+def test_a_guest_that_writes_nothing_is_copied_once() -> None:
+    end = migrate(two_hosts(writing(), link=LINK, rules="xen-4.6"))
+    assert end.pages_by_round == (PAGES, 0)
+    assert end.ended_s - end.started_s == pytest.approx(SETUP_S + ROUND_1_S + SUSPEND_S + RESUME_S)
+    assert end.pause_s == pytest.approx(SUSPEND_S + RESUME_S)
+
+
+@pytest.mark.parametrize("rules", ["xen-4.6", "xenserver", "xcp-ng"])
+def test_a_hot_guest_is_stopped_after_five_rounds_and_all_it_wrote_is_sent_still(rules: str) -> None:
+    """20,000 pages rewritten at once: every round after the first sends them again, and so does the pause."""
+    end = migrate(two_hosts(writing(RandomWrites(pages=20_000, tau_s=0.001)), link=LINK, rules=rules))  # type: ignore[arg-type]
+    assert end.pages_by_round == (PAGES, *[20_000] * 5)
+    again_s = 20_000 * PAGE_BYTES / LINK
+    assert end.pause_s == pytest.approx(SUSPEND_S + RESUME_S + again_s)
+    assert end.ended_s - end.started_s == pytest.approx(SETUP_S + ROUND_1_S + 4 * again_s + end.pause_s)
+    assert end.sent_bytes == GIB + 5 * 20_000 * PAGE_BYTES
+
+
+def test_a_slow_sweep_is_dirty_by_as_much_as_it_went_on_in_the_round() -> None:
+    """A guest under copy runs at the tracked speed, so its sweep advances by that much less."""
+    period_s = 1000.0
+    end = migrate(two_hosts(writing(ArraySweep(pages=100_000, period_s=period_s)), link=LINK, rules="xen-4.6"))
+    expected = 100_000 * ROUND_1_S * TRACKED_SPEED_RATIO / period_s
+    assert end.pages_by_round[1] == pytest.approx(expected, abs=1)
+    assert end.pages_by_round[2] < 50
+    assert len(end.pages_by_round) == 3
+
+
+def test_few_pages_are_49_under_xen_and_50_under_xcp_ng() -> None:
+    """Exactly 50 dirty pages: Xen goes on for another round, XCP-ng stops the guest."""
+    rounds = {
+        rules: len(
+            migrate(two_hosts(writing(RandomWrites(pages=50, tau_s=1e-6)), link=LINK, rules=rules)).pages_by_round
+        )  # type: ignore[arg-type]
+        for rules in ("xen-4.6", "xcp-ng")
+    }
+    assert rounds == {"xen-4.6": 6, "xcp-ng": 2}
+
+
+def test_legacy_xen_stops_at_three_times_the_memory_or_29_rounds() -> None:
+    """Half the memory rewritten in a twentieth of the time a copy takes: the volume ends it. Hotter still: the rounds."""
+    capped = migrate(two_hosts(writing(RandomWrites(pages=PAGES // 2, tau_s=0.6)), link=LINK, rules="xen-legacy"))
+    live = sum(capped.pages_by_round[:-1])
+    assert 3 * PAGES <= live < 3.3 * PAGES
+    assert len(capped.pages_by_round) < 30
+    many = migrate(two_hosts(writing(RandomWrites(pages=2_000, tau_s=0.05)), link=LINK, rules="xen-legacy"))
+    assert len(many.pages_by_round) == 30
+
+
+def test_legacy_xen_skips_pages_that_are_written_again_before_their_turn() -> None:
+    hot = writing(RandomWrites(pages=20_000, tau_s=0.01))
+    first_round = migrate(two_hosts(hot, link=LINK, rules="xen-legacy")).pages_by_round[0]
+    assert first_round == pytest.approx(PAGES - 20_000, rel=0.01)
+
+
+def test_two_migrations_from_one_host_share_its_link() -> None:
+    cluster = Cluster(pool(host("a"), host("b"), host("c"), guest("g", "a"), guest("h", "a")))
+    ends: list[MigrationEnd] = []
+    cluster.start_migration(uuid_of(cluster, "g"), uuid_of(cluster, "b"), ends.append)
+    cluster.start_migration(uuid_of(cluster, "h"), uuid_of(cluster, "c"), ends.append)
+    cluster.run_until(200.0)
+    for end in ends:
+        assert end.ended_s - end.started_s == pytest.approx(SETUP_S + 2 * ROUND_1_S + SUSPEND_S + RESUME_S, rel=0.01)
+
+
+def test_bandwidth_that_changes_in_mid_round_counts_from_then_on() -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    ends: list[MigrationEnd] = []
+    cluster.start_migration(uuid_of(cluster, "g"), uuid_of(cluster, "b"), ends.append)
+    cluster.run_until(SETUP_S + ROUND_1_S / 2)
+    cluster.set_link(uuid_of(cluster, "b"), LINK / 4)
+    cluster.run_until(200.0)
+    expected_s = SETUP_S + ROUND_1_S / 2 + 4 * ROUND_1_S / 2 + SUSPEND_S + RESUME_S
+    assert ends[0].ended_s == pytest.approx(expected_s)
+
+
+def test_a_cancelled_guest_stays_and_a_stopped_one_cannot_be_called_back() -> None:
+    cluster = two_hosts(writing(RandomWrites(pages=20_000, tau_s=0.001)), link=LINK, rules="xen-4.6")
+    ends: list[MigrationEnd] = []
+    uuid = uuid_of(cluster, "g")
+    migration = cluster.start_migration(uuid, uuid_of(cluster, "b"), ends.append)
+    cluster.run_until(5.0)
+    assert cluster.cancel(migration)
+    assert (ends[0].ok, ends[0].reason) == (False, "cancelled")
+    assert cluster.guests[uuid].host == uuid_of(cluster, "a")
+    again = cluster.start_migration(uuid, uuid_of(cluster, "b"), ends.append)
+    while not cluster.guests[uuid].stands_still:
+        due_s = cluster.next_event_s
+        assert due_s is not None
+        cluster.run_until(due_s)
+    assert not cluster.cancel(again)
+    cluster.run_until(100.0)
+    assert ends[1].ok
+
+
+def test_the_guest_stands_still_for_the_pause_and_runs_on_under_a_new_domid() -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    uuid = uuid_of(cluster, "g")
+    migrate(cluster)
+    target = cluster.counters(uuid_of(cluster, "b"))
+    (counters,) = target.guests
+    assert counters.uuid == uuid
+    assert counters.cpu_s == pytest.approx(cluster.now_s - (SETUP_S + ROUND_1_S + SUSPEND_S + RESUME_S), rel=0.01)
+    assert cluster.counters(uuid_of(cluster, "a")).guests == ()
+
+
+@pytest.mark.parametrize("dies", ["a", "b"])
+def test_a_migration_fails_when_either_host_dies(dies: str) -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    ends: list[MigrationEnd] = []
+    cluster.start_migration(uuid_of(cluster, "g"), uuid_of(cluster, "b"), ends.append)
+    cluster.run_until(3.0)
+    cluster.fail_host(uuid_of(cluster, dies))
+    assert (ends[0].ok, ends[0].reason) == (False, f"host {dies} died")
+    expected = None if dies == "a" else uuid_of(cluster, "a")
+    assert cluster.guests[uuid_of(cluster, "g")].host == expected
+
+
+def test_what_cannot_be_migrated_is_named() -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    uuid, target = uuid_of(cluster, "g"), uuid_of(cluster, "b")
+    cluster.start_migration(uuid, target, lambda end: None)
+    with pytest.raises(CannotMigrate, match="guest g is being migrated"):
+        cluster.start_migration(uuid, target, lambda end: None)
+    cluster.stop_guest(uuid)
+    with pytest.raises(CannotMigrate, match="guest g does not run"):
+        cluster.start_migration(uuid, target, lambda end: None)
+    cluster.start_guest(uuid, uuid_of(cluster, "a"))
+    cluster.fail_host(target)
+    with pytest.raises(CannotMigrate, match="host b is down"):
+        cluster.start_migration(uuid, target, lambda end: None)
