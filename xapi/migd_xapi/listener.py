@@ -1,13 +1,12 @@
 """HTTP: bodies in, bodies out. One server for all hosts; which host is meant is the address that was connected to."""
 
 import html
-import socket
 from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
 
-from migd_core.errors import MigdError
+from migd_xapi.addresses import bound_socket
 from migd_xapi.database import Row
 from migd_xapi.dispatch import Dispatcher
 from migd_xapi.failure import Failure
@@ -41,6 +40,7 @@ class Listener:
         """
         await self._runner.setup()
         coordinator = self._pool.coordinator
+        self._pool.db.update(coordinator, address=address)
         port = await self._listen(coordinator, address, port)
         for host in self._pool.db.rows("host"):
             if host is not coordinator:
@@ -52,16 +52,7 @@ class Listener:
         await self._runner.cleanup()
 
     async def _listen(self, host: Row, address: str, port: int) -> int:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((address, port))
-        except OSError as error:
-            listening.close()
-            raise MigdError(
-                f"host {host['name_label']}: cannot listen at {address}:{port}: {error.strerror}; "
-                "is another pool running there? Choose another --listen"
-            ) from error
+        listening = bound_socket(address, port, f"host {host['name_label']}")
         await web.SockSite(self._runner, listening).start()
         self._host_at[address] = host
         return int(listening.getsockname()[1])

@@ -1,0 +1,118 @@
+"""`migd-xapi`: an emulated pool that speaks XenAPI."""
+
+import argparse
+import asyncio
+import math
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from migd_core import __version__, logs
+from migd_core.errors import MigdError
+from migd_xapi import addresses, pool_file
+from migd_xapi.control import Control
+from migd_xapi.server import Server
+from migd_xapi.sim_backend import SimBackend
+
+ENDED, NOT_STARTED = 0, 3
+_EPILOG: Final = """\
+When the pool can be used, one line of JSON on standard output names its URLs:
+  {"ready": true, "url": "http://127.0.0.1:8080", "control": "http://127.0.0.1:8081"}
+
+exit codes:
+  0  ended by SIGTERM or SIGINT
+  2  the command line is wrong
+  3  the pool file is wrong, or an address cannot be had
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the pool until told to end; return the exit code."""
+    options = _parser().parse_args(arguments)
+    logs.configure(component="xapi", level=options.log_level)
+    try:
+        asyncio.run(_serve(options))
+    except MigdError as error:
+        sys.stderr.write(f"migd-xapi: {error}\n")
+        return NOT_STARTED
+    return ENDED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="migd-xapi",
+        description="Serves an emulated pool of Xen hosts over XenAPI, on a cluster that is simulated in real time.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"migd-xapi {__version__}")
+    parser.add_argument("--pool", type=Path, required=True, metavar="FILE", help="the pool file, TOML")
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8080",
+        metavar="ADDRESS:PORT",
+        help="where the coordinator answers, default %(default)s; port 0 takes any that is free; "
+        "each other host answers at its own address and the same port",
+    )
+    parser.add_argument(
+        "--control",
+        default="127.0.0.1:0",
+        metavar="ADDRESS:PORT",
+        help="where counters and the truth are told, default %(default)s",
+    )
+    parser.add_argument(
+        "--faster",
+        type=_positive,
+        metavar="N",
+        help="processors, links and clocks N times faster; default: the pool file's",
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="default %(default)s"
+    )
+    return parser
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return number
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    address, port = addresses.parse(options.listen, "--listen")
+    control_address, control_port = addresses.parse(options.control, "--control")
+    file = pool_file.load(options.pool)
+    times_faster = file.times_faster if options.faster is None else options.faster
+    backend = SimBackend(pool_file.cluster_of(file, times_faster, str(options.pool)))
+    server, control = Server(backend, file.name, file.xapi), Control(backend)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    cluster = asyncio.create_task(backend.run(), name="cluster")
+    try:
+        ready = {
+            "ready": True,
+            "url": await server.start(address, port),
+            "control": await control.start(control_address, control_port),
+        }
+        structlog.get_logger().info("pool is served", pool=file.name, faster=times_faster, **ready)
+        sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+        sys.stdout.flush()
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({stopped, cluster}, return_when=asyncio.FIRST_COMPLETED)
+        if cluster.done():
+            cluster.result()  # the cluster only ends by a fault of its own: say which
+    finally:
+        cluster.cancel()
+        await control.stop()
+        await server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""A pool file: the simulated cluster, and how XAPI presents it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from migd_core import config
+from migd_core.errors import ConfigError
+from migd_sim.model.cluster import Cluster
+from migd_sim.model.spec import PoolSpec
+from migd_xapi.settings import Settings
+
+
+class PoolFile(PoolSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `--pool` names. `faster = N` lets processors, links and clocks of the cluster be N times faster."""
+
+    times_faster: Annotated[float, Meta(gt=0)] = msgspec.field(default=1.0, name="faster")
+    xapi: Settings = Settings()
+
+
+def load(path: Path) -> PoolFile:
+    """Return what the file says. Raises ConfigError."""
+    return config.load(path, PoolFile)
+
+
+def cluster_of(file: PoolFile, times_faster: float, name: str) -> Cluster:
+    """Return the file's cluster, so many times faster; `name` stands for the file in errors. Raises ConfigError."""
+    try:
+        return Cluster(file.faster(times_faster))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
