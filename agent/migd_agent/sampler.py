@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from migd_agent.collectors import Collector
 from migd_agent.failures import Failures
-from migd_agent.rates import Formed, Stamp, form
 from migd_core.counters import HostCounters
 from migd_core.messages import DirtyCurve, HostSample
+from migd_core.rates import Formed, Stamp, form
 
 # A host whose own figures fail goes on reporting its last ones, marked as missing, so that the controller learns why.
 # After this long the agent falls silent, and the controller freezes the host as stale.

@@ -1,20 +1,21 @@
 """What a move costs and what it gains, in job-seconds.
 
-    gain = Σ over jobs touched of (1 − g) × min(remaining time, horizon)
+    gain = Σ over jobs touched of (1 − g) × min(remaining time, horizon, remaining time of the job whose guest moves)
     cost = (T − pause) × (1 − v) + pause + warm-up        for the job whose guest moves
 
 g is a job's new iteration time over its old one (`migd_policies.scoring`), T and pause the predicted migration
 (`migd_policies.precopy_prediction`), v the job's speed during pre-copy. A job that the move slows down counts with its
-loss. This is the first ledger: one number each, v and horizon from the configuration.
+loss. Once the job whose guest moves is over, its guests are idle wherever they are, so nobody gains from the move any more. This is the first ledger: one number each, v and horizon from the configuration.
 """
 
-from migd_policies.precopy_prediction import predict
-from migd_policies.scoring import job_step_ratios
+from math import inf
 
 from migd_controller.config import LedgerSection
 from migd_controller.decision import Price
 from migd_core.precopy import RULE_SETS
 from migd_core.world import Move, World
+from migd_policies.precopy_prediction import predict
+from migd_policies.scoring import job_step_ratios
 
 
 def price(world: World, move: Move, settings: LedgerSection) -> Price:
@@ -23,11 +24,10 @@ def price(world: World, move: Move, settings: LedgerSection) -> Price:
     prediction = predict(
         guest.memory_bytes, guest.dirty_curve, _bandwidth_bytes_per_s(world, move, settings), RULE_SETS[world.rule_set]
     )
-    gain_s = 0.0
-    for job, ratio in job_step_ratios(world, move).items():
-        known = world.jobs.get(job)
-        remaining_s = known.remaining_s if known is not None and known.remaining_s is not None else settings.horizon_s
-        gain_s += (1.0 - ratio) * min(remaining_s, settings.horizon_s)
+    horizon_s = min(settings.horizon_s, _remaining_s(world, guest.job))
+    gain_s = sum(
+        (1.0 - ratio) * min(horizon_s, _remaining_s(world, job)) for job, ratio in job_step_ratios(world, move).items()
+    )
     slowed_s = (prediction.total_s - prediction.pause_s) * (1.0 - settings.speed_while_migrating_ratio)
     return Price(
         total_s=prediction.total_s,
@@ -37,6 +37,12 @@ def price(world: World, move: Move, settings: LedgerSection) -> Price:
         gain_s=gain_s,
         basis=prediction.basis,
     )
+
+
+def _remaining_s(world: World, job: str | None) -> float:
+    """The job's remaining time; infinite where there is no such job or nobody said."""
+    known = world.jobs.get(job) if job is not None else None
+    return inf if known is None or known.remaining_s is None else known.remaining_s
 
 
 def _bandwidth_bytes_per_s(world: World, move: Move, settings: LedgerSection) -> float:

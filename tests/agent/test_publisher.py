@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from migd_agent.config import ControllerSection
 from migd_agent.identity import Keys
 from migd_agent.publisher import Link, Publisher
-from migd_agent.rates import Stamp, form
 from migd_core.errors import ConfigError
 from migd_core.messages import HostSample
+from migd_core.rates import Stamp, form
 
 Listen = Callable[..., Listener]
 Connect = Callable[[str], Publisher]

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from readings import flow, guest, host
 
-from migd_agent.rates import MAX_BYTES_PER_S, Formed, Stamp, counted, form
 from migd_core.counters import FlowCounter, GuestCounters, HostCounters
 from migd_core.frames import decode_sample, encode_sample
 from migd_core.messages import MAX_GUESTS, DirtyCurve, FlowSample, GuestSample, HostSample
+from migd_core.rates import MAX_BYTES_PER_S, Formed, Stamp, counted, form
 from migd_core.units import GIB
 
 STAMP = Stamp(boot_id="agent", sequence=7, monotonic_s=100.0, samples_dropped=3)

@@ -1,0 +1,192 @@
+"""The controller's own core and the simulated cluster, closed into one loop in virtual time.
+
+The core gets what it gets in production: samples formed by the same function from the same counters, the pool's
+inventory, the ends of migrations. Its commands go to the cluster. Only sockets, threads and disks are missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.config import ControllerConfig
+from migd_controller.core import Core
+from migd_controller.decision import Decision
+from migd_controller.events import (
+    AnyEvent,
+    InventoryChanged,
+    MigrationAccepted,
+    MigrationEnded,
+    PoolGuest,
+    PoolHost,
+    PoolReachability,
+    SampleArrived,
+    Tick,
+)
+from migd_controller.memory import Memory
+from migd_controller.migration import Migration
+from migd_core.counters import HostCounters
+from migd_core.rates import Stamp, form
+from migd_sim.model import CannotMigrate, Cluster, MigrationEnd, PoolSpec
+
+SAMPLE_S: Final = 1.0
+# Virtual time starts at this Unix time: 2026-01-01 00:00 UTC.
+EPOCH_S: Final = 1_767_225_600.0
+# Ages of a dirty curve as the agent's probe measures it: geometric, 0.05 to 8 s.
+CURVE_AGES_S: Final = tuple(0.05 * (160.0 ** (n / 10)) for n in range(11))
+
+
+@dataclass(slots=True)
+class ClosedLoop:
+    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded.
+
+    `curve_every_s` is how often each guest's dirty curve is measured (0: never).
+    """
+
+    spec: PoolSpec
+    config: ControllerConfig
+    policy: str
+    policy_config: Mapping[str, Any] = field(default_factory=dict)
+    curve_every_s: float = 60.0
+    cluster: Cluster = field(init=False)
+    core: Core = field(init=False)
+    log: list[str] = field(init=False, default_factory=list)
+    decisions: list[Decision] = field(init=False, default_factory=list)
+    migrations: dict[str, Migration] = field(init=False, default_factory=dict)
+    ends: list[MigrationEnd] = field(init=False, default_factory=list)
+    silent: set[str] = field(init=False, default_factory=set)
+    _readings: dict[str, HostCounters] = field(init=False, default_factory=dict)
+    _hosts: dict[str, PoolHost] = field(init=False, default_factory=dict)
+    _guests: dict[str, PoolGuest] = field(init=False, default_factory=dict)
+    _sequence: int = field(init=False, default=0)
+    _noted: int = field(init=False, default=0)
+    _next_tick_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.spec)
+        self.core = Core(self.config, Memory(policy=self.policy, policy_config=dict(self.policy_config)))
+        self._next_tick_s = self.config.period_s
+        self.tell(PoolReachability(is_reachable=True))
+        self._tell_inventory(is_complete=True)
+
+    def run_until(self, t_s: float) -> None:
+        """Let virtual time pass up to `t_s`: a sample a second from every host, a tick a period."""
+        while (self._sequence + 1) * SAMPLE_S <= t_s:
+            self._sequence += 1
+            self.cluster.run_until(self._sequence * SAMPLE_S)
+            self._note_cluster()
+            self._tell_inventory()
+            for uuid in self.cluster.hosts:
+                self._tell_sample(uuid)
+            if self.cluster.now_s >= self._next_tick_s:
+                self._next_tick_s += self.config.period_s
+                self.tell(Tick())
+
+    def tell(self, event: AnyEvent) -> None:
+        """Hand the core one event at the present moment and carry out what it commands."""
+        for command in self.core.handle(event, EPOCH_S + self.cluster.now_s):
+            self._carry_out(command)
+
+    def host_of(self, guest_name: str) -> str | None:
+        """Return the name of the host that a guest runs on."""
+        state = next(found for found in self.cluster.guests.values() if found.spec.name == guest_name)
+        return self.cluster.hosts[state.host].spec.name if state.host is not None else None
+
+    def _carry_out(self, command: AnyCommand) -> None:
+        match command:
+            case RecordDecision(decision=decision):
+                self.decisions.append(decision)
+                for candidate in decision.candidates:
+                    refused = [gate.name for gate in candidate.gates if not gate.passed]
+                    name = self.core.inventory.guest_name(candidate.guest)
+                    outcome = f"refused by {', '.join(refused)}" if refused else "accepted"
+                    self._note(f"{decision.cause} {decision.policy} proposes {name}: {outcome}")
+            case RecordMigration(migration=migration):
+                self.migrations[migration.cause] = migration
+                if migration.is_over:
+                    self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
+            case StartMigration():
+                self._start(command)
+            case FollowMigration():
+                raise AssertionError("a run in virtual time has no earlier life")
+
+    def _start(self, command: StartMigration) -> None:
+        def ended(end: MigrationEnd) -> None:
+            self.ends.append(end)
+            code = "" if end.ok else "INTERNAL_ERROR"
+            host_now = self.cluster.guests[end.guest].host
+            self.tell(MigrationEnded(cause=command.cause, host_now=host_now, code=code, text=end.reason))
+
+        try:
+            self.cluster.start_migration(command.guest, command.target, ended)
+        except CannotMigrate as error:
+            host_now = self.cluster.guests[command.guest].host
+            self.tell(MigrationEnded(cause=command.cause, host_now=host_now, code="REFUSED", text=str(error)))
+        else:
+            self.tell(MigrationAccepted(cause=command.cause, task=f"task of {command.cause}"))
+
+    def _tell_sample(self, host: str) -> None:
+        """Form the sample that the host's agent would send; a dead or silent host sends none."""
+        if host in self.silent or not self.cluster.hosts[host].is_up:
+            self._readings.pop(host, None)
+            return
+        now = self.cluster.counters(host)
+        before = self._readings.get(host)
+        self._readings[host] = now
+        if before is None:
+            return
+        curves = {}
+        if self.curve_every_s and self._sequence % max(1, round(self.curve_every_s / SAMPLE_S)) == 0:
+            residents = [found for found in now.guests if self.cluster.guests[found.uuid].migration is None]
+            curves = {found.uuid: self.cluster.dirty_curve(found.uuid, CURVE_AGES_S) for found in residents}
+        stamp = Stamp(now.boot_id, self._sequence, self.cluster.now_s, dirty_curves=curves)
+        sample = form(before, now, stamp).sample
+        if sample is not None:
+            self.tell(SampleArrived(sample=sample))
+
+    def _tell_inventory(self, *, is_complete: bool = False) -> None:
+        """Tell what has changed of the pool's own view."""
+        hosts = {
+            uuid: PoolHost(
+                uuid=uuid,
+                name=state.spec.name,
+                is_enabled=True,
+                is_live=state.is_up,
+                cpus=state.spec.cpus,
+                memory_for_guests_bytes=state.spec.memory_bytes,
+            )
+            for uuid, state in self.cluster.hosts.items()
+        }
+        guests = {
+            uuid: PoolGuest(
+                uuid=uuid,
+                name=state.spec.name,
+                host=state.host,
+                vcpus=state.spec.vcpus,
+                memory_bytes=state.spec.memory_bytes,
+                macs=(state.spec.mac,),
+                tags=state.spec.tags,
+                arriving_at=state.migration.target if state.migration is not None else None,
+                blocked_because="its power state is Paused" if state.is_paused else "",
+            )
+            for uuid, state in self.cluster.guests.items()
+            if state.host is not None
+        }
+        changed = InventoryChanged(
+            hosts=tuple(host for uuid, host in hosts.items() if self._hosts.get(uuid) != host),
+            guests=tuple(guest for uuid, guest in guests.items() if self._guests.get(uuid) != guest),
+            gone=tuple(sorted(self._guests.keys() - guests.keys())),
+            is_complete=is_complete,
+        )
+        self._hosts, self._guests = hosts, guests
+        if changed.hosts or changed.guests or changed.gone:
+            self.tell(changed)
+
+    def _note(self, text: str) -> None:
+        self._note_cluster()
+        self.log.append(f"{self.cluster.now_s:.3f} {text}")
+
+    def _note_cluster(self) -> None:
+        """Take over what the cluster has logged, in its place."""
+        self.log += self.cluster.log[self._noted :]
+        self._noted = len(self.cluster.log)
