@@ -28,6 +28,9 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },
+    "Try": {
+        "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
+    },
 }
 
 _EPILOG: Final = """\b

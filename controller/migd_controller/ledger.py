@@ -5,7 +5,8 @@
 
 g is a job's new iteration time over its old one (`migd_policies.scoring`), T and pause the predicted migration
 (`migd_policies.precopy_prediction`), v the job's speed during pre-copy. A job that the move slows down counts with its
-loss. Once the job whose guest moves is over, its guests are idle wherever they are, so nobody gains from the move any more. This is the first ledger: one number each, v and horizon from the configuration.
+loss. Once the job whose guest moves is over, its guests are idle wherever they are, so nobody gains from the move any
+more. This is the first ledger: one number each, v and horizon from the configuration.
 """
 
 from math import inf

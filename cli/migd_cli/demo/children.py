@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,13 +57,21 @@ class Child:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def check(self) -> None:
-        """Raises ChildDied when the process has ended."""
+        """Raises ChildDied when the process has ended, well or not."""
         if (code := self._process.poll()) is not None:
-            raise ChildDied(f"the {self.name} {_ending(code)}; the last lines of its log:\n{self._last_lines()}")
+            raise ChildDied(f"{self.name} {_ending(code)}; {self.last_words()}")
 
-    def has_ended(self) -> bool:
-        """Return whether the process has ended."""
-        return self._process.poll() is not None
+    def has_succeeded(self) -> bool:
+        """Return whether the process has ended well. Raises ChildDied when it has ended otherwise."""
+        if self._process.poll() != 0:
+            self.check()
+            return False
+        return True
+
+    def last_words(self) -> str:
+        """Return the last lines that the process wrote."""
+        lines = (self.log() + self.output()).splitlines()[-LOG_LINES_SHOWN:]
+        return "\n".join(["the last lines of its log:", *(f"  {line}" for line in lines or ["(none)"])])
 
     def send(self, number: signal.Signals) -> None:
         """Send the process a signal, if it still runs."""
@@ -78,10 +86,6 @@ class Child:
             return False
         return True
 
-    def _last_lines(self) -> str:
-        lines = (self.log() + self.output()).splitlines()[-LOG_LINES_SHOWN:]
-        return "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"
-
 
 class Brood:
     """All children; they end together, the youngest first."""
@@ -95,6 +99,17 @@ class Brood:
         child = Child(name, module, arguments, self._folder)
         self._children.append(child)
         return child
+
+    def run_to_end(self, jobs: Mapping[str, Sequence[str]], module: str, pause: Callable[[], None]) -> None:
+        """Run `python -m module arguments` for each of `jobs` (name: arguments) at once, until the last has ended.
+
+        Raises ChildDied when one fails, and what `pause` raises.
+        """
+        running = [self.start(name, module, *arguments) for name, arguments in jobs.items()]
+        for child in running:
+            while not child.has_succeeded():
+                pause()
+            self._children.remove(child)
 
     def check(self) -> None:
         """Raises ChildDied when any child has ended."""
@@ -121,29 +136,6 @@ def brood(folder: Path) -> Iterator[Brood]:
         yield children
     finally:
         children.end()
-
-
-def run_to_end(module: str, arguments: Sequence[str], timeout_s: float) -> None:
-    """Run `python -m module arguments` to its end. Raises ChildDied when it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    if done.returncode != 0:
-        raise ChildDied(f"python -m {module} {' '.join(arguments)} {_ending(done.returncode)}:\n{done.stderr.strip()}")
-
-
-def until(found: Callable[[], str | None], child: Child, what: str, timeout_s: float, pause: Callable[[], None]) -> str:
-    """Return what `found` finds, asking again and again while `child` lives.
-
-    Raises ChildDied, or MigdError naming `what` was waited for.
-    """
-    deadline = time.monotonic() + timeout_s
-    while (value := found()) is None:
-        child.check()
-        if time.monotonic() > deadline:
-            raise MigdError(f"the {child.name} did not {what} within {timeout_s:g} s; its log:\n{child.log()[-2000:]}")
-        pause()
-    return value
 
 
 def _die_with(parent: int) -> None:

@@ -74,7 +74,7 @@ def shortcoming(found: DemoReport) -> str | None:
         return "no guest was moved"
     recovered = found.steps_per_s_after / found.steps_per_s_before
     if recovered < RECOVERED_RATIO:
-        return f"the job got back to {format_ratio(recovered)} of its speed only, not to {format_ratio(RECOVERED_RATIO)}"
+        return f"the job got back to {format_ratio(recovered)} of its speed, not to {format_ratio(RECOVERED_RATIO)}"
     return None
 
 
