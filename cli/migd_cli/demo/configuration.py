@@ -60,7 +60,7 @@ url = {control}
 [measure.guests.dirty_curves]
 every_s = 1.0
 first_age_s = 0.01
-last_age_s = 0.5
+last_age_s = 2.5
 """
 
 

@@ -100,7 +100,7 @@ def _play(folder: Path, children: Brood, *, wants_json: bool, keep: bool) -> int
     if why:
         click.echo(f"migctl: the demo did not show what it is to show: {why}", err=True)
     if keep:
-        _linger(stage, camera, show, children)
+        _linger(camera, None if wants_json else show, children)
     return EXIT_FAILED if why else 0
 
 
@@ -119,19 +119,20 @@ def _play_story(camera: Camera, show: Show, children: Brood) -> Scene:
         pause(TICK_S)
 
 
-def _linger(stage: Stage, camera: Camera, show: Show, children: Brood) -> None:
-    """Go on showing what happens until a signal comes."""
-    hint = f"migctl --socket {stage.socket}"
+def _linger(camera: Camera, show: Show | None, children: Brood) -> None:
+    """Leave everything running until a signal comes, and go on showing what happens if there is a `show`."""
+    migctl = f"migctl --socket {camera.stage.socket}"
     click.echo(
-        f"\nEverything goes on. From another terminal, for instance:\n\n"
-        f"    {hint} status\n    {hint} policy set colocate\n\nCtrl-C ends it.\n",
+        "\nEverything goes on until Ctrl-C. From another terminal, for instance:\n\n"
+        f"    {migctl} status\n    {migctl} policy set colocate\n",
         err=True,
     )
     try:
-        with show:
+        with show or contextlib.nullcontext():
             while True:
                 children.check()
-                show.show(camera.take())
+                if show is not None:
+                    show.show(camera.take())
                 pause(TICK_S)
     except Interrupted:
         click.echo("migctl: every process of the demo has been ended", err=True)

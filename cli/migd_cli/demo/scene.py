@@ -48,8 +48,8 @@ class Scene:
                 return f"All is well. Measuring the job for another {left_s:.0f} s."
             case Act.OVERLOAD:
                 return (
-                    f"Guest {self.cast.hog} has begun to use {self.cast.hog_vcpus} CPUs of {self.hog_host}; "
-                    f"every rank of {self.cast.job} waits for those that share them."
+                    f"{self.cast.hog} hogs {self.cast.hog_vcpus} CPUs of {self.hog_host}; "
+                    f"{self.cast.job} waits for the ranks beside it."
                 )
             case Act.RELIEF if self.status.migrations:
                 return f"migd moves ranks away from {self.hog_host}, while the job goes on."
