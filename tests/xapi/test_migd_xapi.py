@@ -1,6 +1,7 @@
 """The program itself: a pool file in, a pool that clients and agents can use, and a clean end."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from migd_core.messages import DirtyCurve
 
 PROJECT = Path(__file__).parents[2]
 POOL = PROJECT / "examples" / "pool.toml"
+README = PROJECT / "xapi" / "README.md"
 
 
 @dataclass
@@ -70,15 +72,14 @@ def api(program: Program) -> Iterator[Any]:
 
 
 def test_the_example_of_the_readme_migrates_a_guest(program: Program, api: Any) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert "http://127.0.0.1:8080" in example
+    client = [sys.executable, "-c", example.replace("http://127.0.0.1:8080", program.url)]
+    ended = subprocess.run(client, capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert all(re.fullmatch(r"\d+%", line) for line in ended.stdout.splitlines())
     vm = api.VM.get_by_name_label("brams1")[0]
-    target = api.host.get_by_name_label("xen3")[0]
-    task = api.Async.VM.pool_migrate(vm, target, {"live": "true"})
-    token = ""
-    while api.task.get_status(task) == "pending":
-        batch = getattr(api.event, "from")([f"task/{task}"], token, 10.0)
-        token = batch["token"]
-    assert api.task.get_status(task) == "success"
-    assert api.VM.get_resident_on(vm) == target
+    assert api.VM.get_resident_on(vm) == api.host.get_by_name_label("xen3")[0]
     assert int(api.VM.get_domid(vm)) > 0
 
     truth = program.ask("/truth")
