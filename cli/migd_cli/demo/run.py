@@ -1,6 +1,7 @@
 """Plays the demo from its first process to its last line."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -33,6 +34,8 @@ SPEED_TICKS: Final = 4
 SPEEDS_KEPT: Final = 200
 # What the longest path in the folder may have: sun_path of Linux, less its final zero.
 MAX_SOCKET_PATH_BYTES: Final = 107
+# What the demo's pool and controller need beyond what migctl itself does.
+NEEDED_PACKAGES: Final = ("aiohttp", "XenAPI")
 
 
 @dataclass
@@ -75,6 +78,11 @@ class Camera:
 
 def play(*, wants_json: bool, keep: bool) -> int:
     """Play the demo and return the exit code. Raises Failure, with every process ended and every file gone."""
+    if missing := [name for name in NEEDED_PACKAGES if importlib.util.find_spec(name) is None]:
+        raise Failure(
+            f"the demo runs a pool and a controller of its own, which need {' and '.join(missing)}; "
+            "pip install 'migd[controller,xapi,cli]' brings what is missing"
+        )
     with signals_held(), _folder() as folder, brood(folder) as children:
         try:
             return _play(folder, children, wants_json=wants_json, keep=keep)
