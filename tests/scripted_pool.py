@@ -96,13 +96,13 @@ class ScriptedBackend:
 class ServedPool:
     """A server in a thread of its own, so that blocking clients can talk to it; `do` runs a function there."""
 
-    def __init__(self, backend: ScriptedBackend, settings: Settings) -> None:
+    def __init__(self, backend: ScriptedBackend, settings: Settings, port: int = 0) -> None:
         self.backend = backend
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.server = self.do(lambda: Server(backend, "test", settings))
-        self.url: str = asyncio.run_coroutine_threadsafe(self.server.start("127.0.0.1", 0), self._loop).result(10)
+        self.url: str = asyncio.run_coroutine_threadsafe(self.server.start("127.0.0.1", port), self._loop).result(10)
 
     def do(self, function: Callable[[], Any]) -> Any:
         async def call() -> Any:

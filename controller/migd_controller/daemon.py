@@ -55,8 +55,8 @@ async def run(config: ControllerConfig) -> None:
             try:
                 async with _serving(Api(control, intake).application(), config):
                     control.adopt()
-                    watch.start()
                     background = [
+                        tasks.create_task(watch.run(), name="watch"),
                         tasks.create_task(intake.run(), name="intake"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
@@ -77,11 +77,8 @@ async def run(config: ControllerConfig) -> None:
                     for task in background:
                         task.cancel()
             finally:
-                # Migrations under way go on in the pool and are taken up by the next start.
+                executor.cancel()
                 await asyncio.to_thread(_close_pool, pool, watch, executor)
-                for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                    if task.get_name().startswith("migration "):
-                        task.cancel()
 
 
 def _close_pool(pool: Pool, watch: PoolWatch, executor: Executor) -> None:

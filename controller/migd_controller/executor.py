@@ -1,11 +1,12 @@
 """Carries out commands against the pool and reports what became of them as events.
 
 One asyncio task a migration, with a name; blocking calls go to worker threads. The one thing never assumed is that
-something happened because it was asked for: after a task is over, lost or vanished, the pool is asked where the guest
-is, and if the guest turns out to be migrating still, that migration is followed to its end.
+something happened because it was asked for, or did not because no answer came: after a task is over, lost or vanished,
+the pool is asked where the guest is, and if the guest turns out to be migrating still, that is followed to its end.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import structlog
 
 from migd_controller.commands import FollowMigration, StartMigration
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed
-from migd_controller.pool_records import NULL_REF, Record, migration_task_of
+from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
 
@@ -43,11 +44,20 @@ class Executor:
 
     def __init__(self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup) -> None:
         self._pool, self._watch, self._emit, self._tasks = pool, watch, emit, tasks
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._followed: set[str] = set()
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pool")
 
     def submit(self, command: StartMigration | FollowMigration) -> None:
         """Begin to carry a command out."""
-        self._tasks.create_task(self._carry_out(command), name=f"migration {command.cause}")
+        task = self._tasks.create_task(self._carry_out(command), name=f"migration {command.cause}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def cancel(self) -> None:
+        """Follow no migration any more. They go on in the pool, and the next start takes them up."""
+        for task in self._under_way:
+            task.cancel()
 
     def close(self) -> None:
         """Let the worker threads end. Close the pool first, or they wait for its answers."""
@@ -64,14 +74,14 @@ class Executor:
                     task, ending = None, Ending(refusal.code, str(refusal))
                 except PoolUnreachable as error:
                     log.warning("the pool's answer to a request was lost", why=str(error))
-                    task, ending = await self._migration_of(guest), Ending("ANSWER_LOST", str(error))
+                    task, ending = await self._task_of_request(guest), Ending("ANSWER_LOST", str(error))
             else:
-                task = command.task or await self._migration_of(guest)
+                task = command.task or await self._task_of_request(guest)
                 ending = Ending() if task else Ending("ANSWER_LOST", "migd restarted before the pool had answered")
             while task is not None:
                 self._emit(MigrationAccepted(cause=cause, task=task))
                 ending = await self._follow(cause, task)
-                task = await self._migration_of(guest)
+                task = await self._task_after(task, guest)
             host_now = await self._host_of(guest)
             self._emit(MigrationEnded(cause=cause, host_now=host_now, code=ending.code, text=ending.text))
 
@@ -80,10 +90,17 @@ class Executor:
         guest = self._pool.call("VM.get_by_uuid", command.guest)
         target = self._pool.call("host.get_by_uuid", command.target)
         self._pool.call("VM.assert_can_boot_here", guest, target)
-        return str(self._pool.call("Async.VM.pool_migrate", guest, target, {"live": "true"}))
+        return str(self._pool.call(MIGRATE, guest, target, {"live": "true"}))
 
     async def _follow(self, cause: str, task: str) -> Ending:
         """Return how `task` ended. It may vanish: with a restart of the toolstack, or by somebody's hand."""
+        self._followed.add(task)
+        try:
+            return await self._end_of(cause, task)
+        finally:
+            self._followed.discard(task)
+
+    async def _end_of(self, cause: str, task: str) -> Ending:
         shown, was_seen = -1.0, False
         while True:
             if self._watch.is_current:
@@ -104,6 +121,34 @@ class Executor:
     def _task_record(self, task: str) -> Record | None:
         record: Record | None = self._unless_gone("task.get_record", task)
         return record
+
+    async def _task_of_request(self, guest: str) -> str | None:
+        """Return the task of a request whose answer was lost; None once it is certain that the pool has none.
+
+        XAPI's tasks do not name their guest. The guest names its task, but not before the migration may begin, so a
+        pending one that no guest names yet may be the one looked for.
+        """
+        while True:
+            pending = await self._patiently(self._pending_migrations)
+            task = await self._migration_of(guest)
+            if task is not None or not pending - self._watch.migrating - self._followed:
+                return task
+            await self._change()
+
+    async def _task_after(self, task: str, guest: str) -> str | None:
+        """Return the task that migrates the guest after `task` has ended or vanished, None if none does."""
+        while (now := await self._migration_of(guest)) == task:
+            await self._change()  # only the task's record is lost; the guest still moves
+        return now
+
+    async def _change(self) -> None:
+        """Wait for a change, but not for ever: what is waited for may have come before."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._watch.next_change(), RETRY_S)
+
+    def _pending_migrations(self) -> set[str]:
+        records: dict[str, Record] = self._pool.call("task.get_all_records")
+        return {ref for ref, record in records.items() if is_pending_migration(record)}
 
     async def _migration_of(self, guest: str) -> str | None:
         """Return the task that migrates the guest at this moment, None if none does."""

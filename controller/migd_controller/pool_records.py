@@ -7,6 +7,8 @@ from migd_controller.events import InventoryChanged, PoolGuest, PoolHost
 
 Record = Mapping[str, Any]
 NULL_REF: Final = "OpaqueRef:NULL"
+# The call that migrates a guest, which is also the name of its task.
+MIGRATE: Final = "Async.VM.pool_migrate"
 # The classes to watch, as event.from names them.
 CLASSES: Final = ("host", "host_metrics", "vm", "vif", "task")
 
@@ -48,6 +50,12 @@ class PoolMirror:
         """The records of the pool's tasks, by reference."""
         return self._tables["task"]
 
+    @property
+    def migrating(self) -> frozenset[str]:
+        """The tasks that migrate a guest now."""
+        found = (migration_task_of(vm) for vm in self._tables["vm"].values())
+        return frozenset(task for task in found if task is not None)
+
     def _inventory(self) -> tuple[dict[str, PoolHost], dict[str, PoolGuest]]:
         vms = self._tables["vm"].values()
         host_uuids = {ref: record["uuid"] for ref, record in self._tables["host"].items()}
@@ -69,6 +77,11 @@ class PoolMirror:
 def migration_task_of(vm: Record) -> str | None:
     """Return the task that migrates this guest now, None if none does."""
     return next((task for task, operation in vm["current_operations"].items() if operation == "pool_migrate"), None)
+
+
+def is_pending_migration(task: Record) -> bool:
+    """Return whether this task migrates a guest, or will once the pool lets it begin."""
+    return bool(task["name_label"] == MIGRATE and task["status"] == "pending")
 
 
 def _is_running_guest(vm: Record) -> bool:

@@ -6,7 +6,8 @@ rebuilt from nothing, so that an event that was lost cannot leave it wrong for l
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from migd_controller.events import InventoryChanged, PoolReachability
@@ -20,28 +21,31 @@ LAST_RETRY_S: Final = 15.0
 
 
 class PoolWatch:
-    """The pool's inventory and tasks as the event stream tells them. Every method belongs to the event loop."""
+    """The pool's inventory and tasks as the event stream tells them. Every method belongs to the event loop.
+
+    `is_current` is False while the pool does not answer; `migrating` are the tasks that migrate a guest now.
+    """
 
     def __init__(self, pool: Pool, sink: Callable[[InventoryChanged | PoolReachability], None]) -> None:
         """`sink` is called in the event loop that `start` was called in."""
         self.is_current = False
         self._pool = pool
         self._sink = sink
-        self._tasks: dict[str, Record] = {}
+        self.migrating: frozenset[str] = frozenset()
+        self._tasks: Mapping[str, Record] = {}
         self._pulse = asyncio.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pool-watch", daemon=True)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pool-watch")
 
-    def start(self) -> None:
-        """Begin to watch."""
+    async def run(self) -> None:
+        """Watch until `stop`. Raises what goes wrong unexpectedly in the thread: nobody may go on with a dead watch."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        await self._loop.run_in_executor(self._thread, self._watch)
 
     def stop(self) -> None:
         """End the watch and wait for its thread. Close the pool first, or this takes until it answers."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.shutdown(wait=True)
 
     def task(self, ref: str) -> Record | None:
         """Return a task's record as last seen, None where the pool has shown none."""
@@ -51,7 +55,7 @@ class PoolWatch:
         """Return when something has changed: a record, or whether the pool can be reached."""
         await self._pulse.wait()
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
         retry_s = FIRST_RETRY_S
         while not self._stopping.is_set():
             try:
@@ -70,7 +74,7 @@ class PoolWatch:
             token = batch["token"]
             changed = mirror.apply(batch["events"])
             if batch["events"] or changed is not None:
-                self._tell(self._take, changed, dict(mirror.tasks))
+                self._tell(self._take, changed, dict(mirror.tasks), mirror.migrating)
 
     def _tell(self, what: Callable[..., None], *args: object) -> None:
         try:
@@ -78,8 +82,8 @@ class PoolWatch:
         except RuntimeError:  # the loop is closed: the daemon is ending and nobody listens
             self._stopping.set()
 
-    def _take(self, changed: InventoryChanged | None, tasks: dict[str, Record]) -> None:
-        self._tasks = tasks
+    def _take(self, changed: InventoryChanged | None, tasks: Mapping[str, Record], migrating: frozenset[str]) -> None:
+        self._tasks, self.migrating = tasks, migrating
         if changed is not None:
             self._sink(changed)
         if not self.is_current:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import XenAPI
-from scripted_pool import USERS, ServedPool, backend_of
 
 from migd_xapi.settings import Settings
+from scripted_pool import USERS, ServedPool, backend_of
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""A proxy that loses what a test tells it to lose, as a network does at the worst moment."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class CuttingProxy:
+    """Forwards connections to a server on loopback. The first call that holds one of the marks cuts its connection."""
+
+    server_port: int
+    lose_request_with: bytes = b""
+    lose_answer_to: bytes = b""
+    port: int = 0
+    cuts: int = 0
+    _relays: set["asyncio.Task[Any]"] = field(default_factory=set)
+
+    async def __aenter__(self) -> "CuttingProxy":
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._server.close()
+        for relay in self._relays:
+            relay.cancel()
+        await asyncio.gather(*self._relays, return_exceptions=True)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
+        answers = asyncio.create_task(_copy(server_reader, writer))
+        try:
+            while data := await reader.read(65536):
+                if self.lose_request_with and self.lose_request_with in data:
+                    self.lose_request_with, self.cuts = b"", self.cuts + 1
+                    return
+                if self.lose_answer_to and self.lose_answer_to in data:
+                    self.lose_answer_to, self.cuts = b"", self.cuts + 1
+                    answers.cancel()
+                    await asyncio.gather(answers, return_exceptions=True)
+                    server_writer.write(data)
+                    await server_reader.read(1)  # the server has answered, so it has taken the request in
+                    return
+                server_writer.write(data)
+        except ConnectionError:
+            return
+        finally:
+            answers.cancel()
+            await asyncio.gather(answers, return_exceptions=True)
+            server_writer.close()
+            writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
