@@ -14,7 +14,7 @@ from aiohttp import web
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.control import Control
 from migd_controller.events import JobAdded, JobRemoved, MigrationRequested, Paused, PolicySet, Resumed
-from migd_controller.intake import Intake
+from migd_controller.intake import IntakeCounts
 from migd_controller.views import (
     decision_view,
     guest_text,
@@ -40,8 +40,8 @@ _STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, Config
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, intake: Intake) -> None:
-        self._control, self._intake = control, intake
+    def __init__(self, control: Control, counts: IntakeCounts) -> None:
+        self._control, self._counts = control, counts
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
 
@@ -146,26 +146,19 @@ class Api:
         subject = request.match_info["subject"]
         cause = subject.split(".")[0].upper()  # D12.1 is the first migration of decision D12
         if (decision := self._journal.decision(cause)) is not None:
-            guests = {candidate.guest for candidate in decision.candidates}
-            migrations = [
-                m
-                for guest in guests
-                for m in self._journal.migrations(HISTORY_LIMIT, guest)
-                if m.cause.startswith(cause + ".")
-            ]
             return _answer(
                 api.ExplainView(
                     subject=cause,
                     text=decision.reason.text,
                     decisions=[decision_view(decision, self._core.inventory)],
-                    migrations=[migration_view(m) for m in migrations],
+                    migrations=[migration_view(m) for m in self._journal.migrations_of(cause)],
                 )
             )
-        uuid = self._guest_uuid(subject)
+        uuid, name = self._known_guest(subject)
         return _answer(
             api.ExplainView(
-                subject=self._core.inventory.guest_name(uuid),
-                text=guest_text(self._core, uuid, self._control.clock.now_s()),
+                subject=name,
+                text=guest_text(self._core, uuid, name, self._control.clock.now_s()),
                 decisions=[decision_view(d, self._core.inventory) for d in self._journal.decisions_about(uuid, 10)],
                 migrations=[migration_view(m) for m in self._journal.migrations(10, uuid)],
             )
@@ -173,6 +166,15 @@ class Api:
 
     def _job_views(self) -> list[api.JobView]:
         return jobs_view(self._core, self._control.clock.now_s())
+
+    def _known_guest(self, name: str) -> tuple[str, str]:
+        """Return uuid and name of a guest that runs, or that migd has migrated while it did."""
+        if self._core.inventory.guest_named(name) is None:
+            for migration in self._journal.migrations(HISTORY_LIMIT):
+                if name in (migration.guest, migration.guest_name):
+                    return migration.guest, migration.guest_name
+        uuid = self._guest_uuid(name)
+        return uuid, self._core.inventory.guest_name(uuid)
 
     def _guest_uuid(self, name: str) -> str:
         guest = self._core.inventory.guest_named(name)
@@ -189,7 +191,7 @@ class Api:
         return host.uuid
 
     def _status_view(self) -> api.StatusView:
-        core, counts, now_s = self._core, self._intake.counts, self._control.clock.now_s()
+        core, counts, now_s = self._core, self._counts, self._control.clock.now_s()
         world = core.world(now_s)
         return api.StatusView(
             version=__version__,
@@ -222,7 +224,12 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 500)
         return _answer(api.Problem(code=type(error).__name__, text=str(error)), status=status)
     except web.HTTPException as error:
-        text = f"{request.method} {request.path}: {error.reason}; is `migctl` newer than the controller?"
+        advice = {
+            404: "is `migctl` newer than the controller?",
+            405: "is `migctl` newer than the controller?",
+            413: f"a body has at most {MAX_BODY_BYTES} bytes",
+        }.get(error.status, "see the controller's log")
+        text = f"{request.method} {request.path}: {error.reason}; {advice}"
         return _answer(api.Problem(code=f"HTTP{error.status}", text=text), status=error.status)
 
 

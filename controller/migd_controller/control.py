@@ -11,7 +11,7 @@ import structlog
 from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, Tick
-from migd_controller.journal import Journal
+from migd_controller.journal import Journal, JournalError
 from migd_controller.migration import Migration
 
 log = structlog.get_logger()
@@ -34,16 +34,26 @@ class Control:
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
         self.submit: Callable[[StartMigration | FollowMigration], None] | None = None
+        self._failure: JournalError | None = None
 
     def adopt(self) -> None:
         """Take up what an earlier life left under way."""
         self._carry_out(self.core.adopt())
 
     def dispatch(self, event: AnyEvent) -> Sequence[AnyCommand]:
-        """Take one event through the loop; return the commands it led to. Raises JournalError: then nothing is done."""
+        """Take one event through the loop; return the commands it led to.
+
+        Raises JournalError: then nothing is done, now or later, for the core knows of what is not on record.
+        """
+        if self._failure is not None:
+            raise self._failure
         now_s = self.clock.now_s()
         commands = self.core.handle(event, now_s)
-        self.journal.write(now_s, event, commands, self.core.memory)
+        try:
+            self.journal.write(now_s, event, commands, self.core.memory)
+        except JournalError as failure:
+            self._failure = failure
+            raise
         _log(event, commands)
         self._carry_out(commands)
         return commands

@@ -53,7 +53,7 @@ async def run(config: ControllerConfig) -> None:
             executor = Executor(pool, watch, lambda event: _discard(control.dispatch(event)), tasks)
             control.submit = executor.submit
             try:
-                async with _serving(Api(control, intake).application(), config):
+                async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
                     control.adopt()
                     background = [
                         tasks.create_task(watch.run(), name="watch"),
@@ -133,17 +133,13 @@ def _holder(descriptor: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: web.Application, config: ControllerConfig) -> AsyncIterator[None]:
-    """Serve the API on the socket, with the configured mode from its first moment on. Raises MigdError."""
-    path = config.socket
-    if _is_answered(path):
-        raise MigdError(f"socket {path}: another controller answers on it; give this one its own socket")
+async def serving(app: web.Application, path: Path, mode: str) -> AsyncIterator[None]:
+    """Serve the API on a Unix socket that has its mode (octal) from its first moment on. Raises MigdError."""
+    _make_room(path)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        mask = os.umask(0o777 & ~int(config.socket_mode, 8))
+        mask = os.umask(0o777 & ~int(mode, 8))
         try:
             await web.UnixSite(runner, str(path)).start()
         finally:
@@ -155,7 +151,21 @@ async def _serving(app: web.Application, config: ControllerConfig) -> AsyncItera
         yield
     finally:
         await runner.cleanup()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _make_room(path: Path) -> None:
+    """Take away the socket that a controller left behind when it died. Raises MigdError."""
+    if _is_answered(path):
+        raise MigdError(f"socket {path}: another controller answers on it; give this one its own socket")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_socket():
+            raise MigdError(f"socket {path}: is there already and is no socket; move it away, or set socket to another")
         path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MigdError(f"socket {path}: cannot be made: {error}; check its folder's owner and mode") from error
 
 
 def _is_answered(path: Path) -> bool:

@@ -84,12 +84,12 @@ def migration_view(migration: Migration) -> api.MigrationView:
     )
 
 
-def guest_text(core: Core, uuid: str, now_s: float) -> str:
+def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:
     """Say in one sentence where a guest stands: moving, not movable and why, or what the policy made of it."""
     world = core.world(now_s)
     guest = world.guests.get(uuid)
     if guest is None:
-        return f"guest {uuid} is not running in this pool"
+        return f"guest {name} is not running in this pool"
     place = f"guest {guest.name} is on host {world.hosts[guest.host].name}" if guest.host in world.hosts else guest.name
     if any(move.guest == uuid for move in world.moves_in_flight):
         return f"{place} and is being migrated"

@@ -1,0 +1,370 @@
+"""The API as `migctl` meets it: over a Unix socket, from a real core and a real journal."""
+
+import asyncio
+import io
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from cluster_of_events import Cluster, pool_guest, pool_host
+
+from migd_controller.api import MAX_BODY_BYTES, Api
+from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.control import Clock, Control
+from migd_controller.daemon import serving
+from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, PoolReachability, Tick
+from migd_controller.intake import IntakeCounts
+from migd_controller.journal import Journal, JournalError
+from migd_core.api import ROUTES, Problem
+from migd_core.errors import MigdError
+
+WANTS = {"hog": 4.0}
+
+
+class Numbered(Clock):
+    """The cluster's own time."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def now_s(self) -> float:
+        return self._cluster.now_s
+
+
+class Served:
+    """A controller without a pool: what it would ask of one is kept in `asked`."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.socket = folder / "run" / "controller.sock"
+        self.journal = Journal(folder / "journal.sqlite")
+        self.control = Control(cluster.core, self.journal, Numbered(cluster))
+        self.asked: list[StartMigration | FollowMigration] = []
+        self.control.submit = self.asked.append
+        self.counts = IntakeCounts()
+
+    @asynccontextmanager
+    async def answering(self, mode: str = "0660") -> AsyncIterator[None]:
+        async with (
+            serving(Api(self.control, self.counts).application(), self.socket, mode),
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as self._client,
+        ):
+            yield
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer, decoded as `migctl` decodes it."""
+        status, answer = await self.raw(method, path, msgspec.json.encode(body) if body is not None else b"")
+        assert status in (200, 201, 202), answer
+        return msgspec.json.decode(answer, type=ROUTES[_route(method, path)][1])
+
+    async def refused(self, method: str, path: str, body: Any = None) -> tuple[int, str, str]:
+        """Return status, code and text of a refusal."""
+        status, answer = await self.raw(method, path, msgspec.json.encode(body) if body is not None else b"")
+        assert status >= 400, answer
+        problem = msgspec.json.decode(answer, type=Problem)
+        return status, problem.code, problem.text
+
+    async def raw(self, method: str, path: str, body: Any = b"") -> tuple[int, bytes]:
+        async with self._client.request(method, f"http://migd{path}", data=body) as answer:
+            assert answer.content_type == "application/json"
+            return answer.status, await answer.read()
+
+
+def _route(method: str, path: str) -> tuple[str, str]:
+    parts = path.partition("?")[0].split("/")
+    for route in ROUTES:
+        pattern = route[1].split("/")
+        if (route[0], len(pattern)) == (method, len(parts)) and all(
+            a == b or a.startswith("{") for a, b in zip(pattern, parts, strict=True)
+        ):
+            return route
+    raise AssertionError(f"no route for {method} {path}")
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """Two hosts that report; a hog and two ranks on `a`, nothing on `b`."""
+    guests = [pool_guest("hog", "a", vcpus=4), pool_guest("rank0", "a"), pool_guest("rank1", "a")]
+    cluster = Cluster([pool_host("a"), pool_host("b")], guests)
+    cluster.run(10, WANTS)
+    served = Served(cluster, tmp_path)
+    async with served.answering():
+        yield served
+    served.journal.close()
+
+
+async def test_status_tells_the_whole_at_a_glance(served: Served) -> None:
+    served.counts.received, served.counts.last_refusal = 7, "an agent was refused"
+    status = await served.ask("GET", "/v1/status")
+    assert (status.policy, status.hosts, status.hosts_frozen, status.guests) == ("observe", 2, 0, 3)
+    assert (status.xapi_connected, status.is_paused, status.migrations) == (True, False, [])
+    assert (status.samples_received, status.last_refusal) == (7, "an agent was refused")
+    assert status.last_decision.policy == "observe"
+
+
+async def test_status_says_what_is_wrong_with_the_pool(served: Served) -> None:
+    served.control.dispatch(PoolReachability(is_reachable=False, problem="connection refused"))
+    status = await served.ask("GET", "/v1/status")
+    assert (status.xapi_connected, status.xapi_problem) == (False, "connection refused")
+
+
+async def test_hosts_and_guests_are_listed_by_name(served: Served) -> None:
+    a, b = await served.ask("GET", "/v1/hosts")
+    assert (a.name, a.guests, a.source, b.name, b.guests) == ("a", 3, "agent", "b", 0)
+    assert a.load_ratio > 0.9
+    guests = await served.ask("GET", "/v1/guests")
+    assert [guest.name for guest in guests] == ["hog", "rank0", "rank1"]
+    assert {guest.host_name for guest in guests} == {"a"}
+
+
+async def test_a_silent_host_is_listed_with_the_age_of_its_sample(served: Served) -> None:
+    served.cluster.now_s += 60.0
+    hosts = await served.ask("GET", "/v1/hosts")
+    assert [host.load_ratio for host in hosts] == [None, None]
+    assert hosts[0].frozen_because == "last sample is 60.0 s old (limit 5 s)"
+
+
+async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None:
+    body = {"name": "brams", "guests": ["rank0", "rank1", "rank0"], "remaining_s": 3600}
+    added = await served.ask("POST", "/v1/jobs", body)
+    assert (added.guest_names, added.remaining_s) == (["rank0", "rank1"], 3600.0)
+    served.cluster.now_s += 600.0
+    (listed,) = await served.ask("GET", "/v1/jobs")
+    assert listed.remaining_s == 3000.0
+    await served.ask("POST", "/v1/jobs", {**body, "guests": ["rank0"]})
+    assert (await served.ask("GET", "/v1/jobs"))[0].guests == ["rank0"]
+    await served.ask("DELETE", "/v1/jobs/brams")
+    assert await served.ask("GET", "/v1/jobs") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"name": " ", "guests": ["rank0"]}, 409, "a job needs a name and at least one guest"),
+        ({"name": "j", "guests": []}, 409, "a job needs a name and at least one guest"),
+        (
+            {"name": "j", "guests": ["rank0"], "remaining_s": -1},
+            409,
+            "remaining_s: expected a time of 0 s or more, found -1.0",
+        ),
+        (
+            {"name": "j", "guests": ["nobody"]},
+            404,
+            "no single running guest or decision is called 'nobody'; `migctl guests` lists them by name and uuid",
+        ),
+        (
+            {"name": "j", "guests": ["rank0"]},
+            409,
+            "guest rank0 belongs to job taken already; `migctl job rm taken` frees it",
+        ),
+        ({"name": "j"}, 400, "POST /v1/jobs: Object missing required field `guests`"),
+        ({"name": "j", "guests": ["rank0"], "remaining": 1}, 400, "POST /v1/jobs: Object contains unknown field"),
+    ],
+)
+async def test_a_wrong_job_is_refused_with_what_is_wrong(
+    served: Served, body: dict[str, Any], status: int, text: str
+) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "taken", "guests": ["rank0"]})
+    found = await served.refused("POST", "/v1/jobs", body)
+    assert (found[0], found[2][: len(text)]) == (status, text)
+    assert [job.name for job in await served.ask("GET", "/v1/jobs")] == ["taken"]
+
+
+async def test_an_unknown_job_is_refused_with_the_known_ones(served: Served) -> None:
+    assert await served.refused("DELETE", "/v1/jobs/j") == (
+        404,
+        "UnknownName",
+        "no job is called j; known jobs: there are none",
+    )
+
+
+async def test_a_policy_is_set_with_text_from_a_command_line_and_outlives_a_restart(served: Served) -> None:
+    body = {"name": "least-loaded", "config": {"sustained_periods": "3"}}
+    active = await served.ask("PUT", "/v1/policy", body)
+    assert (active.name, active.is_active, active.config["sustained_periods"]) == ("least-loaded", True, 3)
+    policies = await served.ask("GET", "/v1/policies")
+    assert [policy.name for policy in policies if policy.is_active] == ["least-loaded"]
+    remembered = served.journal.memory()
+    assert remembered is not None
+    assert (remembered.policy, remembered.policy_config["sustained_periods"]) == ("least-loaded", 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"name": "least-laoded"}, 404, "least-loaded"),
+        ({"name": "least-loaded", "config": {"sustained_periods": "often"}}, 400, "sustained_periods"),
+        ({"name": "least-loaded", "config": {"sustained": 3}}, 400, "sustained"),
+    ],
+)
+async def test_a_wrong_policy_is_refused_and_the_old_one_stays(
+    served: Served, body: dict[str, Any], status: int, text: str
+) -> None:
+    found = await served.refused("PUT", "/v1/policy", body)
+    assert found[0] == status
+    assert text in found[2]
+    assert (await served.ask("GET", "/v1/status")).policy == "observe"
+
+
+async def test_a_plan_shows_what_would_move_and_moves_nothing(served: Served) -> None:
+    await served.ask("PUT", "/v1/policy", {"name": "least-loaded"})
+    plan = await served.ask("GET", "/v1/plan")
+    (candidate,) = plan.candidates
+    assert (candidate.source_name, candidate.target_name, candidate.accepted) == ("a", "b", True)
+    assert {gate.name for gate in candidate.gates} >= {"capacity", "gain", "cooldown"}
+    assert served.asked == []
+
+
+async def test_a_guest_is_migrated_by_hand_and_its_history_is_told(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    assert (asked.guest_name, asked.state, asked.ok) == ("rank0", "asked", None)
+    assert served.asked == [StartMigration(cause=asked.cause, guest="rank0", target="b")]
+    served.control.dispatch(MigrationAccepted(cause=asked.cause, task="OpaqueRef:t"))
+    served.control.dispatch(MigrationProgressed(cause=asked.cause, progress_ratio=0.5))
+    (running,) = (await served.ask("GET", "/v1/status")).migrations
+    assert (running.state, running.progress_ratio) == ("running", 0.5)
+    assert (await served.ask("GET", "/v1/migrations"))[0].progress_ratio == 0.5
+    served.control.dispatch(MigrationEnded(cause=asked.cause, host_now="b"))
+    (done,) = await served.ask("GET", "/v1/migrations?limit=1")
+    assert (done.state, done.ok, done.requested_by) == ("moved", True, "by hand")
+
+
+async def test_a_move_by_hand_that_is_not_safe_is_refused_with_the_decision_to_look_at(served: Served) -> None:
+    await served.ask("POST", "/v1/pause")
+    status, code, text = await served.refused("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    assert (status, code) == (409, "Refused")
+    cause = served.cluster.core.last_decision.cause
+    assert text == f"migd is paused; `migctl resume` allows migrations again (see `migctl explain {cause}`)"
+    assert served.asked == []
+    explained = await served.ask("GET", f"/v1/explain/{cause}")
+    assert [gate.name for gate in explained.decisions[0].candidates[0].gates if not gate.passed] == ["pause"]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"guest": "nobody", "host": "b"}, "no single running guest or decision is called 'nobody'"),
+        ({"guest": "rank0", "host": "c"}, "no single host is called 'c'; `migctl hosts` lists them by name and uuid"),
+    ],
+)
+async def test_a_migration_of_something_unknown_is_refused_by_name(
+    served: Served, body: dict[str, str], text: str
+) -> None:
+    status, _, found = await served.refused("POST", "/v1/migrations", body)
+    assert (status, found[: len(text)]) == (404, text)
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "many"])
+async def test_a_wrong_limit_is_refused(served: Served, limit: str) -> None:
+    assert await served.refused("GET", f"/v1/migrations?limit={limit}") == (
+        409,
+        "Refused",
+        f"limit: expected a whole number from 1 to 1000, found '{limit}'",
+    )
+
+
+async def test_pause_and_resume_answer_with_the_status(served: Served) -> None:
+    assert (await served.ask("POST", "/v1/pause")).is_paused
+    assert not (await served.ask("POST", "/v1/resume")).is_paused
+
+
+async def test_a_decision_is_explained_by_its_id_or_that_of_its_migration(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    for subject in (asked.cause, asked.cause.lower(), asked.cause.partition(".")[0]):
+        explained = await served.ask("GET", f"/v1/explain/{subject}")
+        assert explained.subject == asked.cause.partition(".")[0]
+        assert [migration.cause for migration in explained.migrations] == [asked.cause]
+        assert explained.decisions[0].candidates[0].guest_name == "rank0"
+
+
+async def test_a_guest_is_explained_by_what_was_decided_about_it(served: Served) -> None:
+    explained = await served.ask("GET", "/v1/explain/rank1")
+    assert explained.text.startswith("guest rank1 is on host a; policy observe does not propose to move it")
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank1", "host": "b"})
+    explained = await served.ask("GET", "/v1/explain/rank1")
+    assert explained.text == "guest rank1 is on host a and is being migrated"
+    assert [migration.cause for migration in explained.migrations] == [asked.cause]
+    assert [decision.cause for decision in explained.decisions] == [asked.cause.partition(".")[0]]
+
+
+async def test_a_guest_that_vanished_in_its_migration_is_explained_still(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank1", "host": "b"})
+    ended = MigrationEnded(cause=asked.cause, host_now=None, code="INTERNAL_ERROR", text="the domain has gone")
+    served.control.dispatch(ended)
+    explained = await served.ask("GET", "/v1/explain/rank1")
+    assert explained.text == "guest rank1 is not running in this pool"
+    assert [(m.state, m.text) for m in explained.migrations] == [("gone", "the domain has gone")]
+
+
+async def test_what_cannot_be_explained_is_refused_by_name(served: Served) -> None:
+    status, code, text = await served.refused("GET", "/v1/explain/D999")
+    assert (status, code) == (404, "UnknownName")
+    assert "'D999'" in text
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nothing", 404), ("POST", "/v1/status", 405)])
+async def test_an_unknown_route_points_to_the_versions(served: Served, method: str, path: str, status: int) -> None:
+    found = await served.refused(method, path)
+    assert found[0] == status
+    assert found[2].endswith("is `migctl` newer than the controller?")
+
+
+async def test_garbage_and_a_body_that_is_too_large_are_refused(served: Served) -> None:
+    status, answer = await served.raw("POST", "/v1/jobs", b"{")
+    assert (status, msgspec.json.decode(answer, type=Problem).code) == (400, "ConfigError")
+    status, answer = await served.raw("POST", "/v1/jobs", io.BytesIO(b" " * (MAX_BODY_BYTES + 1)))
+    assert status == 413
+    assert str(MAX_BODY_BYTES) in msgspec.json.decode(answer, type=Problem).text
+
+
+async def test_a_journal_that_cannot_be_written_refuses_what_was_asked(served: Served) -> None:
+    served.journal._db.execute("PRAGMA query_only = ON")
+    status, code, text = await served.refused("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    assert (status, code) == (500, "JournalError")
+    assert "nothing is migrated without it" in text
+    assert served.asked == []
+    served.journal._db.execute("PRAGMA query_only = OFF")
+    with pytest.raises(
+        JournalError
+    ):  # the next tick ends the process: the core holds a migration that is not on record
+        served.control.dispatch(Tick())
+
+
+@pytest.mark.parametrize("mode", ["0660", "600"])
+async def test_the_socket_is_for_those_whom_its_mode_lets_in(tmp_path: Path, mode: str) -> None:
+    served = Served(Cluster([pool_host("a")], []), tmp_path)
+    async with served.answering(mode):
+        assert stat.S_IMODE(served.socket.stat().st_mode) == int(mode, 8)
+        await served.ask("GET", "/v1/status")
+    assert not served.socket.exists()
+    served.journal.close()
+
+
+async def test_a_socket_that_a_dead_controller_left_behind_is_taken_over(tmp_path: Path) -> None:
+    served = Served(Cluster([pool_host("a")], []), tmp_path)
+    server = await asyncio.start_unix_server(lambda reader, writer: None, str(tmp_path / "left.sock"))
+    served.socket = tmp_path / "left.sock"
+    with pytest.raises(MigdError, match="another controller answers on it; give this one its own socket"):
+        async with served.answering():
+            pass
+    server.close()
+    assert served.socket.exists()
+    async with served.answering():
+        await served.ask("GET", "/v1/status")
+    served.journal.close()
+
+
+async def test_a_file_in_the_place_of_the_socket_is_left_as_it_is(tmp_path: Path) -> None:
+    served = Served(Cluster([pool_host("a")], []), tmp_path)
+    served.socket = tmp_path / "notes.txt"
+    served.socket.write_text("mine")
+    with pytest.raises(MigdError, match=r"notes\.txt: is there already and is no socket; move it away, or set socket"):
+        async with served.answering():
+            pass
+    assert served.socket.read_text() == "mine"
+    served.journal.close()
