@@ -19,6 +19,20 @@ def pool() -> Iterator[ServedPool]:
 
 
 @pytest.fixture
+def serve() -> Iterator[Callable[[Settings], ServedPool]]:
+    """Serve a pool with settings of one's own."""
+    served: list[ServedPool] = []
+
+    def start(settings: Settings) -> ServedPool:
+        served.append(ServedPool(backend_of(), settings))
+        return served[-1]
+
+    yield start
+    for each in served:
+        each.close()
+
+
+@pytest.fixture
 def login(pool: ServedPool) -> Iterator[Callable[..., XenAPI.Session]]:
     sessions: list[XenAPI.Session] = []
 

@@ -1,8 +1,10 @@
 """The program itself: a pool file in, a pool that clients and agents can use, and a clean end."""
 
+import hashlib
 import json
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -149,6 +151,25 @@ def test_the_control_endpoint_says_what_is_wrong(
         program.ask(path, method, body)
     with caught.value as answer:
         assert (answer.code, len(answer.read()) > 10) == (code, True)
+
+
+def test_with_tls_the_ready_line_has_the_fingerprint_that_a_client_can_pin() -> None:
+    process = start("--pool", str(POOL), "--listen", "127.0.0.1:0", "--tls", "--log-level", "error")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    address, _, port = ready["url"].removeprefix("https://").rpartition(":")
+    on_the_wire = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((address, int(port))))
+    assert ready["certificate_sha256"].replace(":", "").lower() == hashlib.sha256(on_the_wire).hexdigest()
+    process.terminate()
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_certificate_without_its_key_is_refused_in_a_line() -> None:
+    process = start("--pool", str(POOL), "--listen", "127.0.0.1:0", "--certificate", "pool.pem")
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 3
+    assert "--certificate and --key: a certificate needs its key" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,18 +11,21 @@ from typing import Final
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from migd_core import __version__, logs
-from migd_core.errors import MigdError
+from migd_core.errors import ConfigError, MigdError
 from migd_xapi import addresses, pool_file
 from migd_xapi.control import Control
 from migd_xapi.server import Server
+from migd_xapi.settings import Settings, Tls
 from migd_xapi.sim_backend import SimBackend
 
 ENDED, NOT_STARTED = 0, 3
 _EPILOG: Final = """\
 When the pool can be used, one line of JSON on standard output names its URLs:
   {"ready": true, "url": "http://127.0.0.1:8080", "control": "http://127.0.0.1:8081"}
+With TLS it also has the certificate's fingerprint, "certificate_sha256": "AB:CD:...".
 
 exit codes:
   0  ended by SIGTERM or SIGINT
@@ -60,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         "each other host answers at its own address and the same port",
     )
     parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="serve https, with a certificate that is made at the start unless one is given; default: the pool file's",
+    )
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="serve https with this certificate, PEM")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the certificate's key, PEM")
+    parser.add_argument(
         "--control",
         default="127.0.0.1:0",
         metavar="ADDRESS:PORT",
@@ -84,13 +94,24 @@ def _positive(text: str) -> float:
     return number
 
 
+def _settings(settings: Settings, options: argparse.Namespace) -> Settings:
+    """Return the pool file's settings with what the command line says of TLS. Raises ConfigError."""
+    if options.certificate or options.key:
+        try:
+            tls = Tls(certificate_file=options.certificate, key_file=options.key)
+        except ValueError as error:
+            raise ConfigError(f"--certificate and --key: {error}") from error
+        return structs.replace(settings, tls=tls)
+    return structs.replace(settings, tls=settings.tls or Tls()) if options.tls else settings
+
+
 async def _serve(options: argparse.Namespace) -> None:
     address, port = addresses.parse(options.listen, "--listen")
     control_address, control_port = addresses.parse(options.control, "--control")
     file = pool_file.load(options.pool)
     times_faster = file.times_faster if options.faster is None else options.faster
     backend = SimBackend(pool_file.cluster_of(file, times_faster, str(options.pool)))
-    server, control = Server(backend, file.name, file.xapi), Control(backend)
+    server, control = Server(backend, file.name, _settings(file.xapi, options)), Control(backend)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -99,6 +120,7 @@ async def _serve(options: argparse.Namespace) -> None:
         ready = {
             "ready": True,
             "url": await server.start(address, port),
+            **({"certificate_sha256": server.certificate.sha256} if server.certificate is not None else {}),
             "control": await control.start(control_address, control_port),
         }
         structlog.get_logger().info("pool is served", pool=file.name, faster=times_faster, **ready)

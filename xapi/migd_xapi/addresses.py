@@ -1,5 +1,6 @@
 """Where servers listen."""
 
+import ipaddress
 import socket
 
 from migd_core.errors import ConfigError, MigdError
@@ -11,6 +12,14 @@ def parse(text: str, option: str) -> tuple[str, int]:
     if not address or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{option}: expected ADDRESS:PORT like 127.0.0.1:8080, found {text!r}")
     return address, int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this machine can reach the address; a name is looked up first."""
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(address)).is_loopback
+    except OSError:
+        return False
 
 
 def bound_socket(address: str, port: int, what: str) -> socket.socket:

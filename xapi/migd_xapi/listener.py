@@ -1,6 +1,7 @@
 """HTTP: bodies in, bodies out. One server for all hosts; which host is meant is the address that was connected to."""
 
 import html
+import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -33,7 +34,7 @@ class Listener:
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         self._host_at: dict[str, Row] = {}
 
-    async def start(self, address: str, port: int) -> int:
+    async def start(self, address: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen for the coordinator at `address` and for each other host at its own; return the port they share.
 
         Raises MigdError when an address cannot be had.
@@ -41,19 +42,19 @@ class Listener:
         await self._runner.setup()
         coordinator = self._pool.coordinator
         self._pool.db.update(coordinator, address=address)
-        port = await self._listen(coordinator, address, port)
+        port = await self._listen(coordinator, address, port, tls)
         for host in self._pool.db.rows("host"):
             if host is not coordinator:
-                await self._listen(host, host["address"], port)
+                await self._listen(host, host["address"], port, tls)
         return port
 
     async def stop(self) -> None:
         """Close all connections."""
         await self._runner.cleanup()
 
-    async def _listen(self, host: Row, address: str, port: int) -> int:
+    async def _listen(self, host: Row, address: str, port: int, tls: ssl.SSLContext | None) -> int:
         listening = bound_socket(address, port, f"host {host['name_label']}")
-        await web.SockSite(self._runner, listening).start()
+        await web.SockSite(self._runner, listening, ssl_context=tls).start()
         self._host_at[address] = host
         return int(listening.getsockname()[1])
 

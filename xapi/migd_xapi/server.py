@@ -1,7 +1,9 @@
 """One pool, put together and served."""
 
-from migd_xapi import inventory, methods
+from migd_core.errors import ConfigError
+from migd_xapi import addresses, certificate, inventory, methods
 from migd_xapi.backend import Backend
+from migd_xapi.certificate import ServerCertificate
 from migd_xapi.clock import Clock
 from migd_xapi.database import Database
 from migd_xapi.dispatch import Dispatcher
@@ -29,15 +31,35 @@ class Server:
             workers=Workers(),
         )
         inventory.build(self.pool, name, settings)
+        self._tls = settings.tls
         self._dispatcher = Dispatcher(self.pool, methods.all_methods())
         self._listener = Listener(self.pool, self._dispatcher)
+        self.certificate: ServerCertificate | None = None
 
     async def start(self, address: str, port: int) -> str:
         """Serve the pool, and return the coordinator's URL; port 0 takes any that is free. Raises MigdError."""
-        port = await self._listener.start(address, port)
-        return f"http://{address}:{port}"
+        self.certificate = self._certificate(address)
+        context = self.certificate.context if self.certificate is not None else None
+        port = await self._listener.start(address, port, context)
+        return f"http{'' if context is None else 's'}://{address}:{port}"
 
     async def stop(self) -> None:
         """Close all connections and give up what is under way."""
         await self._listener.stop()
         await self._dispatcher.close()
+
+    def _certificate(self, address: str) -> ServerCertificate | None:
+        """Return what all listeners show, None for plain HTTP. Raises ConfigError."""
+        coordinator = self.pool.coordinator
+        others = [host["address"] for host in self.pool.db.rows("host") if host is not coordinator]
+        if self._tls is None:
+            for each in (address, *others):
+                if not addresses.is_loopback(each):
+                    raise ConfigError(
+                        f"plain HTTP is for loopback addresses, and {each} is none: it would show passwords to "
+                        "the network; serve with --tls, or set xapi.tls in the pool file"
+                    )
+            return None
+        if self._tls.certificate_file is not None and self._tls.key_file is not None:
+            return certificate.load(self._tls.certificate_file, self._tls.key_file)
+        return certificate.generate(coordinator["hostname"], (address, *others))
