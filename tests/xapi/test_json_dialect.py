@@ -55,10 +55,3 @@ def test_what_is_no_call_is_a_server_error(pool: Any, body: bytes) -> None:
         post(pool.url, body)
     with caught.value as answer:
         assert answer.code == 500
-
-
-def test_a_body_beyond_the_limit_is_refused(pool: Any) -> None:
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        post(pool.url, {"method": "a.b", "params": ["x" * 400_000], "id": 1})
-    with caught.value as answer:
-        assert answer.code == 413
