@@ -1,0 +1,276 @@
+"""The whole loop as processes on loopback: an emulated pool, an agent for each of its hosts, and controllers."""
+
+import itertools
+import json
+import signal
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from migd_cli.client import Client
+from migd_cli.demo.children import Brood, Child
+from migd_cli.failures import Failure
+from migd_controller import keys
+from migd_core import api
+
+T = TypeVar("T")
+LIMIT_S = 30.0
+
+# A tenth of real time: a guest of 1 GiB takes about a second to move, `big` more than three.
+POOL = """\
+name = "small"
+faster = 10
+xapi = { refusal_delay_s = 0.0 }
+
+[[hosts]]
+name = "xen1"
+uuid = "host-1"
+cpus = 2
+memory_bytes = 17179869184
+
+[[hosts]]
+name = "xen2"
+uuid = "host-2"
+cpus = 2
+memory_bytes = 17179869184
+
+[[guests]]
+name = "rank0"
+uuid = "guest-0"
+host = "xen1"
+vcpus = 1
+memory_bytes = 1073741824
+base_demand_vcpus = 1.0
+
+[[guests]]
+name = "rank1"
+uuid = "guest-1"
+host = "xen1"
+vcpus = 1
+memory_bytes = 1073741824
+base_demand_vcpus = 1.0
+
+[[guests]]
+name = "big"
+uuid = "guest-2"
+host = "xen1"
+vcpus = 2
+memory_bytes = 4294967296
+base_demand_vcpus = 0.5
+"""
+
+CONTROLLER = """\
+state_dir = {state_dir}
+socket = {socket}
+period_s = 0.5
+
+[telemetry]
+listen = {listen}
+secret_key_file = {secret_key_file}
+agents_file = {agents_file}
+
+[xapi]
+url = {url}
+username = "root"
+password_file = {password_file}
+timeout_s = 5.0
+
+[ledger]
+warm_up_s = 0.1
+"""
+
+AGENT = """\
+[controller]
+endpoint = {endpoint}
+public_key_file = {public_key_file}
+secret_key_file = {secret_key_file}
+
+[measure]
+period_s = 0.25
+host_uuid = {host_uuid}
+collectors_off = ["dirty-curve"]
+
+[measure.guests]
+source = "sim"
+url = {control}
+"""
+
+
+def until(look: Callable[[], T | None], *children: Child) -> T:
+    """Return what `look` finds, looking again while the children live. Fails after LIMIT_S with their last words."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while not (found := look()):
+        for child in children:
+            child.check()
+        words = "; ".join(child.last_words() for child in children)
+        assert time.monotonic() < deadline_s, f"nothing found within {LIMIT_S} s; {words}"
+        time.sleep(0.02)
+    return found
+
+
+def toml(template: str, **values: object) -> str:
+    """A TOML basic string is written like a JSON string."""
+    return template.format(**{name: json.dumps(str(value)) for name, value in values.items()})
+
+
+class LivePool:
+    """An emulated pool as a process; it comes back at the same ports, as it was at first."""
+
+    def __init__(self, folder: Path, brood: Brood) -> None:
+        self._brood = brood
+        self._file = folder / "pool.toml"
+        self._file.write_text(POOL)
+        self._listen, self._control = "127.0.0.1:0", "127.0.0.1:0"
+        self.start()
+
+    def start(self) -> None:
+        self.child = self._brood.start(
+            "pool",
+            "migd_xapi",
+            *("--pool", str(self._file), "--listen", self._listen, "--control", self._control),
+            *("--log-level", "warning"),
+        )
+        ready = json.loads(until(lambda: self.child.output().partition("\n")[0], self.child))
+        self.url, self.control = ready["url"], ready["control"]
+        self._listen, self._control = self.url.removeprefix("http://"), self.control.removeprefix("http://")
+
+    def die(self) -> None:
+        self.child.send(signal.SIGKILL)
+        assert self.child.wait(LIMIT_S)
+
+    def migrations(self) -> list[Mapping[str, Any]]:
+        """Every migration that really began, oldest first."""
+        with urllib.request.urlopen(self.control + "/truth", timeout=LIMIT_S) as answer:
+            found: list[Mapping[str, Any]] = json.loads(answer.read())["migrations"]
+        return found
+
+
+@dataclass
+class LiveController:
+    """One controller's files, and its process once it has one."""
+
+    folder: Path
+    config: Path
+    brood: Brood
+    child: Child | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "controller.sock"
+
+    def start(self) -> Child:
+        self.child = self.brood.start(self.folder.name, "migd_controller", "--config", str(self.config))
+        return self.child
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the process, if there is one; SIGTERM must end it well."""
+        if self.child is None:
+            return
+        self.child.send(number)
+        assert self.child.wait(LIMIT_S), self.child.last_words()
+        if number == signal.SIGTERM:
+            assert self.child.has_succeeded()
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        """Return the answer, decoded. Raises migctl's failures."""
+        request = msgspec.convert(body, api.ROUTES[method, path][0]) if body else None
+        answer = Client(str(self.socket)).ask(method, path, request)
+        return msgspec.json.decode(answer, type=api.ROUTES[method, path][1])
+
+    def explain(self, subject: str) -> api.ExplainView:
+        return msgspec.json.decode(Client(str(self.socket)).ask("GET", f"/v1/explain/{subject}"), type=api.ExplainView)
+
+    def status(self, wanted: Callable[[api.StatusView], object] = lambda status: True) -> api.StatusView:
+        """Return the status once it is as wanted."""
+        return self._once("/v1/status", wanted)
+
+    def sees_everything(self) -> api.StatusView:
+        """Return the status once the pool answers and every host reports."""
+        return self.status(lambda s: s.xapi_connected and (s.hosts, s.hosts_frozen, s.guests) == (2, 0, 3))
+
+    def history(self, wanted: Callable[[list[api.MigrationView]], object]) -> list[api.MigrationView]:
+        """Return all migrations, newest first, once they are as wanted."""
+        return self._once("/v1/migrations", wanted)
+
+    def _once(self, path: str, wanted: Callable[[Any], object]) -> Any:
+        def look() -> Any:
+            try:
+                found = self.ask("GET", path)
+            except Failure:
+                return None  # it is coming up; should it have died, its last words are told
+            return found if wanted(found) else None
+
+        assert self.child is not None
+        return until(look, self.child)
+
+    def journaled(self, kind: str) -> int:
+        """How many events or commands of a kind are on record. The journal must be whole."""
+        with closing(sqlite3.connect(self.folder / "state" / "journal.sqlite")) as journal:
+            assert journal.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            (count,) = journal.execute("SELECT count(*) FROM log WHERE kind = ?", (kind,)).fetchone()
+        return int(count)
+
+
+class LiveCluster:
+    """The pool and its agents, which every controller in turn may have."""
+
+    def __init__(self, folder: Path, brood: Brood) -> None:
+        self.folder, self._brood = folder, brood
+        self.pool = LivePool(folder, brood)
+        self._listen = "tcp://127.0.0.1:*"
+        for name in ("controller", "host-1", "host-2"):
+            keys.create(folder, name)
+        for host in ("host-1", "host-2"):
+            keys.authorize(folder / "agents.toml", host, folder / f"{host}.key")
+        self.password_file = folder / "xapi.password"
+        self.password_file.write_text("migd\n")
+        self._controllers = itertools.count(1)
+
+    def controller(self, **changes: str) -> LiveController:
+        """Return a controller with state and socket of its own; `changes` replaces keys of its file."""
+        folder = self.folder / f"controller-{next(self._controllers)}"
+        folder.mkdir()
+        values = {
+            "state_dir": folder / "state",
+            "socket": folder / "controller.sock",
+            "listen": self._listen,
+            "secret_key_file": self.folder / "controller.key_secret",
+            "agents_file": self.folder / "agents.toml",
+            "url": self.pool.url,
+            "password_file": self.password_file,
+        }
+        config = folder / "controller.toml"
+        config.write_text(toml(CONTROLLER, **{**values, **changes}))
+        return LiveController(folder, config, self._brood)
+
+    def start_agents(self, controller: LiveController) -> None:
+        """Start the agents, which report to this controller's address for good; later controllers take it over."""
+        assert controller.child is not None
+        log = until(lambda: _ready_line(controller), controller.child)
+        self._listen = log["telemetry"]
+        for host in ("host-1", "host-2"):
+            config = self.folder / f"{host}.toml"
+            config.write_text(
+                toml(
+                    AGENT,
+                    endpoint=self._listen,
+                    public_key_file=self.folder / "controller.key",
+                    secret_key_file=self.folder / f"{host}.key_secret",
+                    host_uuid=host,
+                    control=self.pool.control,
+                )
+            )
+            self._brood.start(host, "migd_agent", "--config", str(config))
+
+
+def _ready_line(controller: LiveController) -> Mapping[str, Any] | None:
+    assert controller.child is not None
+    lines = [line for line in controller.child.log().splitlines() if '"controller ready"' in line]
+    return json.loads(lines[0]) if lines else None

@@ -1,0 +1,173 @@
+"""The loop as it runs: real processes, real sockets, a pool whose truth is asked apart from what the controller says."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from live_cluster import LIMIT_S, LiveCluster, LiveController
+
+from migd_cli.demo.children import ChildDied, brood
+from migd_core import api
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with brood(folder) as children:
+        cluster = LiveCluster(folder, children)
+        first = cluster.controller()
+        first.start()
+        cluster.start_agents(first)
+        first.sees_everything()
+        first.end()
+        yield cluster
+
+
+@pytest.fixture
+def controller(cluster: LiveCluster) -> Iterator[LiveController]:
+    """A controller that has never run, and that does not outlive its test."""
+    controller = cluster.controller()
+    yield controller
+    controller.end(signal.SIGKILL)
+
+
+def host_of(controller: LiveController, guest: str) -> str:
+    guests: list[api.GuestView] = controller.ask("GET", "/v1/guests")
+    return next(view.host_name for view in guests if view.name == guest)
+
+
+def move_big(controller: LiveController) -> api.MigrationView:
+    """Ask for the migration that takes longest; return it."""
+    target = "xen2" if host_of(controller, "big") == "xen1" else "xen1"
+    view: api.MigrationView = controller.ask("POST", "/v1/migrations", guest="big", host=target)
+    return view
+
+
+def test_the_loop_relieves_a_host_and_tells_why(cluster: LiveCluster, controller: LiveController) -> None:
+    controller.start()
+    assert controller.sees_everything().policy == "observe"
+    before = len(cluster.pool.migrations())
+    controller.ask("PUT", "/v1/policy", name="least-loaded", config={"sustained_periods": 3})
+    (moved,) = controller.history(lambda views: [view for view in views if view.ok])[:1]
+    assert (moved.source_name, moved.target_name, moved.state, moved.requested_by) == (
+        "xen1",
+        "xen2",
+        "moved",
+        "least-loaded",
+    )
+    (truth,) = cluster.pool.migrations()[before : before + 1]
+    assert (truth["guest"], truth["target"], truth["ok"]) == (moved.guest_name, "xen2", True)
+    assert moved.actual_s is not None
+    assert moved.actual_s >= truth["ended_s"] - truth["started_s"]
+    explained = controller.explain(moved.cause)
+    (candidate,) = [c for c in explained.decisions[0].candidates if c.guest == moved.guest]
+    assert all(gate.passed for gate in candidate.gates)
+    assert "xen1" in candidate.why
+    assert [view.cause for view in explained.migrations] == [moved.cause]
+    controller.end()
+    assert controller.journaled("StartMigration") == len(cluster.pool.migrations()) - before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_migration_is_taken_up_by_the_next_life_and_not_begun_again(
+    cluster: LiveCluster, controller: LiveController, number: signal.Signals
+) -> None:
+    controller.start()
+    controller.sees_everything()
+    before = len(cluster.pool.migrations())
+    asked = move_big(controller)
+    controller.history(lambda views: views[0].state == "running")
+    controller.end(number)
+    assert cluster.pool.migrations()[before]["ended_s"] is None
+    controller.start()
+    (moved,) = controller.history(lambda views: views[0].ok is not None)
+    assert (moved.cause, moved.state, moved.text) == (asked.cause, "moved", "")
+    assert host_of(controller, "big") == asked.target_name
+    controller.end()
+    assert [(m["guest"], m["ok"]) for m in cluster.pool.migrations()[before:]] == [("big", True)]
+    assert (controller.journaled("StartMigration"), controller.journaled("MigrationEnded")) == (1, 1)
+
+
+def test_a_pool_that_is_down_at_start_is_told_and_waited_for(cluster: LiveCluster, controller: LiveController) -> None:
+    cluster.pool.die()
+    controller.start()
+    status = controller.status(lambda status: status.xapi_problem != "the pool has not answered yet")
+    assert not status.xapi_connected
+    assert status.xapi_problem == f"{cluster.pool.url} does not answer: connection refused; is the toolstack running?"
+    cluster.pool.start()
+    assert controller.sees_everything().xapi_problem == ""
+
+
+def test_a_pool_that_dies_in_mid_migration_and_comes_back_has_the_last_word(
+    cluster: LiveCluster, controller: LiveController
+) -> None:
+    controller.start()
+    controller.sees_everything()
+    asked = move_big(controller)
+    controller.history(lambda views: views[0].state == "running")
+    cluster.pool.die()
+    status = controller.status(lambda status: not status.xapi_connected)
+    assert [view.cause for view in status.migrations] == [asked.cause]
+    cluster.pool.start()  # as it was at first: the migration was lost with it
+    (ended,) = controller.history(lambda views: views[0].ok is not None)
+    assert (ended.state, ended.text) == ("stayed", "the pool no longer has the task")
+    assert cluster.pool.migrations() == []
+    assert controller.explain("big").migrations == [ended]
+    controller.sees_everything()
+
+
+def test_a_pool_that_never_comes_back_does_not_keep_the_controller_from_ending_and_starting(
+    cluster: LiveCluster, controller: LiveController
+) -> None:
+    controller.start()
+    controller.sees_everything()
+    asked = move_big(controller)
+    controller.history(lambda views: views[0].state == "running")
+    cluster.pool.die()
+    controller.status(lambda status: not status.xapi_connected)
+    controller.end()
+    controller.start()
+    status = controller.status(lambda status: "connection refused" in status.xapi_problem)
+    assert [(view.cause, view.state) for view in status.migrations] == [(asked.cause, "running")]
+    assert controller.journaled("StartMigration") == 1
+    cluster.pool.start()
+    controller.history(lambda views: views[0].ok is not None)
+
+
+def test_a_wrong_password_is_told_in_the_status_until_its_file_is_right(
+    cluster: LiveCluster, controller: LiveController
+) -> None:
+    cluster.password_file.write_text("wrong")
+    controller.start()
+    status = controller.status(lambda status: "let root in" in status.xapi_problem)
+    assert f"the password in {cluster.password_file} is not root's" in status.xapi_problem
+    cluster.password_file.write_text("migd")
+    controller.sees_everything()
+
+
+@pytest.mark.parametrize(
+    ("shared", "why"),
+    [
+        ("state_dir", "another controller is running on {folder}/state (process {pid}); stop it first"),
+        ("socket", "socket {folder}/controller.sock: another controller answers on it; give this one its own socket"),
+        ("listen", "cannot be bound: Address already in use"),
+    ],
+)
+def test_a_second_controller_is_refused_and_the_first_goes_on(
+    cluster: LiveCluster, controller: LiveController, shared: str, why: str
+) -> None:
+    first = controller.start()
+    controller.sees_everything()
+    changes = {
+        "state_dir": {"state_dir": str(controller.folder / "state")},
+        "socket": {"socket": str(controller.socket), "listen": "tcp://127.0.0.1:*"},
+        "listen": {},
+    }
+    second = cluster.controller(**changes[shared]).start()
+    assert second.wait(LIMIT_S)
+    with pytest.raises(ChildDied, match="ended with exit code 1"):
+        second.check()
+    assert why.format(folder=controller.folder, pid=first.pid) in second.log()
+    assert "Traceback" not in second.log()
+    controller.sees_everything()
+    controller.end()
