@@ -10,6 +10,16 @@ from scripted_pool import USERS, ServedPool, backend_of
 
 
 @pytest.fixture
+def unserved() -> Callable[..., Server]:
+    """Makes servers that nobody connects to; `Settings` are given by name."""
+
+    def make(hosts: int = 3, guests: int = 4, **settings: Any) -> Server:
+        return Server(backend_of(hosts, guests), "test", Settings(users=USERS, refusal_delay_s=0.0, **settings))
+
+    return make
+
+
+@pytest.fixture
 def pool() -> Iterator[ServedPool]:
     served = ServedPool(backend_of(), Settings(users=USERS, refusal_delay_s=0.0))
     try:

@@ -71,6 +71,34 @@ def test_roles_are_checked_inside_the_call(login: Callable[..., XenAPI.Session])
     )
 
 
+def test_a_session_knows_its_host_and_user(session: XenAPI.Session) -> None:
+    own = session._session
+    assert session.xenapi.session.get_this_host(own) == session.xenapi.host.get_by_uuid("host-0")
+    assert session.xenapi.session.get_this_user(own) == "OpaqueRef:NULL"
+
+
+def test_the_users_of_the_directory_are_listed_and_logged_out(login: Callable[..., XenAPI.Session]) -> None:
+    root, operator = login(), login("operator")
+    (subject,) = root.xenapi.session.get_all_subject_identifiers()
+    assert subject == operator.xenapi.session.get_auth_user_sid(operator._session)
+    root.xenapi.session.logout_subject_identifier("")
+    root.xenapi.session.logout_subject_identifier(subject)
+    assert failure(root.xenapi.session.get_record, operator._session)[0] == "HANDLE_INVALID"
+    assert root.xenapi.session.get_all_subject_identifiers() == []
+
+
+def test_a_task_of_another_user_is_neither_cancelled_nor_destroyed(login: Callable[..., XenAPI.Session]) -> None:
+    root, operator = login(), login("operator")
+    task = root.xenapi.task.create("mine", "")
+    for end in (operator.xenapi.task.cancel, operator.xenapi.task.destroy):
+        assert failure(end, task)[:2] == ["RBAC_PERMISSION_DENIED", "task.destroy/any"]
+    own = operator.xenapi.task.create("mine", "")
+    for user in (operator, root):
+        user.xenapi.task.cancel(own)
+    root.xenapi.task.set_status(own, "success")
+    root.xenapi.task.destroy(own)
+
+
 def finished(session: XenAPI.Session, task: str) -> dict[str, Any]:
     token = ""
     for _ in range(100):

@@ -55,7 +55,7 @@ class Dispatcher:
         try:
             return await asyncio.shield(task)  # a client that goes away does not undo what it asked for
         finally:
-            task.add_done_callback(lambda _: self._drop(run))
+            task.add_done_callback(lambda _: self._pool.tasks.delete(run.row))
 
     async def close(self) -> None:
         """Give up all calls."""
@@ -64,11 +64,7 @@ class Dispatcher:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _begin(self, call: Call) -> TaskRun:
-        return self._pool.tasks.begin(call.name, call.host)
-
-    def _drop(self, run: TaskRun) -> None:
-        if self._pool.db.find("task", run.ref) is not None:
-            self._pool.db.delete(run.row)
+        return self._pool.tasks.begin(call.name, call.host, call.session)
 
     def _start(self, method: Method, call: Call, values: list[Value]) -> asyncio.Task[Value]:
         task = asyncio.create_task(self._run_as_task(method, call, values), name=call.name)

@@ -18,25 +18,33 @@ OPERATIONS: Final = (
     "vm_migrate",
     "enable",
 )
-# Each pair excludes the other: who leaves the host cannot be joined by a guest.
+# Each pair excludes the other: who leaves the host cannot be joined by a guest. Starting one is no arrival: where a
+# guest is started, an evacuation is looked out for elsewhere (xapi_host_helpers.ml, message_forwarding.ml).
 _LEAVING: Final = frozenset({"evacuate", "shutdown", "reboot"})
-_ARRIVING: Final = frozenset({"provision", "vm_start", "vm_resume", "vm_migrate"})
+_ARRIVING: Final = frozenset({"provision", "vm_resume", "vm_migrate"})
+_EXCLUDED_BY: Final = {
+    **dict.fromkeys(_LEAVING, _ARRIVING),
+    **dict.fromkeys(_ARRIVING, _LEAVING),
+    "provision": _LEAVING | {"provision"},
+    "shutdown": _ARRIVING | {"reboot"},
+    "reboot": _ARRIVING | {"shutdown"},
+}
 
 
 def failure_of(host: Row, operation: str) -> Failure | None:
     """Return why the operation may not begin now, None if it may."""
     for task, other in host["current_operations"].items():
-        if (operation in _ARRIVING and other in _LEAVING) or (operation in _LEAVING and other in _ARRIVING | _LEAVING):
+        if other in _EXCLUDED_BY.get(operation, ()):
             return Failure("OTHER_OPERATION_IN_PROGRESS", "host", host.ref, other, task)
+    if host["enabled"] and operation in ("shutdown", "reboot"):
+        return Failure("HOST_NOT_DISABLED")
     return None
 
 
 def refresh(pool: Pool, host: Row) -> None:
     """Bring `allowed_operations` up to date."""
-    allowed = [operation for operation in OPERATIONS if failure_of(host, operation) is None]
-    if host["enabled"]:
-        allowed = [operation for operation in allowed if operation not in ("shutdown", "reboot")]
-    pool.db.update(host, allowed_operations=tuple(allowed))
+    allowed = tuple(operation for operation in OPERATIONS if failure_of(host, operation) is None)
+    pool.db.update(host, allowed_operations=allowed)
 
 
 @contextmanager

@@ -5,8 +5,8 @@ operations are lifted, then the message is written, then the task ends.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from migd_xapi import host_operations, placement, vm_operations
@@ -17,6 +17,7 @@ from migd_xapi.failure import Failure
 from migd_xapi.messages import tell
 from migd_xapi.pool import Call, Pool
 from migd_xapi.tasks import TaskRun
+from migd_xapi.workers import taken
 
 # The save phase fills a task up to here; renaming the domain takes it to 1, and cleaning up begins anew near 0.
 SAVE_RATIO: Final = 10 / 11
@@ -62,7 +63,7 @@ async def _move(call: Call, vm: Row, source: Row, target: Row) -> None:
     assert run is not None
     run.allow_cancel(True)
     try:
-        async with _cancellable(run, pool.workers.slot(source)), _cancellable(run, pool.workers.arrival_slot(target)):
+        async with taken(run, pool.workers.slot(source)), taken(run, pool.workers.arrival_slot(target)):
             _balloon(pool, vm, vm["memory_dynamic_min"])
             try:
                 await _copy(call, run, vm, target)
@@ -134,24 +135,3 @@ def _balloon(pool: Pool, vm: Row, memory_bytes: int) -> None:
     pool.db.update(vm, memory_target=memory_bytes)
     if (metrics := pool.db.find("VM_metrics", vm["metrics"])) is not None:
         pool.db.update(metrics, memory_actual=memory_bytes)
-
-
-@asynccontextmanager
-async def _cancellable(run: TaskRun, slot: asyncio.Semaphore) -> AsyncIterator[None]:
-    """Hold a worker's slot; give up the wait for it when somebody cancels the task."""
-    run.check()
-    acquired = asyncio.ensure_future(slot.acquire())
-    cancelled = asyncio.ensure_future(run.asked_to_cancel())
-    try:
-        await asyncio.wait({acquired, cancelled}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        cancelled.cancel()
-        if not acquired.done():
-            acquired.cancel()
-    if not acquired.done() or acquired.cancelled():
-        run.check()
-    try:
-        run.check()
-        yield
-    finally:
-        slot.release()

@@ -1,7 +1,10 @@
 """One pool, put together and served."""
 
+import asyncio
+import contextlib
+
 from migd_core.errors import ConfigError
-from migd_xapi import addresses, certificate, inventory, methods
+from migd_xapi import addresses, certificate, clearing, inventory, methods
 from migd_xapi.backend import Backend
 from migd_xapi.certificate import ServerCertificate
 from migd_xapi.clock import Clock
@@ -35,16 +38,22 @@ class Server:
         self._dispatcher = Dispatcher(self.pool, methods.all_methods())
         self._listener = Listener(self.pool, self._dispatcher)
         self.certificate: ServerCertificate | None = None
+        self._clearing: asyncio.Task[None] | None = None
 
     async def start(self, address: str, port: int) -> str:
         """Serve the pool, and return the coordinator's URL; port 0 takes any that is free. Raises MigdError."""
         self.certificate = self._certificate(address)
         context = self.certificate.context if self.certificate is not None else None
         port = await self._listener.start(address, port, context)
+        self._clearing = asyncio.create_task(clearing.run(self.pool), name="clearing up")
         return f"http{'' if context is None else 's'}://{address}:{port}"
 
     async def stop(self) -> None:
         """Close all connections and give up what is under way."""
+        if self._clearing is not None:
+            self._clearing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._clearing
         await self._listener.stop()
         await self._dispatcher.close()
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import hmac
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -15,6 +15,9 @@ from migd_xapi.failure import Failure
 from migd_xapi.roles import POOL_ADMIN, ROLES, permits, roles_with
 
 REFRESH_S: Final = 600.0
+IDLE_S: Final = 24 * 3600.0
+# So many sessions of one originator, and of one user other than root, outlive a round of clearing up (xapi_globs.ml).
+MOST_ALIKE: Final = 500
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,11 +38,22 @@ class Session:
 
     row: Row
     user: User
-    seen_s: float
+    seen: datetime
 
     @property
     def ref(self) -> str:
         return self.row.ref
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the user is the host's own rather than one of a directory."""
+        return not self.row["auth_user_sid"]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What sessions have in common that count together: root's their originator, others their user."""
+        by_originator = self.user.name == "root"
+        return ("originator", self.row["originator"]) if by_originator else ("user", self.user.name)
 
     def require(self, least: str, permission: str) -> None:
         """Raise RBAC_PERMISSION_DENIED unless the session's role is at least `least`."""
@@ -58,6 +72,11 @@ class Sessions:
         self._db = db
         self._clock = clock
         self._users = users
+        # Pool administrators stand for the host's own root, all others for subjects of a directory.
+        self._subjects = {
+            user.name: "" if user.role == POOL_ADMIN else f"S-1-5-21-0-0-0-{number}"
+            for number, user in enumerate(users.values(), start=1000)
+        }
         self._refusal_delay_s = refusal_delay_s
         self._open: dict[str, Session] = {}
 
@@ -78,9 +97,10 @@ class Sessions:
             validation_time=now,
             is_local_superuser=user.role == POOL_ADMIN,
             auth_user_name=name,
+            auth_user_sid=self._subjects[name],
             originator=originator,
         )
-        session = self._open[row.ref] = Session(row, user, time.monotonic())
+        session = self._open[row.ref] = Session(row, user, self._clock.now())
         return session
 
     def get(self, ref: object) -> Session:
@@ -88,9 +108,9 @@ class Sessions:
         session = self._open.get(ref) if isinstance(ref, str) else None
         if session is None:
             raise Failure("SESSION_INVALID", ref)
-        now_s = time.monotonic()
-        if now_s - session.seen_s > REFRESH_S:
-            session.seen_s = now_s
+        now = self._clock.now()
+        if abs(now - session.seen) > timedelta(seconds=REFRESH_S):
+            session.seen = now
             self._db.update(session.row, last_active=self._clock.stamp())
         return session
 
@@ -101,3 +121,25 @@ class Sessions:
         """End a session; calls of it that wait for events end too."""
         if self._open.pop(session.ref, None) is not None:
             self._db.delete(session.row)
+
+    def log_out_subject(self, subject: str) -> None:
+        """End all sessions of a user of the directory."""
+        for session in [each for each in self._open.values() if each.row["auth_user_sid"] == subject]:
+            self.log_out(session)
+
+    def subjects(self) -> tuple[str, ...]:
+        """Return the users of the directory that are logged in, by their identifiers."""
+        return tuple({each.row["auth_user_sid"]: None for each in self._open.values() if not each.is_local})
+
+    def clear_up(self) -> None:
+        """End the sessions that were idle for a day, and the longest idle ones of too many alike (db_gc_util.ml)."""
+        alike: dict[tuple[str, str], list[Session]] = {}
+        oldest = self._clock.now() - timedelta(seconds=IDLE_S)
+        for session in list(self._open.values()):
+            if session.seen <= oldest:
+                self.log_out(session)
+            else:
+                alike.setdefault(session.kind, []).append(session)
+        for group in alike.values():
+            for session in sorted(group, key=lambda each: each.seen, reverse=True)[MOST_ALIKE:]:
+                self.log_out(session)

@@ -10,6 +10,8 @@ from migd_xapi.clock import Clock
 from migd_xapi.database import Database, Row
 from migd_xapi.datamodel.types import NULL, Value
 from migd_xapi.failure import Failure
+from migd_xapi.roles import POOL_OPERATOR
+from migd_xapi.sessions import Session
 from migd_xapi.wire import xml_rpc
 
 LAST_STATES: Final = frozenset({"success", "failure", "cancelled"})
@@ -23,6 +25,7 @@ class TaskRun:
         self._db = db
         self._clock = clock
         self._asked_to_cancel = asyncio.Event()
+        self._ended = asyncio.Event()
 
     @property
     def ref(self) -> str:
@@ -50,6 +53,10 @@ class TaskRun:
         self._write(current_operations={**self.row["current_operations"], by: "cancel"})
         self._asked_to_cancel.set()
 
+    async def ended(self) -> None:
+        """Return when the call is over and its task has its last state."""
+        await self._ended.wait()
+
     def succeed(self, value: Value, returns: str) -> None:
         """End the task with the value of its call."""
         result = "<value></value>" if returns == "void" else xml_rpc.text_of(value)
@@ -65,6 +72,7 @@ class TaskRun:
     def _end(self, **values: Value) -> None:
         if self.row["status"] not in LAST_STATES:
             self._write(allowed_operations=(), finished=self._clock.stamp(), **values)
+        self._ended.set()
 
     def _write(self, **values: Value) -> None:
         # A client may have destroyed the record; the call goes on without it.
@@ -73,16 +81,17 @@ class TaskRun:
 
 
 class Tasks:
-    """The tasks of a pool that are under way."""
+    """The tasks of a pool: whose they are, and which are under way."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
         self._running: dict[str, TaskRun] = {}
+        self._owners: dict[str, Session] = {}
 
-    def create(self, label: str, description: str, host: Row, parent: str = NULL) -> Row:
+    def create(self, label: str, description: str, host: Row, owner: Session | None, parent: str = NULL) -> Row:
         """Return a new, pending task."""
-        return self._db.create(
+        row = self._db.create(
             "task",
             name_label=label,
             name_description=description,
@@ -92,10 +101,13 @@ class Tasks:
             type="<none/>",
             subtask_of=parent,
         )
+        if owner is not None:
+            self._owners[row.ref] = owner
+        return row
 
-    def begin(self, label: str, host: Row) -> TaskRun:
+    def begin(self, label: str, host: Row, owner: Session | None, parent: str = NULL) -> TaskRun:
         """Return the task of a call that begins."""
-        run = TaskRun(self._db, self._clock, self.create(label, "", host))
+        run = TaskRun(self._db, self._clock, self.create(label, "", host, owner, parent))
         self._running[run.ref] = run
         return run
 
@@ -106,3 +118,15 @@ class Tasks:
     def running(self, ref: str) -> TaskRun | None:
         """Return the call that the task stands for, None when it is over or never was one."""
         return self._running.get(ref)
+
+    def delete(self, row: Row) -> None:
+        """Delete a task's record, if it is there; a call that is under way goes on without it."""
+        self._owners.pop(row.ref, None)
+        if self._db.find("task", row.ref) is not None:
+            self._db.delete(row)
+
+    def require_power_over(self, row: Row, session: Session) -> None:
+        """Raise RBAC_PERMISSION_DENIED unless the task is one of the session's user, or the session may end any."""
+        owner = self._owners.get(row.ref)
+        if owner is None or owner.row["auth_user_sid"] != session.row["auth_user_sid"]:
+            session.require(POOL_OPERATOR, "task.destroy/any")

@@ -10,42 +10,23 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from migd_xapi.database import Row
+from migd_xapi.datamodel.vm_operation_table import OPERATIONS
 from migd_xapi.failure import Failure
 from migd_xapi.pool import Call, Pool
 
-# Where an operation can begin. Those that this server does not carry out are listed too: clients read the list.
-POWER_STATES: Final = {
-    "changing_dynamic_range": ("Halted", "Running"),
-    "changing_static_range": ("Halted",),
-    "changing_shadow_memory": ("Halted",),
-    "migrate_send": ("Halted", "Running", "Suspended"),
-    "pool_migrate": ("Running",),
-    "changing_VCPUs_live": ("Running",),
-    "suspend": ("Running",),
-    "hard_reboot": ("Running", "Paused"),
-    "hard_shutdown": ("Running", "Paused", "Suspended"),
-    "clean_reboot": ("Running",),
-    "clean_shutdown": ("Running",),
-    "pause": ("Running",),
-    "unpause": ("Paused",),
-    "resume": ("Suspended",),
-    "resume_on": ("Suspended",),
-    "checkpoint": ("Running",),
-    "make_into_template": ("Halted",),
-    "destroy": ("Halted",),
-    "export": ("Halted", "Suspended"),
-    "start_on": ("Halted",),
-    "start": ("Halted",),
-    "clone": ("Halted", "Suspended"),
-    "copy": ("Halted", "Suspended"),
-    "snapshot": ("Halted", "Running", "Suspended"),
+# These begin although others are under way, all but the ones named; what they meet they cancel (power.py).
+_FORCEFUL: Final = {"hard_shutdown": {"hard_shutdown"}, "hard_reboot": {"hard_shutdown", "hard_reboot"}}
+# Operations of one of these sets may be under way together.
+_TOGETHER: Final = ({"clone", "copy", "export"}, {"snapshot", "checkpoint"}, {"get_boot_record"})
+_MOVES: Final = frozenset({"suspend", "checkpoint", "pool_migrate", "migrate_send"})
+_FREEZES: Final = frozenset({"suspend", "checkpoint", "snapshot", "snapshot_with_quiesce"})
+# What a guest without drivers must announce, one of them, for the operation.
+_FEATURES: Final = {
+    **dict.fromkeys(_MOVES, ("feature-suspend",)),
+    "clean_shutdown": ("feature-shutdown", "feature-poweroff"),
+    "clean_reboot": ("feature-shutdown", "feature-reboot"),
+    "changing_VCPUs_live": ("feature-vcpu-hotplug",),
 }
-# What ends another operation rather than wait for it.
-FORCEFUL: Final = frozenset({"hard_reboot", "hard_shutdown"})
-INTERRUPTIBLE: Final = frozenset({"pool_migrate", "clean_shutdown", "clean_reboot", "suspend", "pause", "unpause"})
-FOR_TEMPLATES: Final = frozenset({"clone", "copy", "export", "destroy", "changing_dynamic_range", "snapshot"})
-_MOVES: Final = frozenset({"pool_migrate", "migrate_send", "suspend", "checkpoint"})
-_NEED_TOOLS: Final = _MOVES | {"clean_shutdown", "clean_reboot"}
 FIRST_RETRY_S, LAST_RETRY_S, GIVE_UP_S = 1.0, 20.0, 7200.0
 
 
@@ -56,7 +37,9 @@ def failure_of(pool: Pool, vm: Row, operation: str, *, strict: bool = True) -> F
 
 def refresh(pool: Pool, vm: Row) -> None:
     """Bring `allowed_operations` up to date."""
-    allowed = tuple(operation for operation in POWER_STATES if failure_of(pool, vm, operation) is None)
+    allowed = tuple(
+        name for name, known in OPERATIONS.items() if known.is_listed and failure_of(pool, vm, name) is None
+    )
     pool.db.update(vm, allowed_operations=allowed)
 
 
@@ -79,6 +62,8 @@ async def held(call: Call, vm: Row, operation: str, *, strict: bool = True) -> A
 async def _until_free(call: Call, vm: Row, operation: str, strict: bool) -> None:
     """Return when the operation may begin. Like xapi, try again later while another one is in progress."""
     loop = asyncio.get_running_loop()
+    if call.run is not None:
+        call.run.allow_cancel(True)
     give_up_s, delay_s = loop.time() + GIVE_UP_S, FIRST_RETRY_S
     while (failure := failure_of(call.pool, vm, operation, strict=strict)) is not None:
         if failure.code != "OTHER_OPERATION_IN_PROGRESS" or loop.time() > give_up_s:
@@ -106,7 +91,7 @@ def _blocked(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | Non
 
 
 def _power_state(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
-    expected = POWER_STATES[operation]
+    expected = OPERATIONS[operation].power_states
     if vm["power_state"] in expected:
         return None
     return Failure("VM_BAD_POWER_STATE", vm.ref, ", ".join(expected).lower(), vm["power_state"].lower())
@@ -114,7 +99,10 @@ def _power_state(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure |
 
 def _in_progress(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
     current = vm["current_operations"]
-    if not current or (operation in FORCEFUL and INTERRUPTIBLE.issuperset(current.values())):
+    others = set(current.values())
+    if not others or any(operation in together and others <= together for together in _TOGETHER):
+        return None
+    if operation in _FORCEFUL and not others & _FORCEFUL[operation]:
         return None
     return Failure("OTHER_OPERATION_IN_PROGRESS", "VM", vm.ref, _joined(current.values()), _joined(current))
 
@@ -125,11 +113,14 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _template(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
-    if operation in FOR_TEMPLATES:
-        return None
+    known = OPERATIONS[operation]
     if vm["is_a_snapshot"]:
-        return Failure("VM_IS_SNAPSHOT", vm.ref, operation)
-    return Failure("VM_IS_TEMPLATE", vm.ref, operation) if vm["is_a_template"] else None
+        return None if known.for_snapshots else Failure("VM_IS_SNAPSHOT", vm.ref, operation)
+    if not vm["is_a_template"] or known.for_templates:
+        return None
+    if known.for_own_templates and not vm["is_default_template"]:
+        return None
+    return Failure("VM_IS_TEMPLATE", vm.ref, operation)
 
 
 def _immobile(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
@@ -140,28 +131,33 @@ def _immobile(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | No
 
 
 def _control_domain(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
-    if not vm["is_control_domain"]:
+    if not vm["is_control_domain"] or OPERATIONS[operation].for_control_domains:
         return None
     return Failure("OPERATION_NOT_ALLOWED", "This operation is not allowed on a control domain")
 
 
 def _tools(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
-    if operation not in _NEED_TOOLS or vm["power_state"] != "Running":
+    if operation not in _FEATURES or vm["power_state"] not in ("Running", "Paused"):
         return None
     metrics = pool.db.find("VM_guest_metrics", vm["guest_metrics"])
     other = metrics["other"] if metrics is not None else {}
     if operation in _MOVES and (reason := other.get("data-cant-suspend-reason")) is not None:
         return Failure("VM_NON_SUSPENDABLE", vm.ref, reason)
     has_drivers = metrics is not None and metrics["PV_drivers_detected"]
-    feature = "feature-suspend" if operation in _MOVES else "feature-shutdown"
-    if not strict or vm["domain_type"] != "hvm" or has_drivers or other.get(feature) == "1":
+    if not strict or vm["domain_type"] != "hvm" or has_drivers:
+        return None
+    if any(other.get(feature) == "1" for feature in _FEATURES[operation]):
         return None
     return Failure("VM_LACKS_FEATURE", vm.ref)
 
 
 def _disks(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
-    if operation in _MOVES and any(vdi["on_boot"] == "reset" and vdi["allow_caching"] for vdi in disks_of(pool, vm)):
-        return Failure("VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION")
+    for vdi in disks_of(pool, vm):
+        config = vdi["sm_config"]
+        if config.get("on_boot") != "reset":
+            continue
+        if operation in _FREEZES or (operation == "pool_migrate" and config.get("caching") == "true"):
+            return Failure("VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION")
     return None
 
 
@@ -188,10 +184,11 @@ def _devices(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | Non
 
 def _upgrade(pool: Pool, vm: Row, operation: str, strict: bool) -> Failure | None:
     is_upgrading = "rolling_upgrade_in_progress" in pool.row["other_config"]
-    return Failure("NOT_SUPPORTED_DURING_UPGRADE") if is_upgrading and operation not in _DURING_UPGRADE else None
+    if not is_upgrading or OPERATIONS[operation].during_upgrade:
+        return None
+    return Failure("NOT_SUPPORTED_DURING_UPGRADE")
 
 
-_DURING_UPGRADE: Final = FORCEFUL | {"pool_migrate", "clean_shutdown", "clean_reboot", "start", "start_on", "pause"}
 _Check = Callable[[Pool, Row, str, bool], Failure | None]
 _CHECKS: Final[tuple[_Check, ...]] = (
     _blocked,

@@ -4,6 +4,7 @@ from typing import Final
 
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
+from migd_xapi.roles import POOL_OPERATOR
 
 METHODS: Final = Methods()
 
@@ -29,3 +30,16 @@ def logout(call: Call) -> None:
     """Log out."""
     assert call.session is not None
     call.pool.sessions.log_out(call.session)
+
+
+@METHODS.add("session.get_all_subject_identifiers", returns="string set")
+def get_all_subject_identifiers(call: Call) -> tuple[str, ...]:
+    """Return who of the directory is logged in."""
+    return call.pool.sessions.subjects()
+
+
+@METHODS.add("session.logout_subject_identifier", "string subject_identifier", role=POOL_OPERATOR)
+def logout_subject_identifier(call: Call, subject_identifier: str) -> None:
+    """End all sessions of one user of the directory."""
+    if subject_identifier:  # the host's own users have none, and stay
+        call.pool.sessions.log_out_subject(subject_identifier)

@@ -13,14 +13,16 @@ METHODS: Final = Methods()
 @METHODS.add("task.create", "string label", "string description", returns="task ref", is_async=False)
 def create(call: Call, label: str, description: str) -> str:
     """Return a task that its maker drives, by task.set_progress and the like."""
-    return call.pool.tasks.create(label, description, call.host).ref
+    return call.pool.tasks.create(label, description, call.host, call.session).ref
 
 
 @METHODS.add("task.destroy", "task ref self", is_async=False)
 def destroy(call: Call, task: Row) -> None:
     """Delete a task that is over; of one that is not, note that somebody wants it gone."""
+    assert call.session is not None
+    call.pool.tasks.require_power_over(task, call.session)
     if task["status"] in LAST_STATES:
-        call.pool.db.delete(task)
+        call.pool.tasks.delete(task)
     else:
         operations = {**task["current_operations"], call.task_ref: "destroy"}
         call.pool.db.update(task, current_operations=operations)
@@ -29,6 +31,8 @@ def destroy(call: Call, task: Row) -> None:
 @METHODS.add("task.cancel", "task ref task")
 def cancel(call: Call, task: Row) -> None:
     """Ask a task to end; too late is no error."""
+    assert call.session is not None
+    call.pool.tasks.require_power_over(task, call.session)
     run = call.pool.tasks.running(task.ref)
     if run is not None:
         run.cancel(call.task_ref)
