@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NPM_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-clients lint bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -13,8 +14,11 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## watch migd speed up a job on an emulated pool (about a minute)
 	@$(BIN)/migctl demo $(DEMO)
 
-test: $(VENV)/.installed-dev lint  ## run every check that fits in ten minutes
-	$(BIN)/pytest $(PYTEST)
+test: $(NPM_CLIENTS)/.installed lint  ## run every check that fits in ten minutes
+	$(BIN)/pytest -m 'not clients' $(PYTEST)
+
+test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every foreign client drive the emulated pool
+	$(BIN)/pytest tests/clients $(PYTEST)
 
 lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .
@@ -26,7 +30,7 @@ bench: $(VENV)/.installed-dev  ## measure, and print the figures as JSON
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environment and all caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(NPM_CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 # A bare Debian has python3 without the venv module; root may add it, anybody else is told how to.
 $(BIN)/python:
@@ -43,4 +47,13 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(NPM_CLIENTS)/.installed: tests/clients/package-lock.json $(VENV)/.installed-dev
+	$(BIN)/npm ci --prefix tests/clients --ignore-scripts --loglevel error
+	@touch $@
+
+$(VENV)/.installed-clients: $(VENV)/.installed-dev tests/clients/fetch.py
+	$(PIP) install --constraint constraints.txt --editable '.[clients]'
+	$(BIN)/python tests/clients/fetch.py $(VENV)/clients
 	@touch $@
