@@ -49,14 +49,14 @@ class EmulatedPool:
 
 
 @contextmanager
-def emulated_pool(file: Path) -> Iterator[EmulatedPool]:
+def emulated_pool(file: Path, *options: str) -> Iterator[EmulatedPool]:
     """Serve a pool file for a while."""
     command = [sys.executable, "-m", "migd_xapi", "--pool", str(file), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--log-level", "error", *options], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         url = json.loads(process.stdout.readline())["url"]
-        session = XenAPI.Session(url)
+        session = XenAPI.Session(url, ignore_ssl=True)
         session.xenapi.login_with_password("root", "migd", "1.0", "migd tests")
         yield EmulatedPool(url, session.xenapi)
         session.xenapi.session.logout()

@@ -8,10 +8,18 @@ import pytest
 
 from emulated_pool import EmulatedPool, emulated_pool
 
+POOL = Path(__file__).with_name("pool.toml")
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[EmulatedPool]:
-    with emulated_pool(Path(__file__).with_name("pool.toml")) as served:
+    with emulated_pool(POOL) as served:
+        yield served
+
+
+@pytest.fixture
+def pool_with_tls() -> Iterator[EmulatedPool]:
+    with emulated_pool(POOL, "--tls") as served:
         yield served
 
 

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import queue
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -66,11 +68,12 @@ class XenApi:
 
 
 @contextmanager
-def xen_api(url: str, transport: str, password: str = "migd") -> Iterator[XenApi]:
+def xen_api(url: str, transport: str, password: str = "migd", ca_file: Path | None = None) -> Iterator[XenApi]:
     """Run a client that has connected. At the end it must have logged out, and have complained of nothing."""
+    environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(ca_file)} if ca_file is not None else None
     options = {"url": url, "transport": transport, "auth": {"user": "root", "password": password}}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([NODE, DRIVER, json.dumps(options)], text=True, **pipes) as process:
+    with subprocess.Popen([NODE, DRIVER, json.dumps(options)], env=environment, text=True, **pipes) as process:
         client = XenApi(process)
         reader = threading.Thread(target=client.read)
         reader.start()
@@ -159,4 +162,13 @@ def test_a_member_sends_it_to_the_coordinator(pool: EmulatedPool, transport: str
 
 def test_a_wrong_password_is_told_as_such(pool: EmulatedPool) -> None:
     with pytest.raises(XenApiFailure, match="SESSION_AUTHENTICATION_FAILED"), xen_api(pool.url, "auto", "wrong"):
+        pass
+
+
+def test_it_trusts_the_certificate_on_every_host(pool_with_tls: EmulatedPool, tmp_path: Path) -> None:
+    certificate = tmp_path / "pool.pem"
+    certificate.write_text(ssl.get_server_certificate(("127.0.0.1", pool_with_tls.port)))
+    with xen_api(f"https://127.0.0.2:{pool_with_tls.port}", "auto", ca_file=certificate) as client:
+        assert client.ask("call", "host.get_name_label", pool_with_tls.host("xen1")) == "xen1"
+    with pytest.raises(XenApiFailure, match="DEPTH_ZERO_SELF_SIGNED_CERT"), xen_api(pool_with_tls.url, "auto"):
         pass
