@@ -5,8 +5,9 @@ from pools import guest, host, migrate, pool, two_hosts, uuid_of
 
 from migd_core.units import GIB, PAGE_BYTES
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd
+from migd_sim.model.cluster import UNACKNOWLEDGED
 from migd_sim.model.parts import TRACKED_SPEED_RATIO
-from migd_sim.model.precopy import RESUME_S, SETUP_S, SUSPEND_S
+from migd_sim.model.precopy import ACKNOWLEDGE_S, RESUME_S, SETUP_S, SUSPEND_S
 from migd_sim.model.spec import GuestSpec
 from migd_sim.model.writes import ArraySweep, RandomWrites
 
@@ -113,6 +114,29 @@ def test_a_cancelled_guest_stays_and_a_stopped_one_cannot_be_called_back() -> No
     assert not cluster.cancel(again)
     cluster.run_until(100.0)
     assert ends[1].ok
+
+
+def test_a_guest_that_acknowledges_no_suspend_runs_on_where_it_was() -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    uuid = uuid_of(cluster, "g")
+    cluster.hang_suspend(uuid, hangs=True)
+    end = migrate(cluster)
+    assert (end.ok, end.reason, end.stood_still) == (False, UNACKNOWLEDGED, False)
+    assert end.ended_s == pytest.approx(SETUP_S + ROUND_1_S + ACKNOWLEDGE_S)
+    assert (end.pause_s, len(end.pages_by_round)) == (0.0, 1)
+    assert cluster.guests[uuid].host == uuid_of(cluster, "a")
+    cluster.hang_suspend(uuid, hangs=False)
+    assert migrate(cluster).ok
+
+
+def test_a_guest_that_acknowledges_no_suspend_can_be_called_back() -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    uuid = uuid_of(cluster, "g")
+    cluster.hang_suspend(uuid, hangs=True)
+    migration = cluster.start_migration(uuid, uuid_of(cluster, "b"), lambda end: None)
+    cluster.run_until(SETUP_S + ROUND_1_S + ACKNOWLEDGE_S / 2)
+    assert not cluster.guests[uuid].stands_still
+    assert cluster.cancel(migration)
 
 
 def test_the_guest_stands_still_for_the_pause_and_runs_on_under_a_new_domid() -> None:

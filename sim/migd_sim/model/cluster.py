@@ -24,6 +24,8 @@ from migd_sim.model.writes import unique_pages
 
 # A stretch of equal steps ends on a whole step; floats come this near to it.
 NEARLY_A_STEP: Final = 1e-6
+# Why a migration ended whose guest did not acknowledge that it was to suspend.
+UNACKNOWLEDGED: Final = "the guest did not acknowledge that it was to suspend"
 
 
 class CannotMigrate(ValueError):
@@ -160,6 +162,10 @@ class Cluster:
         self.guests[guest].is_paused = False
         self._changed()
 
+    def hang_suspend(self, guest: str, *, hangs: bool) -> None:
+        """Let a guest acknowledge no request to suspend, or acknowledge them again. Not those made already."""
+        self.guests[guest].acknowledges_suspend = not hangs
+
     def fail_host(self, host: str) -> None:
         """Let a host die: its guests stop, migrations from and to it fail."""
         self._note(f"host {self._host_name(host)} dies")
@@ -283,7 +289,10 @@ class Cluster:
                 self._are_cores_shared = self._are_cores_shared and not job.is_over
         for migration in list(self.migrations):
             if migration.phase_ends_s <= self.now_s and migration in self.migrations:
-                migration.copy.end_phase()
+                if migration.copy.phase is Phase.UNANSWERED:
+                    self._end_migration(migration, ok=False, reason=UNACKNOWLEDGED)
+                    continue
+                migration.copy.end_phase(acknowledges=migration.guest.acknowledges_suspend)
                 self._changed()
                 if migration.copy.phase is Phase.DONE:
                     self._end_migration(migration, ok=True, reason="")

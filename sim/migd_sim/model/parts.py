@@ -38,13 +38,15 @@ class HostState:
 class GuestState:
     """One guest as it stands. `host` is None while it does not run; counters start anew with each domid.
 
-    `core_share` is how much of a core each of its busy vCPUs gets.
+    `core_share` is how much of a core each of its busy vCPUs gets. Where it does not acknowledge a request to
+    suspend, it runs on and the migration fails.
     """
 
     spec: GuestSpec
     host: str | None = None
     job: JobState | None = None
     is_paused: bool = False
+    acknowledges_suspend: bool = True
     domid: int = 0
     hog_vcpus: int = 0
     cpu_s: float = 0.0
@@ -78,13 +80,16 @@ class GuestState:
         """How fast it runs against running alone, 0..1: its share of a core, slowed while its pages are tracked."""
         if self.stands_still:
             return 0.0
-        is_tracked = self.migration is not None and self.migration.copy.phase is Phase.LIVE
-        return self.core_share * (TRACKED_SPEED_RATIO if is_tracked else 1.0)
+        phase = self.migration.copy.phase if self.migration is not None else None
+        return self.core_share * (TRACKED_SPEED_RATIO if phase in (Phase.LIVE, Phase.UNANSWERED) else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationEnd:
-    """What a migration really did: uuids, times by the cluster's clock, pages sent in each round, final copy last."""
+    """What a migration really did: uuids, times by the cluster's clock, pages sent in each round, final copy last.
+
+    `stood_still` says that the guest was suspended when it ended.
+    """
 
     guest: str
     source: str
@@ -95,6 +100,7 @@ class MigrationEnd:
     ended_s: float
     pause_s: float
     pages_by_round: tuple[int, ...]
+    stood_still: bool
 
     @property
     def sent_bytes(self) -> int:
@@ -137,4 +143,5 @@ class Migration:
             ended_s=ended_s,
             pause_s=self.copy.pause_s,
             pages_by_round=tuple(round(pages) for pages in self.copy.pages_by_round),
+            stood_still=self.copy.phase in (Phase.FINAL, Phase.DONE),
         )

@@ -19,6 +19,8 @@ from migd_sim.model.writes import Writes
 SETUP_S = 1.0
 SUSPEND_S = 0.1
 RESUME_S = 0.2
+# So long xenopsd waits for a guest to acknowledge that it is to suspend.
+ACKNOWLEDGE_S = 30.0
 # A legacy round is integrated in steps in which m(s) changes by about this share.
 STEP_RATIO = 0.01
 # Shorter than this is nothing: what is left of a stretch after float rounding.
@@ -30,6 +32,7 @@ class Phase(StrEnum):
 
     SETUP = "setup"
     LIVE = "live"
+    UNANSWERED = "unanswered"
     FINAL = "final"
     DONE = "done"
 
@@ -93,8 +96,11 @@ class PreCopy:
             self.pause_s += used_s
         return used_s
 
-    def end_phase(self) -> None:
-        """Go over to the next round or phase; what this one had left is taken as sent."""
+    def end_phase(self, *, acknowledges: bool = True) -> None:
+        """Go over to the next round or phase; what this one had left is taken as sent.
+
+        After the last round the guest is asked to suspend; one that does not acknowledge it runs on, unanswered.
+        """
         match self.phase:
             case Phase.SETUP:
                 self.phase = Phase.LIVE
@@ -108,13 +114,17 @@ class PreCopy:
                     or self.round_pages <= self.rules.few_pages
                     or (cap is not None and self.sent_pages >= cap * self.memory_pages)
                 )
+                if is_last and not acknowledges:
+                    self.phase = Phase.UNANSWERED
+                    self._fixed_left_s = ACKNOWLEDGE_S / self.clock_ratio
+                    return
                 self.pages_by_round.append(0.0)
                 if is_last:
                     self.phase = Phase.FINAL
                     self._fixed_left_s = (SUSPEND_S + RESUME_S) / self.clock_ratio
             case Phase.FINAL:
                 self.phase = Phase.DONE
-            case Phase.DONE:
+            case Phase.UNANSWERED | Phase.DONE:
                 raise AssertionError("the migration is over")
 
     def _copy(self, dt_s: float, pages_per_s: float, activity: float) -> float:
