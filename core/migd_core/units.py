@@ -32,7 +32,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return `seconds` as a person would say it, in at most two units: `0.4 s`, `104 s`, `12 min`, `6 h 5 min`."""
+    """Return `seconds` as a person would say it, in at most two units: `0.4 s`, `104 s`, `2 min 14 s`, `12 min`, `6 h 5 min`."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 0:
@@ -41,6 +41,9 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
+    if seconds < 600:
+        minutes, rest_s = divmod(round(seconds), 60)
+        return f"{minutes} min {rest_s} s" if rest_s else f"{minutes} min"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"

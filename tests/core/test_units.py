@@ -33,6 +33,8 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
     [
         (0.38, "0.4 s"),
         (104.2, "104 s"),
+        (134, "2 min 14 s"),
+        (599.6, "10 min"),
         (720, "12 min"),
         (21900, "6 h 5 min"),
         (7200, "2 h"),

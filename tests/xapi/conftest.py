@@ -1,10 +1,12 @@
 """A scripted pool that is served, and sessions of the official SDK in it."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import XenAPI
 
+from migd_xapi.server import Server
 from migd_xapi.settings import Settings
 from scripted_pool import USERS, ServedPool, backend_of
 
