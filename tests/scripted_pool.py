@@ -1,6 +1,7 @@
 """A pool over a real socket: three hosts whose guests move when a test says so."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,7 +95,7 @@ class ScriptedBackend:
 
 
 class ServedPool:
-    """A server in a thread of its own, so that blocking clients can talk to it; `do` runs a function there."""
+    """A server in a thread of its own, so that blocking clients can talk to it; `do` runs a function there, or waits."""
 
     def __init__(self, backend: ScriptedBackend, settings: Settings, port: int = 0) -> None:
         self.backend = backend
@@ -106,7 +107,8 @@ class ServedPool:
 
     def do(self, function: Callable[[], Any]) -> Any:
         async def call() -> Any:
-            return function()
+            result = function()
+            return await result if inspect.isawaitable(result) else result
 
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 import re
 import signal
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -133,6 +135,17 @@ def test_a_hog_slows_the_job(program: Program) -> None:
     slowed = program.ask("/truth")["jobs"][0]["steps_per_s"]
     program.ask("/hog/web2", "DELETE")
     assert slowed < before["steps_per_s"]
+
+
+def test_a_cluster_thirty_times_faster_is_measured_in_ratios_and_within_its_links(program: Program, api: Any) -> None:
+    host = api.host.get_by_name_label("xen3")[0]
+    give_up_s = time.monotonic() + 20
+    while math.isnan(used := api.host.query_data_source(host, "cpu_avg")):  # until its first five seconds are over
+        assert time.monotonic() < give_up_s
+        time.sleep(0.1)
+    assert 0.05 < used <= 1.0
+    link_bytes_per_s = int(api.PIF_metrics.get_speed(api.PIF.get_metrics(api.host.get_PIFs(host)[0]))) * 1e6 / 8
+    assert 0 < api.host.query_data_source(host, "pif_eth0_tx") <= link_bytes_per_s
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,11 @@ class Backend(Protocol):
 
     def unpause(self, guest: str) -> None: ...
 
-    def counters(self, host: str) -> HostCounters: ...
+    def counters(self, host: str) -> HostCounters:
+        """Return what the host's Dom0 counts. Raises BackendRefusal where nothing is counted: the host is down."""
+
+    def wanted_vcpus(self, host: str) -> float:
+        """Return how many vCPUs of the host's domains, Dom0's included, run now or would if there were a CPU."""
 
     def domid(self, guest: str) -> int:
         """Return the guest's domain number on its host, -1 when it does not run."""

@@ -13,6 +13,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from migd_xapi.addresses import bound_socket
+from migd_xapi.backend import BackendRefusal
 from migd_xapi.sim_backend import SimBackend, SimMigration
 
 BODY_LIMIT_BYTES: Final = 64 * 1024
@@ -120,7 +121,10 @@ class Control:
         )
 
     async def _counters(self, request: web.Request) -> web.Response:
-        return _json(self._backend.counters(self._host(request)))
+        try:
+            return _json(self._backend.counters(self._host(request)))
+        except BackendRefusal as refusal:
+            raise web.HTTPServiceUnavailable(text=str(refusal)) from refusal
 
     async def _dirty_curve(self, request: web.Request) -> web.Response:
         host, guest = self._host(request), self._guest(request.match_info["guest"])

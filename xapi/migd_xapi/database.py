@@ -125,6 +125,10 @@ class Database:
             raise Failure("UUID_INVALID", class_name, uuid_)
         return row
 
+    def find_by_uuid(self, class_name: str, uuid_: str) -> Row | None:
+        """Return the object, None where there is none."""
+        return self._by_uuid.get((class_name, uuid_))
+
     def rows(self, class_name: str) -> Iterable[Row]:
         """Return all objects of a class, oldest first."""
         return self.tables[class_name].values()

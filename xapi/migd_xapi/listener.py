@@ -9,6 +9,7 @@ from aiohttp import web
 from migd_xapi.addresses import bound_socket
 from migd_xapi.database import Row
 from migd_xapi.dispatch import Dispatcher
+from migd_xapi.endpoints import Endpoints
 from migd_xapi.error_pages import error_page
 from migd_xapi.failure import Failure
 from migd_xapi.pool import Pool
@@ -32,6 +33,7 @@ class Listener:
         self._dispatcher = dispatcher
         application = web.Application(client_max_size=BODY_LIMIT_BYTES)
         application.on_response_prepare.append(_dress)
+        application.add_routes(Endpoints(pool, self._host).routes())
         # The longest prefix wins: everything that is not JSON is XML.
         application.router.add_post("/jsonrpc{path:.*}", self._json)
         application.router.add_post("/{path:.*}", self._xml)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from migd_xapi.backend import Backend
 from migd_xapi.clock import Clock
 from migd_xapi.database import Database, Row
+from migd_xapi.rrd.recorder import Recorder
 from migd_xapi.sessions import Session, Sessions
 from migd_xapi.tasks import TaskRun, Tasks
 from migd_xapi.workers import Workers
@@ -21,6 +22,7 @@ class Pool:
     tasks: Tasks
     backend: Backend
     workers: Workers
+    metrics: Recorder
 
     @property
     def row(self) -> Row:

@@ -1,7 +1,8 @@
 """One pool, put together and served."""
 
 import asyncio
-import contextlib
+
+import structlog
 
 from migd_core.errors import ConfigError
 from migd_xapi import addresses, certificate, clearing, inventory, methods
@@ -12,10 +13,13 @@ from migd_xapi.database import Database
 from migd_xapi.dispatch import Dispatcher
 from migd_xapi.listener import Listener
 from migd_xapi.pool import Pool
+from migd_xapi.rrd.recorder import Recorder
 from migd_xapi.sessions import Sessions
 from migd_xapi.settings import Settings
 from migd_xapi.tasks import Tasks
 from migd_xapi.workers import Workers
+
+_log = structlog.get_logger()
 
 
 class Server:
@@ -32,28 +36,31 @@ class Server:
             tasks=Tasks(db, clock),
             backend=backend,
             workers=Workers(),
+            metrics=Recorder(db, clock, backend),
         )
         inventory.build(self.pool, name, settings)
         self._tls = settings.tls
         self._dispatcher = Dispatcher(self.pool, methods.all_methods())
         self._listener = Listener(self.pool, self._dispatcher)
         self.certificate: ServerCertificate | None = None
-        self._clearing: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self, address: str, port: int) -> str:
         """Serve the pool, and return the coordinator's URL; port 0 takes any that is free. Raises MigdError."""
         self.certificate = self._certificate(address)
         context = self.certificate.context if self.certificate is not None else None
         port = await self._listener.start(address, port, context)
-        self._clearing = asyncio.create_task(clearing.run(self.pool), name="clearing up")
+        for name, work in (("clearing up", clearing.run(self.pool)), ("metrics", self.pool.metrics.run())):
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(_tell_why_it_ended)
+            self._background.append(task)
         return f"http{'' if context is None else 's'}://{address}:{port}"
 
     async def stop(self) -> None:
         """Close all connections and give up what is under way."""
-        if self._clearing is not None:
-            self._clearing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._clearing
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._listener.stop()
         await self._dispatcher.close()
 
@@ -72,3 +79,8 @@ class Server:
         if self._tls.certificate_file is not None and self._tls.key_file is not None:
             return certificate.load(self._tls.certificate_file, self._tls.key_file)
         return certificate.generate(coordinator["hostname"], (address, *others))
+
+
+def _tell_why_it_ended(recording: "asyncio.Task[None]") -> None:
+    if not recording.cancelled() and (error := recording.exception()) is not None:
+        _log.error("nothing is measured any more", exc_info=error)

@@ -128,8 +128,17 @@ class SimBackend:
 
     def counters(self, host: str) -> HostCounters:
         self.settle()
+        if not self.cluster.hosts[host].is_up:
+            raise BackendRefusal(f"host {self.cluster.hosts[host].spec.name} is down")
         counters = self.cluster.counters(host)
         return structs.replace(counters, at_s=self.began_s + counters.at_s)
+
+    def wanted_vcpus(self, host: str) -> float:
+        self.settle()
+        residents = [each for each in self.cluster.guests.values() if each.host == host and not each.stands_still]
+        return self.cluster.hosts[host].dom0_cpu_rate + sum(
+            min(float(each.spec.vcpus), each.busy_vcpus + each.spec.base_demand_vcpus) for each in residents
+        )
 
     def dirty_curve(self, guest: str, ages_s: tuple[float, ...]) -> DirtyCurve:
         """Return what log-dirty would count on a running guest."""

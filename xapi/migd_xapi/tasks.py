@@ -57,6 +57,10 @@ class TaskRun:
         """Return when the call is over and its task has its last state."""
         await self._ended.wait()
 
+    def complete(self) -> None:
+        """End the task well, with no result."""
+        self._end(status="success", progress=1.0)
+
     def succeed(self, value: Value, returns: str) -> None:
         """End the task with the value of its call."""
         result = "<value></value>" if returns == "void" else xml_rpc.text_of(value)
@@ -114,6 +118,11 @@ class Tasks:
     def end(self, run: TaskRun) -> None:
         """Forget a call that is over; its record stays."""
         self._running.pop(run.ref, None)
+
+    def complete(self, ref: str) -> None:
+        """End a task that a client made for a request other than a call; one that is over, or gone, stays so."""
+        if (row := self._db.find("task", ref)) is not None:
+            TaskRun(self._db, self._clock, row).complete()
 
     def running(self, ref: str) -> TaskRun | None:
         """Return the call that the task stands for, None when it is over or never was one."""
