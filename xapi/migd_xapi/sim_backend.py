@@ -134,7 +134,6 @@ class SimBackend:
         return structs.replace(counters, at_s=self.began_s + counters.at_s)
 
     def wanted_vcpus(self, host: str) -> float:
-        self.settle()
         residents = [each for each in self.cluster.guests.values() if each.host == host and not each.stands_still]
         return self.cluster.hosts[host].dom0_cpu_rate + sum(
             min(float(each.spec.vcpus), each.busy_vcpus + each.spec.base_demand_vcpus) for each in residents

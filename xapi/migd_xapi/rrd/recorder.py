@@ -26,6 +26,8 @@ from migd_xapi.rrd.measures import (
 from migd_xapi.rrd.round_robin import STEP_S, RoundRobin
 from migd_xapi.rrd.source import Source
 
+# A guest that moves to a host that was just measured is missed once.
+LONGEST_GAP_S: Final = 2.5 * STEP_S
 # With this in the pool's other_config, new histories of guests keep the least and greatest of longer rows too.
 WITH_EXTREMES: Final = "create_min_max_in_new_VM_RRDs"
 
@@ -38,8 +40,8 @@ class History:
         self.sources: dict[str, Source] = {}
         self._epoch = ""
 
-    def take(self, at_s: float, epoch: str, readings: Iterable[Reading], *, goes_on: bool) -> None:
-        """Take in readings; unless it `goes_on` from the last ones, nothing is known of the time between."""
+    def take(self, at_s: float, epoch: str, readings: Iterable[Reading]) -> None:
+        """Take in readings; of a longer time without any nothing is known."""
         values: dict[str, float] = {}
         for source, value in readings:
             values[source.name] = value
@@ -47,7 +49,7 @@ class History:
                 self.sources[source.name] = source
                 if source.is_standard:
                     self.database.record(source)
-        if not goes_on:
+        if at_s - self.database.updated_s > LONGEST_GAP_S:
             self.database.skip(at_s)
         self.database.update(at_s, values, count_from_zero=epoch != self._epoch)
         self._epoch = epoch
@@ -61,7 +63,6 @@ class Recorder:
         self._clock = clock
         self._backend = backend
         self._histories: dict[str, History] = {}
-        self._measured: set[str] = set()  # who was there at the last sample
         self._loads: dict[str, tuple[float, HostCounters]] = {}
 
     def of(self, row: Row) -> History | None:
@@ -83,12 +84,9 @@ class Recorder:
             await self.sample()
 
     async def sample(self) -> None:
-        """Read all counters at one moment, and take them in host by host, so that no client waits for all of them."""
-        at_s = self._now_s()
-        read = [(host, counters) for host in self._db.rows("host") if (counters := self._counters(host)) is not None]
-        before, self._measured = self._measured, set()
-        for host, counters in read:
-            self._take(host, counters, at_s, before)
+        """Measure all hosts, one after the other, so that no client waits for all of them."""
+        for host in [*self._db.rows("host")]:
+            self._measure(host)
             await asyncio.sleep(0)
         for uuid in [*self._histories]:
             if not self._exists(uuid):
@@ -97,44 +95,39 @@ class Recorder:
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
 
-    def _counters(self, host: Row) -> HostCounters | None:
-        try:
-            return self._backend.counters(host["uuid"])
-        except BackendRefusal:
-            return None
-
     def _exists(self, uuid: str) -> bool:
         return self._db.find_by_uuid("VM", uuid) is not None or self._db.find_by_uuid("host", uuid) is not None
 
-    def _take(self, host: Row, counters: HostCounters, at_s: float, before: set[str]) -> None:
+    def _measure(self, host: Row) -> None:
+        """Take in what a host and its guests have counted by now."""
+        try:
+            counters = self._backend.counters(host["uuid"])
+        except BackendRefusal:
+            return
+        at_s = self._now_s()
         vms = {
             vm["uuid"]: vm for guest in counters.guests if (vm := self._db.find_by_uuid("VM", guest.uuid)) is not None
         }
         readings = host_readings(counters, self._host_facts(host, counters, vms), self._load(counters))
-        self._record(host["uuid"], at_s, counters.boot_id, readings, before, with_extremes=True)
+        self._record(host["uuid"], at_s, counters.boot_id, readings, with_extremes=True)
         with_extremes = self._with_extremes()
         for guest in counters.guests:
             if (vm := vms.get(guest.uuid)) is not None:
-                self._take_guest(vm, guest, f"{counters.boot_id} {guest.domid}", at_s, before, with_extremes)
+                self._take_guest(vm, guest, f"{counters.boot_id} {guest.domid}", at_s, with_extremes)
         dom0 = self._db.find("VM", host["control_domain"])
         if dom0 is not None:
             guest = dom0_counters(counters, dom0["uuid"], dom0["VCPUs_max"])
-            self._take_guest(dom0, guest, counters.boot_id, at_s, before, with_extremes)
+            self._take_guest(dom0, guest, counters.boot_id, at_s, with_extremes)
 
-    def _take_guest(
-        self, vm: Row, guest: GuestCounters, epoch: str, at_s: float, before: set[str], with_extremes: bool
-    ) -> None:
+    def _take_guest(self, vm: Row, guest: GuestCounters, epoch: str, at_s: float, with_extremes: bool) -> None:
         readings = guest_readings(guest, self._guest_facts(vm))
-        self._record(vm["uuid"], at_s, epoch, readings, before, with_extremes=with_extremes)
+        self._record(vm["uuid"], at_s, epoch, readings, with_extremes=with_extremes)
 
-    def _record(
-        self, uuid: str, at_s: float, epoch: str, readings: Iterable[Reading], before: set[str], *, with_extremes: bool
-    ) -> None:
-        self._measured.add(uuid)
+    def _record(self, uuid: str, at_s: float, epoch: str, readings: Iterable[Reading], *, with_extremes: bool) -> None:
         history = self._histories.get(uuid)
         if history is None:
             history = self._histories[uuid] = History(at_s, with_extremes=with_extremes)
-        history.take(at_s, epoch, readings, goes_on=uuid in before)
+        history.take(at_s, epoch, readings)
 
     def _load(self, counters: HostCounters) -> float:
         """Return Dom0's load average by now."""

@@ -4,11 +4,13 @@ Clients depend on each of these: npm xen-api's parser stops at white space, and 
 """
 
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Final
 from xml.parsers.expat import ExpatError
 from xmlrpc.client import Error, ResponseError, getparser
 
 from migd_xapi.database import Row
+from migd_xapi.datamodel.classes import CLASSES
 from migd_xapi.datamodel.types import Stamp, Value
 from migd_xapi.failure import Failure
 from migd_xapi.wire.exact import ExactInt
@@ -76,15 +78,44 @@ def _set(value: tuple[Value, ...]) -> str:
 
 
 def _map(value: dict[Value, Value]) -> str:
-    members = (f"<member><name>{_escaped(str(key))}</name>{text_of(each)}</member>" for key, each in value.items())
+    members = [f"{_opening(str(key))}{text_of(each)}</member>" for key, each in value.items()]
     return f"<value><struct>{''.join(members)}</struct></value>"
 
 
 def _record(row: Row) -> str:
     rendered = row.renderings.get("xml")
     if rendered is None:
-        rendered = row.renderings["xml"] = _map(row.values)
+        rendered = row.renderings["xml"] = _fields(row)
     return str(rendered)
+
+
+def _fields(row: Row) -> str:
+    """Write a record. Most fields of most records have the value that a new record has, which is written once."""
+    members = _members(row.class_.name)
+    return (
+        "<value><struct>"
+        + "".join(
+            [
+                whole if (value := row.values[name]) is default else f"{opening}{text_of(value)}</member>"
+                for name, default, opening, whole in members
+            ]
+        )
+        + "</struct></value>"
+    )
+
+
+@cache
+def _members(class_name: str) -> tuple[tuple[str, Value, str, str], ...]:
+    """Return of each field its name, its value in a new record, how it begins, and all of it with that value."""
+    return tuple(
+        (name, default, _opening(name), f"{_opening(name)}{text_of(default)}</member>")
+        for name, default in CLASSES[class_name].defaults.items()
+    )
+
+
+@lru_cache(maxsize=4096)
+def _opening(name: str) -> str:
+    return f"<member><name>{_escaped(name)}</name>"
 
 
 def _other(value: Value) -> str:
