@@ -46,6 +46,25 @@ def test_version_1_has_both(pool: Any) -> None:
     assert answer == {"result": None, "error": ["SESSION_INVALID", "OpaqueRef:x"], "id": "b"}
 
 
+def test_a_member_names_the_coordinator_in_both_versions(pool: Any) -> None:
+    url = pool.url.replace("127.0.0.1", "127.0.0.3")
+    assert call(url, "session.login_with_password", "root", "migd") == {
+        "code": 1,
+        "message": "HOST_IS_SLAVE",
+        "data": ["127.0.0.1"],
+    }
+    _, answer = post(url, {"id": 1, "method": "VM.get_all", "params": ["OpaqueRef:x"]})
+    assert answer == {"result": None, "error": ["HOST_IS_SLAVE", "127.0.0.1"], "id": 1}
+
+
+def test_text_of_any_script_goes_through_both_dialects_unharmed(pool: Any, session: Any) -> None:
+    name = 'Größe <&> " \u2028 \U0001f600 \t'
+    vm = session.xenapi.VM.get_by_uuid("guest-0")
+    session.xenapi.VM.set_name_label(vm, name)
+    assert session.xenapi.VM.get_name_label(vm) == name
+    assert call(pool.url, "VM.get_name_label", session._session, vm) == name
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"{}", b'{"method":"a.b","params":[]}', b'{"method":1,"params":[],"id":1}', b"[" * 10000, b"\xff"],

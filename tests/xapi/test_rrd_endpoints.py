@@ -257,6 +257,12 @@ def test_what_is_missing_is_a_bad_request(counted: Counted, path: str, query: di
     assert counted.get(path, **query)[0] == 400
 
 
+def test_a_start_that_is_no_number_is_an_error_and_an_interval_that_is_none_is_left_out(counted: Counted) -> None:
+    status, _, body = counted.get("/rrd_updates", start="yesterday")
+    assert (status, b"found &#x27;yesterday&#x27;" in body) == (500, True)
+    assert counted.newest(interval="9" * 5000) == counted.newest()
+
+
 def test_the_task_of_a_request_is_completed(counted: Counted) -> None:
     task = counted.api.task.create("metrics", "")
     assert counted.get_as({}, "/rrd_updates", start=-60, task_id=task)[0] == 401

@@ -87,14 +87,12 @@ class Endpoints:
         query = request.query
         if "start" not in query:
             return error_page(400, "get_rrd_updates: missing the 'start' parameter")
-        try:
-            start_s = int(query["start"])
-        except ValueError:
+        start_s, interval_s = _whole(query["start"]), _whole(query.get("interval", ""))
+        if start_s is None:
             return error_page(500, f"start: expected seconds since 1970, found {query['start']!r}")
         function = next((each for each in Function if each.value == query.get("cf")), None)
-        interval_s = int(query["interval"]) if query.get("interval", "").isdecimal() else 0
         try:
-            found = updates(self._members(request, host), start_s, interval_s, function)
+            found = updates(self._members(request, host), start_s, interval_s or 0, function)
         except NoArchive as error:
             return error_page(500, str(error))
         if _prefers_json(request):
@@ -137,6 +135,13 @@ class Endpoints:
 
 def _parameter(request: web.Request, name: str) -> str:
     return request.cookies.get(name) or request.query.get(name, "")
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def _credentials(request: web.Request) -> BasicAuth:
