@@ -159,11 +159,11 @@ def test_a_host_tells_of_itself_and_its_residents_as_they_are(counted: Counted) 
     of_host = {
         entry.removeprefix("AVERAGE:host:host-0:"): value for entry, value in found.items() if ":host-0:" in entry
     }
+    assert 0.01 < of_host.pop("loadavg") < 0.1  # rises to Dom0's tenth of a CPU
     assert of_host == pytest.approx(
         {
             **{f"cpu{number}": 1.1 / 4 for number in range(4)},
             "cpu_avg": 1.1 / 4,
-            "loadavg": 0.1 * (1 - 2.718281828 ** (-10 / 60)),
             "hostload": 6.1 / 4,
             "running_vcpus": 6,
             "running_domains": 3,
@@ -276,15 +276,16 @@ def test_the_task_of_a_request_is_completed(counted: Counted) -> None:
 def test_a_guests_history_goes_where_the_guest_goes(counted: Counted) -> None:
     api = counted.api
     api.VM.pool_migrate(api.VM.get_by_uuid("guest-0"), api.host.get_by_uuid("host-1"), {})
-    counted.pass_time(5.0, 5.0)
+    counted.pass_time(5.0, 5.0, 5.0)
     assert not any("guest-0" in entry for entry in counted.newest())
-    status, _, body = counted.get("/rrd_updates", at=2, start=-18, json="true", vm_uuid="guest-0")
+    status, _, body = counted.get("/rrd_updates", at=2, start=-23, json="true", vm_uuid="guest-0")
     document = json.loads(body)
     column = document["meta"]["legend"].index("AVERAGE:vm:guest-0:cpu_usage")
     usage = [float(row["values"][column]) for row in document["data"]]
-    # Of the step in which it moved only what it did on the target was counted: a little less than the rest.
-    assert (status, len(usage)) == (200, 4)
-    assert usage == pytest.approx([0.25] * 4, rel=0.1)
+    # Of the step in which it moved, what it did on the source since the last measurement is lost.
+    assert (status, len(usage) >= 4) == (200, True)
+    assert all(0.0 < each < 0.26 for each in usage)
+    assert (usage[0], usage[-1]) == pytest.approx((0.25, 0.25), rel=0.02)
 
     status, headers, _ = counted.get("/vm_rrd", uuid="guest-0")
     assert status == 302
