@@ -81,6 +81,6 @@ class Server:
         return certificate.generate(coordinator["hostname"], (address, *others))
 
 
-def _tell_why_it_ended(recording: "asyncio.Task[None]") -> None:
-    if not recording.cancelled() and (error := recording.exception()) is not None:
-        _log.error("nothing is measured any more", exc_info=error)
+def _tell_why_it_ended(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("work in the background has ended", work=task.get_name(), exc_info=error)
