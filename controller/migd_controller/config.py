@@ -1,7 +1,8 @@
 """The controller's configuration file, one Struct a section. `controller.example.toml` shows every key."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +13,10 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+# With colons, as openssl prints it, or without.
+_FINGERPRINT: Final = re.compile("[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,13 +37,28 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
 
 
 class XapiSection(Section, frozen=True, kw_only=True):
-    """The pool to talk to. The certificate is checked against `ca_file`, or the system's authorities without one."""
+    """The pool to talk to.
+
+    Its certificates are checked: against the authorities in `ca_file`, or the system's without one; or, where
+    `fingerprints` lists any, by their SHA-256 alone. Every host that may become the coordinator shows its own.
+    """
 
     url: str
     username: str
     password_file: Path
     ca_file: Path | None = None
+    fingerprints: tuple[str, ...] = ()
     timeout_s: Positive = 30.0
+
+    def __post_init__(self) -> None:
+        if self.fingerprints and self.ca_file is not None:
+            raise ValueError("ca_file and fingerprints are two ways to trust a certificate: give one of them")
+        for fingerprint in self.fingerprints:
+            if not _FINGERPRINT.fullmatch(fingerprint):
+                raise ValueError(
+                    f"expected SHA-256 fingerprints of 64 hexadecimal digits, found {fingerprint!r}; "
+                    "`openssl x509 -noout -fingerprint -sha256` prints one"
+                )
 
 
 class PolicySection(Section, frozen=True, kw_only=True):

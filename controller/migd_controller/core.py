@@ -93,6 +93,7 @@ class Core:
                 self.telemetry.accept(sample, now_s)
             case InventoryChanged():
                 self.inventory.apply(event)
+                self._remember_addresses()
             case PoolReachability():
                 self.pool = event
             case MigrationAccepted(cause=cause, task=task):
@@ -242,6 +243,11 @@ class Core:
         )
         self.inventory.relocate(migration.guest, event.host_now)
         return [RecordMigration(migration=migration)]
+
+    def _remember_addresses(self) -> None:
+        addresses = tuple(sorted(host.address for host in self.inventory.hosts.values() if host.address))
+        if addresses and addresses != self.memory.pool_addresses:
+            self.memory = replace(self.memory, pool_addresses=addresses)
 
     def _forget_old_cooldowns(self, now_s: float) -> None:
         """Drop what has cooled down; a time in the future is from before the clock was set back, and counts as now."""

@@ -45,6 +45,7 @@ async def run(config: ControllerConfig) -> None:
         journal = Journal(config.state_dir / "journal.sqlite")
         closing.callback(journal.close)
         core = Core(config, journal.memory() or first_memory(config))
+        pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
         intake = Intake(config.telemetry, lambda sample: _discard(control.dispatch(SampleArrived(sample=sample))))
         closing.callback(intake.close)
@@ -78,12 +79,13 @@ async def run(config: ControllerConfig) -> None:
                         task.cancel()
             finally:
                 executor.cancel()
+                watch.stop()
                 await asyncio.to_thread(_close_pool, pool, watch, executor)
 
 
 def _close_pool(pool: Pool, watch: PoolWatch, executor: Executor) -> None:
     pool.close()
-    watch.stop()
+    watch.close()
     executor.close()
 
 

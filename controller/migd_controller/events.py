@@ -22,7 +22,10 @@ class SampleArrived(Event, frozen=True, kw_only=True):
 
 
 class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
-    """One host as the pool describes it. `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own."""
+    """One host as the pool describes it.
+
+    `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own; `address` is where its XAPI answers.
+    """
 
     uuid: str
     name: str
@@ -31,6 +34,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     memory_for_guests_bytes: int
     is_evacuating: bool = False
+    address: str = ""
 
 
 class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,10 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too."""
+    """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too.
+
+    `pool_addresses` are where the pool's hosts answered last: any of them tells which is the coordinator now.
+    """
 
     policy: str
     policy_config: dict[str, Any] = {}
@@ -29,3 +32,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     jobs: dict[str, RememberedJob] = {}
     last_moved_at: dict[str, float] = {}
     in_flight: dict[str, Migration] = {}
+    pool_addresses: tuple[str, ...] = ()

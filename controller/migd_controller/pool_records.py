@@ -51,6 +51,15 @@ class PoolMirror:
         return self._tables["task"]
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the pool's hosts answer."""
+        return tuple(sorted(record["address"] for record in self._tables["host"].values()))
+
+    def disagrees_with(self, counts: Mapping[str, Any]) -> bool:
+        """Return whether the pool has other numbers of objects than are known here."""
+        return any(len(table) != int(counts[name]) for name, table in self._tables.items())
+
+    @property
     def migrating(self) -> frozenset[str]:
         """The tasks that migrate a guest now."""
         found = (migration_task_of(vm) for vm in self._tables["vm"].values())
@@ -107,6 +116,7 @@ def _host(host: Record, metrics: Record | None, control_bytes: int) -> PoolHost:
         cpus=int(host["cpu_info"].get("cpu_count", "0")),
         memory_for_guests_bytes=max(0, total - int(host["memory_overhead"]) - control_bytes),
         is_evacuating="evacuate" in host["current_operations"].values(),
+        address=host["address"],
     )
 
 

@@ -12,8 +12,10 @@ from typing import Final
 
 from migd_controller.events import InventoryChanged, PoolReachability
 from migd_controller.pool_records import CLASSES, PoolMirror, Record
-from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
+from migd_controller.xapi import SESSION_INVALID, Pool, PoolRefusal, PoolUnreachable
 
+# Answers to a token that mean: begin again. With its session a token is lost too: the next may be of another database.
+REFUSED_TOKEN: Final = frozenset({"EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST", SESSION_INVALID})
 # How long the pool may hold back an empty answer, and how long to wait after trouble, doubling in between.
 HOLD_S: Final = 30.0
 FIRST_RETRY_S: Final = 0.5
@@ -43,8 +45,12 @@ class PoolWatch:
         await self._loop.run_in_executor(self._thread, self._watch)
 
     def stop(self) -> None:
-        """End the watch and wait for its thread. Close the pool first, or this takes until it answers."""
+        """Tell nothing any more, and end with the pool's next answer."""
         self._stopping.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread. Close the pool first, or this takes until it answers."""
+        self.stop()
         self._thread.shutdown(wait=True)
 
     def task(self, ref: str) -> Record | None:
@@ -68,11 +74,26 @@ class PoolWatch:
                 self._stopping.wait(retry_s)
 
     def _follow(self) -> None:
-        mirror, token = PoolMirror(), ""
+        mirror, token, doubts = PoolMirror(), "", 0
         while not self._stopping.is_set():
-            batch = self._pool.call("event.from", list(CLASSES), token, HOLD_S, wait_s=HOLD_S)
+            hold_s = HOLD_S if doubts != 1 else 0.0
+            try:
+                batch = self._pool.call(
+                    "event.from", list(CLASSES), token, hold_s, wait_s=hold_s, in_any_session=not token
+                )
+            except PoolRefusal as refusal:
+                if not token or refusal.code not in REFUSED_TOKEN:
+                    raise
+                mirror, token = PoolMirror(), ""
+                continue
             token = batch["token"]
             changed = mirror.apply(batch["events"])
+            self._pool.remember(mirror.addresses)
+            # What was deleted long ago is told by the counts only; a count may be ahead of the events, but not twice.
+            doubts = doubts + 1 if mirror.disagrees_with(batch["valid_ref_counts"]) else 0
+            if doubts == 2:
+                mirror, token = PoolMirror(), ""
+                continue
             if batch["events"] or changed is not None:
                 self._tell(self._take, changed, dict(mirror.tasks), mirror.migrating)
 

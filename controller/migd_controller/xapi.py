@@ -3,38 +3,56 @@
 XenAPI.py blocks and a session of it belongs to one thread, so `Pool` keeps one session a thread and everything here is
 called from worker threads. Two kinds of trouble come out: `PoolRefusal`, the pool's own word with its code, and
 `PoolUnreachable`, when there was no word: then nobody knows whether the request took effect.
+
+Only the coordinator answers. Where it is, is asked of the host it was last, of the configured one, and of every other
+that the pool was seen to have: a member names the coordinator, so any host that lives will do.
 """
 
 import contextlib
 import http.client
+import ipaddress
 import ssl
 import threading
 import urllib.parse
 import xml.parsers.expat
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import XenAPI
 
 from migd_controller.config import XapiSection
-from migd_controller.xapi_transport import SafeTransport, Transport
+from migd_controller.xapi_transport import AuthorityTransport, PinnedTransport, Transport, WrongCertificate, authorities
 from migd_core.errors import ConfigError, MigdError
 
 ORIGINATOR: Final = "migd"
-NULL_REF: Final = "OpaqueRef:NULL"
+# How often in a row a host may name another one as the coordinator.
+HOPS: Final = 4
+# What ends a session is not worth a longer wait at the end of a process.
+LOGOUT_S: Final = 2.0
+SESSION_INVALID: Final = "SESSION_INVALID"
+_LOST_SESSION: Final = 401  # XenAPI.py's own fault code for it, once it may not log in by itself
+_NOT_YET: Final = frozenset({"HOST_IN_EMERGENCY_MODE", "HOST_STILL_BOOTING", "HOST_HAS_NO_MANAGEMENT_IP"})
 
 
 class PoolRefusal(MigdError):
     """The pool answered with a failure; `code` and `params` are XAPI's."""
 
-    def __init__(self, details: list[str]) -> None:
+    def __init__(self, details: list[str], text: str = "") -> None:
         self.code, self.params = details[0], details[1:]
-        super().__init__(f"{self.code}({', '.join(self.params)})" if self.params else self.code)
+        super().__init__(text or (f"{self.code}({', '.join(self.params)})" if self.params else self.code))
 
 
 class PoolUnreachable(MigdError):
     """The pool gave no answer. Whether a request in mid-air took effect is not known."""
+
+
+class _NotDone(Exception):
+    """What was asked has not been done: the session is lost, or the host named `coordinator` is the one to ask."""
+
+    def __init__(self, coordinator: str | None = None) -> None:
+        self.coordinator = coordinator
+        super().__init__(coordinator)
 
 
 class Pool:
@@ -46,54 +64,67 @@ class Pool:
         self._url = urllib.parse.urlsplit(section.url)
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             raise ConfigError(f"xapi.url: expected https://HOST, found {section.url!r}")
-        if self._url.scheme == "http" and self._url.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise ConfigError(f"xapi.url: the password would travel unencrypted to {self._url.hostname}; use https://")
+        if self._url.scheme == "http":
+            if not _is_loopback(self._url.hostname):
+                raise ConfigError(
+                    f"xapi.url: the password would travel unencrypted to {self._url.hostname}; use https://"
+                )
+            if section.ca_file is not None or section.fingerprints:
+                raise ConfigError("xapi.url: there is no certificate to check over http://; use https://")
+        self._authorities = authorities(section.ca_file) if not section.fingerprints else None
         _read_password(section)
+        self._coordinator = self._url.hostname
+        self._others: tuple[str, ...] = ()
         self._local = threading.local()
         self._open: list[_Connection] = []
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def call(self, method: str, *args: Any, wait_s: float = 0.0) -> Any:
+    def remember(self, addresses: Iterable[str]) -> None:
+        """Note the addresses of the pool's hosts, to be asked for the coordinator when it is gone."""
+        self._others = tuple(addresses)
+
+    def call(self, method: str, *args: Any, wait_s: float = 0.0, in_any_session: bool = True) -> Any:
         """Return the answer to `class.method(args)`; `wait_s` is how long the pool may itself hold the answer back.
 
-        Raises PoolRefusal, or PoolUnreachable: then the call may have had its effect all the same.
+        Where the session is lost, the call is made again in a new one, unless it makes sense in the old one only: then
+        it is refused with SESSION_INVALID. Raises PoolRefusal, or PoolUnreachable: then the call may have had its
+        effect all the same.
         """
-        try:
-            with self._connection() as connection:
-                connection.transport.timeout_s = self._section.timeout_s + wait_s
-                bound = connection.session.xenapi
-                for part in method.split("."):
-                    bound = getattr(bound, part)
-                return bound(*args)
-        except XenAPI.Failure as failure:
-            if failure.details[0] == "HOST_IS_SLAVE":
+        for _ in range(HOPS):
+            try:
+                with self._connection() as connection, _translated(connection.url):
+                    connection.transport.timeout_s = self._section.timeout_s + wait_s
+                    return connection.call(method, args)
+            except _NotDone as nothing:
                 self._drop()
-                raise PoolUnreachable("the coordinator has changed; following it") from failure
-            raise PoolRefusal([str(part) for part in failure.details]) from failure
-        except (OSError, http.client.HTTPException) as error:
-            self._drop()
-            raise PoolUnreachable(f"{self._section.url} does not answer: {_words(error)}") from error
-        except (xmlrpc.client.Error, xml.parsers.expat.ExpatError) as error:
-            self._drop()
-            raise PoolUnreachable(
-                f"{self._section.url} does not speak XenAPI: {_words(error)}; is xapi.url right?"
-            ) from error
+                if nothing.coordinator is not None:
+                    self._coordinator = nothing.coordinator
+                if not in_any_session:
+                    raise PoolRefusal([SESSION_INVALID]) from nothing
+            except PoolUnreachable:
+                self._drop()
+                raise
+        raise PoolUnreachable(f"{self._section.url}: its hosts do not agree on which of them is the coordinator")
 
     def close(self) -> None:
         """Cut every connection, also those that wait for an answer in another thread; no call gets through any more."""
         with self._lock:
             self._is_closed = True
-            for connection in self._open:
-                if connection.is_busy:
-                    connection.transport.cut()  # its own thread closes it
-                else:
-                    connection.transport.close()
+            busy = [connection for connection in self._open if connection.is_busy]
+            idle = [connection for connection in self._open if not connection.is_busy]
+            for connection in busy:
+                connection.transport.cut()  # its own thread closes it
+        for connection in idle:
+            with contextlib.suppress(PoolUnreachable, PoolRefusal, _NotDone), _translated(connection.url):
+                connection.transport.timeout_s = LOGOUT_S
+                connection.call("session.logout", ())
+            connection.transport.close()
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator["_Connection"]:
         """This thread's connection, busy while the block runs."""
-        connection: _Connection | None = getattr(self._local, "connection", None)
+        connection = self._mine()
         if connection is None:
             connection = self._local.connection = self._login()
         with self._lock:
@@ -108,31 +139,69 @@ class Pool:
                     connection.transport.close()
 
     def _login(self) -> "_Connection":
-        netloc = self._url.netloc
-        for _ in range(2):
-            connection = _Connection(self._url.scheme, netloc, self._section)
+        """Log in at the coordinator, wherever it is. Raises PoolRefusal, or PoolUnreachable where no host answers."""
+        candidates = list(dict.fromkeys((self._coordinator, self._url.hostname or "", *self._others)))
+        problems: list[PoolUnreachable] = []
+        for address in candidates:
+            try:
+                return self._login_from(address)
+            except PoolUnreachable as error:
+                problems.append(error)
+        others = f"; nor does any of {len(candidates) - 1} other hosts of the pool" if len(candidates) > 1 else ""
+        raise PoolUnreachable(f"{problems[0]}{others}") from problems[0]
+
+    def _login_from(self, address: str) -> "_Connection":
+        """Log in at the coordinator that this host is or names."""
+        for _ in range(HOPS):
+            connection = _Connection(self._url_of(address), self._transport())
             with self._lock:
                 self._check_open()
                 self._open.append(connection)
             try:
-                connection.transport.timeout_s = self._section.timeout_s
-                password = self._password()
-                connection.session.login_with_password(self._section.username, password, "1.0", ORIGINATOR)
+                with _translated(connection.url):
+                    connection.transport.timeout_s = self._section.timeout_s
+                    connection.log_in(self._section.username, self._password())
+                self._coordinator = address
                 return connection
-            except XenAPI.Failure as failure:
+            except _NotDone as nothing:
                 self._end(connection)
-                if failure.details[0] != "HOST_IS_SLAVE":
-                    raise _refused_login(failure, self._section) from failure
-                port = f":{self._url.port}" if self._url.port is not None else ""
-                netloc = f"{failure.details[1]}{port}"  # XAPI gives the address only
-            except Exception:
+                address = nothing.coordinator or address
+            except PoolRefusal as refusal:
+                self._end(connection)
+                if refusal.code in _NOT_YET:
+                    raise PoolUnreachable(f"{connection.url} is not ready: {refusal}") from refusal
+                raise _refused_login(refusal, connection.url, self._section) from refusal
+            except PoolUnreachable:
                 self._end(connection)
                 raise
-        raise PoolUnreachable(f"{self._section.url} and {netloc} each say that the other is the coordinator")
+        raise PoolUnreachable(f"{self._section.url}: its hosts do not agree on which of them is the coordinator")
+
+    def _url_of(self, address: str) -> str:
+        """XAPI names a host by its address only: the scheme and the port are the configured ones."""
+        if self._url.scheme == "http" and not _is_loopback(address):
+            raise PoolUnreachable(f"the password would travel unencrypted to {address}; use https:// in xapi.url")
+        host = f"[{address}]" if ":" in address else address
+        return f"{self._url.scheme}://{host}" + (f":{self._url.port}" if self._url.port is not None else "")
+
+    def _transport(self) -> Transport:
+        if self._url.scheme == "http":
+            return Transport()
+        if self._authorities is None:
+            return PinnedTransport(self._section.fingerprints)
+        return AuthorityTransport(context=self._authorities)
+
+    def _password(self) -> str:
+        try:
+            return _read_password(self._section)
+        except ConfigError as error:
+            raise PoolUnreachable(str(error)) from error
+
+    def _mine(self) -> "_Connection | None":
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        return connection
 
     def _drop(self) -> None:
-        connection: _Connection | None = getattr(self._local, "connection", None)
-        self._local.connection = None
+        connection, self._local.connection = self._mine(), None
         if connection is not None:
             self._end(connection)
 
@@ -145,24 +214,60 @@ class Pool:
         if self._is_closed:
             raise PoolUnreachable("the controller is stopping")
 
-    def _password(self) -> str:
-        try:
-            return _read_password(self._section)
-        except ConfigError as error:
-            raise PoolUnreachable(str(error)) from error
-
 
 class _Connection:
     """One session on one kept-alive connection."""
 
-    def __init__(self, scheme: str, netloc: str, section: XapiSection) -> None:
-        self.transport = Transport() if scheme == "http" else SafeTransport(context=_context(section))
-        self.session = XenAPI.Session(f"{scheme}://{netloc}", transport=self.transport)
+    def __init__(self, url: str, transport: Transport) -> None:
+        self.url, self.transport = url, transport
+        self.session = XenAPI.Session(url, transport=transport)
         self.is_busy = True
 
+    def log_in(self, username: str, password: str) -> None:
+        """Raises PoolRefusal, _NotDone."""
+        self._ask("login_with_password", (username, password, "1.0", ORIGINATOR))
+        # Left to itself, XenAPI.py would log in again unseen: with an old password, at a host that may have lost its
+        # rank, and the event stream would go on with a token of another database.
+        self.session.last_login_method = ""
 
-def _context(section: XapiSection) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(section.ca_file) if section.ca_file is not None else None)
+    def call(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Raises PoolRefusal, _NotDone."""
+        try:
+            return self._ask(method, args)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _LOST_SESSION:
+                raise _NotDone from fault
+            raise
+
+    def _ask(self, method: str, args: tuple[Any, ...]) -> Any:
+        bound = self.session.xenapi
+        for part in method.split("."):
+            bound = getattr(bound, part)
+        try:
+            return bound(*args)
+        except XenAPI.Failure as failure:
+            details = [str(part) for part in failure.details]
+            if details[0] == "HOST_IS_SLAVE":
+                raise _NotDone(details[1]) from failure
+            raise PoolRefusal(details) from failure
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn what goes wrong on the way to a host into a PoolUnreachable that says what to look at."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise PoolUnreachable(f"{url} does not answer: {_words(error)}") from error
+    except (xmlrpc.client.Error, xml.parsers.expat.ExpatError) as error:
+        raise PoolUnreachable(f"{url} does not speak XenAPI: {_words(error)}; is xapi.url right?") from error
 
 
 def _read_password(section: XapiSection) -> str:
@@ -176,20 +281,28 @@ def _read_password(section: XapiSection) -> str:
         ) from error
 
 
-def _refused_login(failure: XenAPI.Failure, section: XapiSection) -> PoolRefusal:
-    refusal = PoolRefusal([str(part) for part in failure.details])
+def _refused_login(refusal: PoolRefusal, url: str, section: XapiSection) -> PoolRefusal:
     advice = {
         "SESSION_AUTHENTICATION_FAILED": f"the password in {section.password_file} is not {section.username}'s",
         "SESSION_AUTHORIZATION_FAILED": f"{section.username} has no role in the pool; give it pool-operator",
-    }.get(refusal.code)
-    if advice is not None:
-        refusal.args = (f"{section.url} does not let {section.username} in: {advice} ({refusal})",)
-    return refusal
+    }.get(refusal.code, "see the log of its toolstack")
+    return PoolRefusal(
+        [refusal.code, *refusal.params], f"{url} does not let {section.username} in: {advice} ({refusal})"
+    )
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused; is the toolstack running?"
-    return f"{type(error).__name__}: {error}"
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return "connection refused; is the toolstack running?"
+        case ssl.SSLCertVerificationError():
+            return (
+                f"its certificate is not trusted ({error.verify_message}); "
+                "name the authority in xapi.ca_file, or its SHA-256 fingerprint in xapi.fingerprints"
+            )
+        case WrongCertificate():
+            return str(error)
+        case _:
+            return f"{type(error).__name__}: {error}"

@@ -1,10 +1,27 @@
-"""The connections below XenAPI.py: every wait is bounded, no request is sent twice, another thread can end a wait."""
+"""The connections below XenAPI.py: every wait is bounded, no request is sent twice, another thread can end a wait.
 
+Over TLS nothing is sent before the other end has shown a certificate that is trusted: by an authority, or because its
+fingerprint is known. There is no third way.
+"""
+
+import hashlib
 import http.client
 import select
 import socket
+import ssl
 import xmlrpc.client
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from migd_core.errors import ConfigError
+
+# For TCP and TLS to come up; a host that takes longer is taken for dead, and the next one is tried.
+CONNECT_S: Final = 5.0
+
+
+class WrongCertificate(OSError):
+    """The other end shows a certificate that is none of the pinned ones."""
 
 
 class Transport(xmlrpc.client.Transport):
@@ -12,20 +29,33 @@ class Transport(xmlrpc.client.Transport):
 
     timeout_s = 30.0
     _http: http.client.HTTPConnection | None = None
+    _is_cut = False
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
         """Send a request once. The base class sends it again when the connection is lost, which could migrate twice."""
-        self._http = self.make_connection(host)  # the one that `single_request` will use
-        self._http.timeout = self.timeout_s
-        if self._http.sock is not None:
-            if _has_ended(self._http.sock):
-                self._http.close()  # the pool has closed a kept-alive connection; the next line opens another
-            else:
-                self._http.sock.settimeout(self.timeout_s)
+        connection = self._http = self.make_connection(host)  # the one that `single_request` will use
+        if connection.sock is not None and _has_ended(connection.sock):
+            connection.close()  # the pool has closed a kept-alive connection; the next line opens another
+        if connection.sock is None:
+            connection.timeout = min(self.timeout_s, CONNECT_S)
+            try:
+                connection.connect()
+                self.check(connection.sock)
+            except OSError:
+                connection.close()
+                raise
+        connection.sock.settimeout(self.timeout_s)
+        if self._is_cut:  # before there was a connection that could be cut
+            connection.close()
+            raise ConnectionAbortedError("the controller is stopping")
         return self.single_request(host, handler, request_body, verbose)
 
+    def check(self, sock: Any) -> None:
+        """Raise OSError where nothing may be sent over this new connection."""
+
     def cut(self) -> None:
-        """End a wait for an answer, in whatever thread that is."""
+        """End a wait for an answer, in whatever thread that is, and send nothing any more."""
+        self._is_cut = True
         if self._http is not None and self._http.sock is not None:
             try:
                 self._http.sock.shutdown(socket.SHUT_RDWR)
@@ -33,8 +63,38 @@ class Transport(xmlrpc.client.Transport):
                 return  # it is down already
 
 
-class SafeTransport(Transport, xmlrpc.client.SafeTransport):
-    """The same over TLS: the connections are made by the second base class."""
+class AuthorityTransport(Transport, xmlrpc.client.SafeTransport):
+    """The same over TLS, to a certificate that an authority has signed for the address."""
+
+
+class PinnedTransport(Transport, xmlrpc.client.SafeTransport):
+    """The same over TLS, to a certificate with one of these SHA-256 fingerprints (hexadecimal, colons or none)."""
+
+    def __init__(self, fingerprints: Iterable[str]) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # `check` is what verifies
+        super().__init__(context=context)
+        self._fingerprints = {fingerprint.replace(":", "").lower() for fingerprint in fingerprints}
+
+    def check(self, sock: Any) -> None:
+        shown = hashlib.sha256(sock.getpeercert(binary_form=True)).hexdigest()
+        if shown not in self._fingerprints:
+            raise WrongCertificate(
+                f"its certificate has the fingerprint {shown}, which is none of xapi.fingerprints; "
+                "if the host was given a new certificate, put that one there"
+            )
+
+
+def authorities(ca_file: Path | None) -> ssl.SSLContext:
+    """Return the context that trusts the authorities in a PEM file, or the system's. Raises ConfigError."""
+    try:
+        return ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+    except OSError as error:  # SSLError is one too
+        raise ConfigError(
+            f"xapi.ca_file: {ca_file} cannot be used: {error}; expected certificates in PEM, "
+            "readable by migd: the authority that signed the hosts' certificates, or those themselves"
+        ) from error
 
 
 def _has_ended(sock: socket.socket) -> bool:

@@ -280,6 +280,14 @@ def test_policy_pause_jobs_and_cooldown_survive_a_restart() -> None:
     assert world.jobs["brams"].remaining_s == 3000.0
 
 
+def test_where_the_pools_hosts_answer_survives_a_restart() -> None:
+    cluster = Cluster([pool_host("a", address="192.0.2.1"), pool_host("b", address="192.0.2.2")], [])
+    assert cluster.core.memory.pool_addresses == ("192.0.2.1", "192.0.2.2")
+    core = Core(CONFIG, cluster.core.memory)
+    core.handle(InventoryChanged(is_complete=True), 1.0)  # of a pool that has just started and knows no host
+    assert core.memory.pool_addresses == ("192.0.2.1", "192.0.2.2")
+
+
 def test_a_remembered_policy_that_no_longer_exists_becomes_observe() -> None:
     core = Core(CONFIG, replace(first_memory(CONFIG), policy="uninstalled"))
     assert core.policy.name == "observe"

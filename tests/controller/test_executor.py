@@ -51,13 +51,14 @@ class Rig:
 
     async def __aexit__(self, *error: Any) -> None:
         self._watching.cancel()
+        self.watch.stop()
         self.executor.cancel()
         await asyncio.to_thread(self._close)
         await self._tasks.__aexit__(*error)
 
     def _close(self) -> None:
         self.pool.close()
-        self.watch.stop()
+        self.watch.close()
         self.executor.close()
 
     def _take(self, event: Any) -> None:
@@ -357,6 +358,59 @@ async def test_a_pool_that_comes_late_is_seen_in_full(tmp_path: Path) -> None:
         (inventory,) = rig.of(InventoryChanged, is_complete=True)
         assert (len(inventory.hosts), len(inventory.guests)) == (3, 4)
     await asyncio.to_thread(back.close)
+
+
+class Spoiled:
+    """A pool whose answers to `event.from` a test alters."""
+
+    def __init__(self, pool: Pool, spoil: Callable[[dict[str, Any]], None]) -> None:
+        self._pool, self._spoil = pool, spoil
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def call(self, method: str, *args: Any, **wait: float) -> Any:
+        answer = self._pool.call(method, *args, **wait)
+        if method == "event.from":
+            self._spoil(answer)
+        return answer
+
+
+def once(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    changes = iter([change])
+    return lambda answer: next(changes, lambda answer: None)(answer)
+
+
+async def test_a_token_that_the_pool_refuses_leads_to_a_full_inventory_not_to_alarm(
+    served: ServedPool, tmp_path: Path
+) -> None:
+    rig = Rig(served.url, tmp_path)
+    rig.watch._pool = Spoiled(rig.pool, once(lambda answer: answer.update(token="no token")))
+    async with rig:
+        await rig.until(lambda: len(rig.of(InventoryChanged, is_complete=True)) == 2)
+    assert rig.of(PoolReachability, is_reachable=False) == []
+
+
+async def test_a_session_that_was_lost_leads_to_a_full_inventory_not_to_alarm(served: ServedPool, rig: Rig) -> None:
+    sessions = served.server.pool.sessions
+    served.do(lambda: [sessions.log_out(sessions.get(ref)) for ref in list(served.server.pool.db.tables["session"])])
+    await rig.until(lambda: len(rig.of(InventoryChanged, is_complete=True)) == 2)
+    assert rig.of(PoolReachability, is_reachable=False) == []
+
+
+async def test_a_deletion_that_was_never_told_is_found_by_the_counts(served: ServedPool, tmp_path: Path) -> None:
+    """XAPI remembers a bounded number of deletions; after a long silence only its counts tell of the others."""
+
+    def forget(answer: dict[str, Any]) -> None:
+        answer["events"] = [event for event in answer["events"] if event["operation"] != "del"]
+
+    rig = Rig(served.url, tmp_path)
+    rig.watch._pool = Spoiled(rig.pool, forget)
+    async with rig:
+        await rig.first(PoolReachability, is_reachable=True)
+        served.do(lambda: served.server.pool.db.delete(row(served, "VM", "guest-3")))
+        again = await rig.until(lambda: rig.of(InventoryChanged, is_complete=True)[1:])
+    assert "guest-3" not in {guest.uuid for guest in again[0].guests}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ def host(**values: Any) -> dict[str, Any]:
         "uuid": "uuid-a",
         "name_label": "a",
         "enabled": True,
+        "address": "192.0.2.1",
         "metrics": "metrics-a",
         "memory_overhead": str(GIB),
         "cpu_info": {"cpu_count": "16"},
@@ -99,6 +100,7 @@ def test_memory_for_guests_excludes_hypervisor_and_dom0() -> None:
             is_live=True,
             cpus=16,
             memory_for_guests_bytes=64 * GIB - GIB - (2 * GIB + 1000),
+            address="192.0.2.1",
         ),
     )
 

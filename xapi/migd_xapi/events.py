@@ -83,13 +83,13 @@ async def events_from(
     gather_s = 0.0 if subscription.is_urgent else GATHER_S
     await asyncio.sleep(gather_s)
     while not (events := _events(db, subscription, since)):
+        check()  # the session may have ended since the call came in
         try:
             async with asyncio.timeout_at(deadline_s):
                 await db.changed()
         except TimeoutError:
             break
         await asyncio.sleep(gather_s)
-        check()
     return {
         "events": tuple(events),
         "valid_ref_counts": {name.lower(): ExactInt(len(db.tables[name])) for name in WATCHED},
