@@ -32,7 +32,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return `seconds` as a person would say it, in at most two units: `0.4 s`, `104 s`, `2 min 14 s`, `12 min`, `6 h 5 min`."""
+    """Return `seconds` as a person would say it, in at most two units: `0.4 s`, `104 s`, `2 min 14 s`, `6 h 5 min`."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 0:
