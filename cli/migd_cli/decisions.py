@@ -50,9 +50,10 @@ def price_sentence(view: CandidateView) -> str:
     """Return what the move is expected to take, and what the jobs gain and lose by it."""
     if view.predicted_s is None:
         return "What it would take is not known."
-    sentence = f"It is expected to take {format_duration(view.predicted_s)}"
+    sentence = f"It is expected to take {format_duration(view.predicted_s)}{_between(view, 'total_s')}"
     if view.predicted_pause_s is not None:
         sentence += f", of which the guest stands still for {format_duration(view.predicted_pause_s)}"
+        sentence += _between(view, "pause_s")
     if view.predicted_bytes is not None:
         sentence += f", and to send {format_bytes(view.predicted_bytes)}"
     if view.gain_s is not None and view.cost_s is not None:
@@ -60,7 +61,14 @@ def price_sentence(view: CandidateView) -> str:
         if view.gain_s < 0:
             gain = f"lose {format_duration(-view.gain_s)} more afterwards"
         sentence += f". The jobs would {gain} and lose {format_duration(view.cost_s)} while it runs"
+        sentence += _between(view, "cost_s")
     return sentence + "."
+
+
+def _between(view: CandidateView, name: str) -> str:
+    if view.least is None or view.most is None:
+        return ""
+    return f" ({format_duration(getattr(view.least, name))} to {format_duration(getattr(view.most, name))})"
 
 
 def _author(view: DecisionView) -> str:

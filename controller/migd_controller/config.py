@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from migd_controller.events import Source
 from migd_core.world import Level
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -27,13 +28,20 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
     """Where agents report and which are let in.
 
     `agents_file` lists host uuid = public key; it is read again when it changes. A host whose last sample is older
-    than `stale_after_s` is frozen.
+    than `stale_after_s` is frozen. A host that is not on the list is asked for XAPI's own measurements every
+    `rrd_period_s` (0: never); they come in steps of 5 s, so `rrd_stale_after_s` is the longer limit for these.
     """
 
     secret_key_file: Path
     agents_file: Path
     listen: str = "tcp://*:7201"
     stale_after_s: Positive = 5.0
+    rrd_period_s: NotNegative = 5.0
+    rrd_stale_after_s: Positive = 20.0
+
+    def stale_after(self, source: Source) -> float:
+        """Return after how many seconds a host's last sample from this source is stale."""
+        return self.stale_after_s if source is Source.AGENT else self.rrd_stale_after_s
 
 
 class XapiSection(Section, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from migd_controller.events import (
     InventoryChanged,
     JobAdded,
     JobRemoved,
+    MeasuringFailed,
     MigrationAccepted,
     MigrationEnded,
     MigrationProgressed,
@@ -89,8 +90,10 @@ class Core:
         match event:
             case Tick():
                 return self._tick(now_s)
-            case SampleArrived(sample=sample):
-                self.telemetry.accept(sample, now_s)
+            case SampleArrived(sample=sample, source=source):
+                self.telemetry.accept(sample, now_s, source)
+            case MeasuringFailed(host=host, problem=problem):
+                self.telemetry.problems[host] = problem
             case InventoryChanged():
                 self.inventory.apply(event)
                 self._remember_addresses()

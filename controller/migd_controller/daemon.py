@@ -25,6 +25,7 @@ from migd_controller.executor import Executor
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.pool_watch import PoolWatch
+from migd_controller.rrd_poll import RrdPoll
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
@@ -50,6 +51,7 @@ async def run(config: ControllerConfig) -> None:
         intake = Intake(config.telemetry, lambda sample: _discard(control.dispatch(SampleArrived(sample=sample))))
         closing.callback(intake.close)
         watch = PoolWatch(pool, lambda event: _discard(control.dispatch(event)))
+        rrds = RrdPoll(pool, core.inventory, intake.has_agent, lambda event: _discard(control.dispatch(event)))
         async with asyncio.TaskGroup() as tasks:
             executor = Executor(pool, watch, lambda event: _discard(control.dispatch(event)), tasks)
             control.submit = executor.submit
@@ -59,6 +61,7 @@ async def run(config: ControllerConfig) -> None:
                     background = [
                         tasks.create_task(watch.run(), name="watch"),
                         tasks.create_task(intake.run(), name="intake"),
+                        tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
                     ]
@@ -80,13 +83,14 @@ async def run(config: ControllerConfig) -> None:
             finally:
                 executor.cancel()
                 watch.stop()
-                await asyncio.to_thread(_close_pool, pool, watch, executor)
+                await asyncio.to_thread(_close_pool, pool, watch, executor, rrds)
 
 
-def _close_pool(pool: Pool, watch: PoolWatch, executor: Executor) -> None:
+def _close_pool(pool: Pool, watch: PoolWatch, executor: Executor, rrds: RrdPoll) -> None:
     pool.close()
     watch.close()
     executor.close()
+    rrds.close()
 
 
 async def _tick(control: Control, period_s: float) -> None:

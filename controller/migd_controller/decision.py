@@ -20,7 +20,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """What a move is predicted to cost and to gain.
 
     `total_s`, `pause_s`, `sent_bytes` describe the migration; `cost_s` and `gain_s` are job-seconds: what the jobs
-    concerned lose while it runs, and what they gain afterwards. `basis` says what the prediction rests on.
+    concerned lose while it runs, and what they gain afterwards. `basis` says what the prediction rests on. Where no
+    dirty page of the guest was ever counted, `least` and `most` bound it; the most is what the gain is held against.
     """
 
     total_s: float
@@ -29,6 +30,20 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     cost_s: float
     gain_s: float
     basis: str
+    least: "Bound | None" = None
+    most: "Bound | None" = None
+
+    @property
+    def cost_at_most_s(self) -> float:
+        return self.most.cost_s if self.most is not None else self.cost_s
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of a prediction, in seconds; `cost_s` in job-seconds."""
+
+    total_s: float
+    pause_s: float
+    cost_s: float
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

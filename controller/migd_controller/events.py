@@ -1,5 +1,6 @@
 """Everything that can happen to the controller. Each is journaled as it is, so each must be a complete value."""
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -15,16 +16,32 @@ class Tick(Event, frozen=True, kw_only=True):
     """A control period has passed: look at the cluster and decide."""
 
 
+class Source(StrEnum):
+    """What feeds a host's telemetry: its agent, or, where none can run, the round-robin databases of its XAPI."""
+
+    AGENT = "agent"
+    RRD = "rrd"
+
+
 class SampleArrived(Event, frozen=True, kw_only=True):
-    """An authenticated agent reported; the sample was found possible."""
+    """An authenticated agent reported, or a host's XAPI was asked; the sample was found possible."""
 
     sample: HostSample
+    source: Source = Source.AGENT
+
+
+class MeasuringFailed(Event, frozen=True, kw_only=True):
+    """A host without an agent was asked for XAPI's own measurements, and `problem` says why there are none."""
+
+    host: str
+    problem: str
 
 
 class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     """One host as the pool describes it.
 
-    `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own; `address` is where its XAPI answers.
+    `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own; `address` is where its XAPI answers;
+    `control_domains` are the uuids of its Dom0 and the like.
     """
 
     uuid: str
@@ -35,6 +52,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     memory_for_guests_bytes: int
     is_evacuating: bool = False
     address: str = ""
+    control_domains: tuple[str, ...] = ()
 
 
 class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +156,7 @@ class MigrationRequested(Event, frozen=True, kw_only=True):
 AnyEvent = (
     Tick
     | SampleArrived
+    | MeasuringFailed
     | InventoryChanged
     | PoolReachability
     | MigrationAccepted

@@ -146,15 +146,17 @@ def _cooled_down(move: Move, situation: Situation) -> Gate:
 def _worth_it(move: Move, situation: Situation) -> Gate:
     if situation.price is None:
         return Gate(name="gain", passed=False, text="the move could not be priced")
-    net_s = situation.price.gain_s - situation.price.cost_s
-    limit_s = situation.limits.min_gain_s
+    price, limit_s = situation.price, situation.limits.min_gain_s
+    net_s = price.gain_s - price.cost_at_most_s
+    loses = format_duration(price.cost_at_most_s)
+    if price.most is not None:
+        loses = f"up to {loses} ({price.basis})"
     return Gate(
         name="gain",
         passed=net_s >= limit_s,
         text=(
-            f"gains {format_duration(situation.price.gain_s)} of job time and loses "
-            f"{format_duration(situation.price.cost_s)}: {format_duration(net_s)} net "
-            f"(at least {format_duration(limit_s)})"
+            f"gains {format_duration(price.gain_s)} of job time and loses {loses}: "
+            f"{format_duration(net_s)} net (at least {format_duration(limit_s)})"
         ),
         value=net_s,
         threshold=limit_s,

@@ -108,6 +108,10 @@ class Intake:
         for sample in newest.values():
             self._sink(sample)
 
+    def has_agent(self, host: str) -> bool:
+        """Return whether the list of agents names this host (uuid), whether its agent speaks or not."""
+        return host in self._agents.host_of_key.values()
+
     def close(self) -> None:
         """Unbind and end the authenticator."""
         if hasattr(self, "_socket"):

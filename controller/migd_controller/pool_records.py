@@ -1,6 +1,6 @@
 """XAPI records become what the controller knows of hosts and guests. No I/O: records in, values out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from migd_controller.events import InventoryChanged, PoolGuest, PoolHost
@@ -68,15 +68,12 @@ class PoolMirror:
     def _inventory(self) -> tuple[dict[str, PoolHost], dict[str, PoolGuest]]:
         vms = self._tables["vm"].values()
         host_uuids = {ref: record["uuid"] for ref, record in self._tables["host"].items()}
-        control_bytes: dict[str, int] = {}
+        control_domains: dict[str, list[Record]] = {ref: [] for ref in host_uuids}
         for vm in vms:
             if vm["is_control_domain"] and vm["resident_on"] in host_uuids:
-                ref = vm["resident_on"]
-                control_bytes[ref] = control_bytes.get(ref, 0) + _needed_bytes(vm)
+                control_domains[vm["resident_on"]].append(vm)
         hosts = {
-            record["uuid"]: _host(
-                record, self._tables["host_metrics"].get(record["metrics"]), control_bytes.get(ref, 0)
-            )
+            record["uuid"]: _host(record, self._tables["host_metrics"].get(record["metrics"]), control_domains[ref])
             for ref, record in self._tables["host"].items()
         }
         guests = {vm["uuid"]: _guest(vm, self._tables["vif"], host_uuids) for vm in vms if _is_running_guest(vm)}
@@ -106,7 +103,7 @@ def _needed_bytes(vm: Record) -> int:
     return int(vm["memory_dynamic_min"]) + int(vm["memory_overhead"])
 
 
-def _host(host: Record, metrics: Record | None, control_bytes: int) -> PoolHost:
+def _host(host: Record, metrics: Record | None, control_domains: Sequence[Record]) -> PoolHost:
     total = int(metrics["memory_total"]) if metrics is not None else 0
     return PoolHost(
         uuid=host["uuid"],
@@ -114,9 +111,10 @@ def _host(host: Record, metrics: Record | None, control_bytes: int) -> PoolHost:
         is_enabled=bool(host["enabled"]),
         is_live=bool(metrics["live"]) if metrics is not None else False,
         cpus=int(host["cpu_info"].get("cpu_count", "0")),
-        memory_for_guests_bytes=max(0, total - int(host["memory_overhead"]) - control_bytes),
+        memory_for_guests_bytes=max(0, total - int(host["memory_overhead"]) - sum(map(_needed_bytes, control_domains))),
         is_evacuating="evacuate" in host["current_operations"].values(),
         address=host["address"],
+        control_domains=tuple(sorted(vm["uuid"] for vm in control_domains)),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from migd_controller.config import ControllerConfig
+from migd_controller.config import ControllerConfig, TelemetrySection
 from migd_controller.demand import demand_vcpus
 from migd_controller.events import PoolGuest, PoolHost
 from migd_controller.inventory import Inventory
@@ -40,7 +40,7 @@ def build_world(
     guests: dict[str, Guest] = {}
     for uuid, pool_host in inventory.hosts.items():
         known = telemetry.hosts.get(uuid)
-        frozen_because = _host_frozen_because(pool_host, telemetry, now_s, config.telemetry.stale_after_s)
+        frozen_because = _host_frozen_because(pool_host, telemetry, now_s, config.telemetry)
         found = [_guest(guest, known, frozen_because, job_of, cooldowns) for guest in residents[uuid]]
         found = _with_demand(found, known)
         guests.update((guest.uuid, guest) for guest in found)
@@ -57,21 +57,24 @@ def build_world(
     )
 
 
-def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, stale_after_s: float) -> str | None:
+def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, limits: TelemetrySection) -> str | None:
     if not host.is_live:
         return "the pool reports it dead"
     if host.cpus < 1:
         return "the pool reports no CPUs for it"
-    age_s = telemetry.age_s(host.uuid, now_s)
+    age_s, problem = telemetry.age_s(host.uuid, now_s), telemetry.problems.get(host.uuid)
     if age_s is None:
-        return "no agent has reported from it yet"
-    if age_s > stale_after_s:
-        return f"last sample is {age_s:.1f} s old (limit {stale_after_s:g} s)"
-    newest = telemetry.hosts[host.uuid].newest
+        told = f", and XAPI's own measurements cannot be had: {problem}" if problem is not None else ""
+        return f"no agent has reported from it yet{told}"
+    known = telemetry.hosts[host.uuid]
+    if age_s > (limit_s := limits.stale_after(known.source)):
+        told = f"; XAPI's own measurements cannot be had: {problem}" if problem is not None else ""
+        return f"last sample is {age_s:.1f} s old (limit {limit_s:g} s){told}"
+    newest = known.newest
     if DOM0 in newest.failed_collectors:
         return "its agent cannot read the host's own figures; see the agent's log"
     if newest.cpus != host.cpus:
-        return f"its agent sees {newest.cpus} CPUs, the pool {host.cpus}: one of them is wrong"
+        return f"its {known.source} sees {newest.cpus} CPUs, the pool {host.cpus}: one of them is wrong"
     return None
 
 

@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from migd_controller.events import Source
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
 
 HISTORY_PERIODS: Final = 120
@@ -34,6 +35,7 @@ class HostTelemetry:
     """One host's newest sample, when it arrived, and the smoothed rates formed from it and its predecessors."""
 
     newest: HostSample
+    source: Source
     arrived_s: float
     cpu_ratio: float
     dom0_cpu_ratio: float
@@ -48,15 +50,17 @@ class Telemetry:
     def __init__(self, smoothing_s: float) -> None:
         self._smoothing_s = smoothing_s
         self.hosts: dict[str, HostTelemetry] = {}
+        self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
 
-    def accept(self, sample: HostSample, now_s: float) -> bool:
+    def accept(self, sample: HostSample, now_s: float, source: Source = Source.AGENT) -> bool:
         """Take a sample in; False if it is not newer than the one at hand (doubled or out of order)."""
         known = self.hosts.get(sample.host_uuid)
         if known is not None and known.newest.boot_id == sample.boot_id and sample.sequence <= known.newest.sequence:
             return False
         if known is None or known.newest.boot_id != sample.boot_id:
-            known = HostTelemetry(sample, now_s, sample.cpu_ratio, sample.dom0_cpu_ratio)
+            known = HostTelemetry(sample, source, now_s, sample.cpu_ratio, sample.dom0_cpu_ratio)
             self.hosts[sample.host_uuid] = known
+        self.problems.pop(sample.host_uuid, None)
         weight = min(1.0, sample.interval_s / self._smoothing_s)
         known.newest, known.arrived_s = sample, now_s
         known.cpu_ratio += weight * (sample.cpu_ratio - known.cpu_ratio)

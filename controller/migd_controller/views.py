@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from migd_controller.core import Core
-from migd_controller.decision import Candidate, Decision
+from migd_controller.decision import Bound, Candidate, Decision
 from migd_controller.inventory import Inventory
 from migd_controller.migration import Migration, State
 from migd_core import api
@@ -114,7 +114,7 @@ def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
         memory_free_bytes=host.memory_free_bytes,
         guests=len(world.guests_on[host.uuid]),
         is_enabled=host.is_enabled,
-        source="agent" if known is not None else "none",
+        source=known.source.value if known is not None else "none",
         sample_age_s=core.telemetry.age_s(host.uuid, now_s),
         frozen_because=host.frozen_because,
         samples_dropped=known.newest.samples_dropped if known is not None else 0,
@@ -172,7 +172,13 @@ def _candidate(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
         predicted_bytes=price.sent_bytes if price is not None else None,
         gain_s=price.gain_s if price is not None else None,
         cost_s=price.cost_s if price is not None else None,
+        least=_bound(price.least) if price is not None else None,
+        most=_bound(price.most) if price is not None else None,
     )
+
+
+def _bound(bound: Bound | None) -> api.BoundView | None:
+    return api.BoundView(**msgspec.structs.asdict(bound)) if bound is not None else None
 
 
 def _dirty_pages_per_s(curve: DirtyCurve | None) -> float | None:

@@ -77,6 +77,7 @@ class Pool:
         self._others: tuple[str, ...] = ()
         self._local = threading.local()
         self._open: list[_Connection] = []
+        self._fetching: set[Transport] = set()
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -107,14 +108,44 @@ class Pool:
                 raise
         raise PoolUnreachable(f"{self._section.url}: its hosts do not agree on which of them is the coordinator")
 
+    def fetch(self, address: str, path: str) -> bytes:
+        """Return what the host at `address` answers `GET path` with, in this thread's session.
+
+        Raises PoolRefusal where the pool does not let migd in, PoolUnreachable where the host gives no such answer.
+        """
+        for _ in range(HOPS):
+            with self._connection() as connection:
+                session = urllib.parse.quote(connection.session.handle)
+            status, body = self._get(address, f"{path}{'&' if '?' in path else '?'}session_id={session}")
+            if status == 200:
+                return body
+            if status != 401:
+                break
+            self._drop()  # the session is lost
+        raise PoolUnreachable(f"{self._url_of(address)}{path.partition('?')[0]} answers with HTTP status {status}")
+
+    def _get(self, address: str, path: str) -> tuple[int, bytes]:
+        url, transport = self._url_of(address), self._transport()
+        transport.timeout_s = self._section.timeout_s
+        with self._lock:
+            self._check_open()
+            self._fetching.add(transport)
+        try:
+            with _translated(url):
+                return transport.get(urllib.parse.urlsplit(url).netloc, path)
+        finally:
+            with self._lock:
+                self._fetching.discard(transport)
+                transport.close()
+
     def close(self) -> None:
         """Cut every connection, also those that wait for an answer in another thread; no call gets through any more."""
         with self._lock:
             self._is_closed = True
             busy = [connection for connection in self._open if connection.is_busy]
             idle = [connection for connection in self._open if not connection.is_busy]
-            for connection in busy:
-                connection.transport.cut()  # its own thread closes it
+            for transport in (*(connection.transport for connection in busy), *self._fetching):
+                transport.cut()  # its own thread closes it
         for connection in idle:
             with contextlib.suppress(PoolUnreachable, PoolRefusal, _NotDone), _translated(connection.url):
                 connection.transport.timeout_s = LOGOUT_S

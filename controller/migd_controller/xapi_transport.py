@@ -33,7 +33,19 @@ class Transport(xmlrpc.client.Transport):
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
         """Send a request once. The base class sends it again when the connection is lost, which could migrate twice."""
-        connection = self._http = self.make_connection(host)  # the one that `single_request` will use
+        self._connected(host)  # the connection that `single_request` will use
+        return self.single_request(host, handler, request_body, verbose)
+
+    def get(self, host: str, path: str) -> tuple[int, bytes]:
+        """Return the status and the body that a host (`address:port`) answers `GET path` with, asked once."""
+        connection = self._connected(host)
+        connection.request("GET", path, headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def _connected(self, host: Any) -> http.client.HTTPConnection:
+        """The connection to the host, open and checked. Raises OSError."""
+        connection = self._http = self.make_connection(host)
         if connection.sock is not None and _has_ended(connection.sock):
             connection.close()  # the pool has closed a kept-alive connection; the next line opens another
         if connection.sock is None:
@@ -48,7 +60,7 @@ class Transport(xmlrpc.client.Transport):
         if self._is_cut:  # before there was a connection that could be cut
             connection.close()
             raise ConnectionAbortedError("the controller is stopping")
-        return self.single_request(host, handler, request_body, verbose)
+        return connection
 
     def check(self, sock: Any) -> None:
         """Raise OSError where nothing may be sent over this new connection."""

@@ -20,8 +20,19 @@ class GateView(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
 
 
+class BoundView(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of what a move may take (`total_s`), stop the guest for (`pause_s`) and cost the jobs (`cost_s`)."""
+
+    total_s: float
+    pause_s: float
+    cost_s: float
+
+
 class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
-    """One move that was considered: what it would cost, what it would gain, and which gates it met."""
+    """One move that was considered: what it would cost, what it would gain, and which gates it met.
+
+    `least` and `most` bound the prediction where no dirty page of the guest was ever counted, and are None elsewhere.
+    """
 
     guest: str
     guest_name: str
@@ -37,6 +48,8 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     predicted_bytes: float | None = None
     gain_s: float | None = None
     cost_s: float | None = None
+    least: BoundView | None = None
+    most: BoundView | None = None
 
 
 class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +85,7 @@ class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """One host. `source` says what feeds it: `agent`, or `none` while nothing reports."""
+    """One host. `source` says what feeds it: `agent`, `rrd` (XAPI's own measurements), or `none` while nothing does."""
 
     uuid: str
     name: str

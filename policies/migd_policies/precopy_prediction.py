@@ -83,6 +83,21 @@ def predict(
     )
 
 
+def predict_bounds(
+    memory_bytes: int, bandwidth_bytes_per_s: float, rules: StopRules, overheads: Overheads = Overheads()
+) -> tuple[MigrationPrediction, MigrationPrediction]:
+    """Return what migrating a guest of which no dirty page was ever counted takes at the least and at the most.
+
+    At the least it writes nothing, at the most all of its memory every `ASSUMED_SWEEP_S`. Raises ValueError as
+    `predict` does.
+    """
+    pages = memory_bytes // PAGE_BYTES
+    return (
+        predict(memory_bytes, _swept(0), bandwidth_bytes_per_s, rules, overheads),
+        predict(memory_bytes, _swept(pages), bandwidth_bytes_per_s, rules, overheads),
+    )
+
+
 def _live_phase(
     memory_pages: float, written: WrittenPages, pages_per_s: float, rules: StopRules
 ) -> tuple[int, float, float]:
@@ -140,7 +155,11 @@ def _written_pages(curve: DirtyCurve | None, memory_pages: float) -> tuple[Writt
         else:
             window = format_duration(curve.ages_s[-1])
             return written, f"dirty curve of {len(curve.ages_s)} points up to {window}"
-    pages = round(ASSUMED_WRITABLE_RATIO * memory_pages)
-    assumed = DirtyCurve(ages_s=(ASSUMED_SWEEP_S, 2 * ASSUMED_SWEEP_S), unique_pages=(pages, pages))
+    assumed = _swept(round(ASSUMED_WRITABLE_RATIO * memory_pages))
     share, sweep = format_ratio(ASSUMED_WRITABLE_RATIO), format_duration(ASSUMED_SWEEP_S)
     return WrittenPages(assumed, memory_pages), f"{problem}: {share} of memory taken as rewritten every {sweep}"
+
+
+def _swept(pages: int) -> DirtyCurve:
+    """The curve of a guest that goes through so many pages every `ASSUMED_SWEEP_S`."""
+    return DirtyCurve(ages_s=(ASSUMED_SWEEP_S, 2 * ASSUMED_SWEEP_S), unique_pages=(pages, pages))

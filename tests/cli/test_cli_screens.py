@@ -76,10 +76,10 @@ def test_piped_a_row_is_one_line_with_every_column_filled(route: tuple[str, str]
 
 def test_hosts_are_listed_with_load_and_what_is_wrong(ordinary: dict[Any, Any]):
     assert shown(("GET", "/v1/hosts"), ordinary["GET", "/v1/hosts"]) == [
-        "HOST   CPUS   LOAD  MEMORY    FREE  GUESTS  STATE ",
-        "xen01     8  187 %  64 GiB  12 GiB       1  ok    ",
-        "xen02     8   41 %  64 GiB  12 GiB       1  ok    ",
-        "xen03     8      -  64 GiB  12 GiB       1  frozen",
+        "HOST   CPUS   LOAD  MEMORY    FREE  GUESTS  SOURCE  STATE ",
+        "xen01     8  187 %  64 GiB  12 GiB       1  agent   ok    ",
+        "xen02     8   41 %  64 GiB  12 GiB       1  agent   ok    ",
+        "xen03     8      -  64 GiB  12 GiB       1  agent   frozen",
         "  xen03: host xen03: last sample is 14.2 s old (limit 5 s); its guests are",
         "         frozen until it reports again",
     ]

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from migd_core import api
 
 T = TypeVar("T")
 LIMIT_S = 30.0
+HOSTS = ("host-1", "host-2")
 
 # A tenth of real time: a guest of 1 GiB takes about a second to move, `big` more than three.
 POOL = """\
@@ -221,13 +222,13 @@ class LiveController:
 class LiveCluster:
     """The pool and its agents, which every controller in turn may have."""
 
-    def __init__(self, folder: Path, brood: Brood) -> None:
-        self.folder, self._brood = folder, brood
+    def __init__(self, folder: Path, brood: Brood, agents: Sequence[str] = HOSTS) -> None:
+        self.folder, self._brood, self._agents = folder, brood, agents
         self.pool = LivePool(folder, brood)
         self._listen = "tcp://127.0.0.1:*"
-        for name in ("controller", "host-1", "host-2"):
+        for name in ("controller", *agents):
             keys.create(folder, name)
-        for host in ("host-1", "host-2"):
+        for host in agents:
             keys.authorize(folder / "agents.toml", host, folder / f"{host}.key")
         self.password_file = folder / "xapi.password"
         self.password_file.write_text("migd\n")
@@ -255,7 +256,7 @@ class LiveCluster:
         assert controller.child is not None
         log = until(lambda: _ready_line(controller), controller.child)
         self._listen = log["telemetry"]
-        for host in ("host-1", "host-2"):
+        for host in self._agents:
             config = self.folder / f"{host}.toml"
             config.write_text(
                 toml(

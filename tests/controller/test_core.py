@@ -78,6 +78,10 @@ def test_a_decision_keeps_each_gate_and_the_price() -> None:
     assert candidate.price is not None
     assert candidate.price.total_s > 0
     assert "no dirty curve" in candidate.price.basis
+    assert candidate.price.least is not None
+    assert candidate.price.most is not None
+    assert candidate.price.least.total_s < candidate.price.total_s < candidate.price.most.total_s
+    assert candidate.price.least.cost_s < candidate.price.cost_s < candidate.price.cost_at_most_s
 
 
 def _decisions(cluster: Cluster) -> list[core_module.Decision]:

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from builders import guest, host, move, world
 from migd_controller.config import GuardsSection
-from migd_controller.decision import Gate, Price
+from migd_controller.decision import Bound, Gate, Price
 from migd_controller.guards import Situation, judge
 from migd_core.units import GIB
 from migd_core.world import World
@@ -128,6 +129,13 @@ def test_a_move_that_gains_less_than_it_costs_is_refused() -> None:
     poor = Price(total_s=30.0, pause_s=1.0, sent_bytes=1e9, cost_s=20.0, gain_s=25.0, basis="measured")
     (gate,) = failed(world(*TWO_HOSTS, RANK), price=poor)
     assert (gate.name, gate.value, gate.threshold) == ("gain", 5.0, 10.0)
+
+
+def test_a_guest_whose_dirty_pages_nobody_counts_is_judged_by_the_dearest_it_may_be() -> None:
+    most = Bound(total_s=95.0, pause_s=30.0, cost_s=115.0)
+    (gate,) = failed(world(*TWO_HOSTS, RANK), price=msgspec.structs.replace(PRICE, most=most))
+    assert (gate.name, gate.value, gate.threshold) == ("gain", 5.0, 10.0)
+    assert "loses up to 115 s (measured)" in gate.text
 
 
 def test_a_request_by_hand_skips_cooldown_and_gain_and_nothing_else() -> None:

@@ -101,6 +101,7 @@ def test_memory_for_guests_excludes_hypervisor_and_dom0() -> None:
             cpus=16,
             memory_for_guests_bytes=64 * GIB - GIB - (2 * GIB + 1000),
             address="192.0.2.1",
+            control_domains=("dom0",),
         ),
     )
 

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from migd_controller.events import Source
 from migd_controller.telemetry import Telemetry
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
 
@@ -86,3 +87,13 @@ def test_a_new_flow_counts_at_once_and_an_ended_one_fades_to_nothing() -> None:
     for sequence in range(7, 20):
         telemetry.accept(replace(SAMPLE, sequence=sequence), 3.0)
     assert telemetry.hosts["h"].flows == {}
+
+
+def test_samples_of_another_source_start_afresh_and_end_the_sources_problem() -> None:
+    telemetry = Telemetry(smoothing_s=10.0)
+    telemetry.problems["h"] = "connection refused"
+    assert telemetry.accept(replace(busy(95), boot_id="rrd"), 10.0, Source.RRD)
+    assert (telemetry.hosts["h"].source, telemetry.hosts["h"].cpu_ratio) == (Source.RRD, 1.0)
+    assert telemetry.problems == {}
+    assert telemetry.accept(busy(1, 0.1), 11.0)
+    assert (telemetry.hosts["h"].source, telemetry.hosts["h"].cpu_ratio) == (Source.AGENT, 0.1)

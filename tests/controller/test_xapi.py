@@ -300,3 +300,19 @@ def test_the_pools_word_comes_with_its_code_and_parameters(serve: Serve, connect
         connect(serve(PLAIN).url).call("VM.get_by_uuid", "nobody")
     assert (caught.value.code, caught.value.params) == ("UUID_INVALID", ["VM", "nobody"])
     assert str(caught.value) == "UUID_INVALID(VM, nobody)"
+
+
+def test_any_host_is_asked_for_a_page_in_the_session_and_over_the_trust_of_all_calls(
+    serve: Serve, connect: Connect
+) -> None:
+    served = serve(SECURE)
+    pool = connect(served.url, fingerprints=(shown_by(served).sha256,))
+    # Without a start this page is refused, but not before the session was found right.
+    for address in ("127.0.0.1", "127.0.0.2"):
+        url = at(served.url, address)
+        with pytest.raises(PoolUnreachable, match=f"{url}/rrd_updates answers with HTTP status 400"):
+            pool.fetch(address, "/rrd_updates?host=true")
+        forget_sessions(served)
+    stranger = connect(served.url, fingerprints=("00" * 32,))
+    with pytest.raises(PoolUnreachable, match="which is none of xapi"):
+        stranger.fetch("127.0.0.1", "/rrd_updates?host=true")

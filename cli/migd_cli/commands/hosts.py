@@ -16,6 +16,7 @@ COLUMNS = (
     Column("MEMORY", is_number=True, leaves=2),
     Column("FREE", is_number=True, leaves=1),
     Column("GUESTS", is_number=True),
+    Column("SOURCE", leaves=4),
     Column("STATE"),
     Column("UUID", kind="piped"),
     Column("WHY", kind="note"),
@@ -28,8 +29,9 @@ def hosts(session: Session) -> None:
     """List the hosts with their load and memory.
 
     LOAD is the CPU that the guests and Dom0 want over the CPUs there are; above 100 % guests wait for each other.
-    FREE is what arriving guests may take. A frozen host takes no part in decisions until what is wrong with it is
-    mended. Piped, each host's uuid is listed too.
+    FREE is what arriving guests may take. SOURCE is what measures the host: its agent, or, where none can run, XAPI's
+    own measurements (rrd), which come slower and know nothing of dirty pages. A frozen host takes no part in decisions
+    until what is wrong with it is mended. Piped, each host's uuid is listed too.
     """
     session.show(session.ask("GET", "/v1/hosts"), list[HostView], host_lines)
 
@@ -50,6 +52,7 @@ def _row(host: HostView) -> tuple[Cell | str, ...]:
         format_bytes(host.memory_bytes),
         format_bytes(host.memory_free_bytes),
         str(host.guests),
+        host.source,
         state,
         host.uuid,
         why,
