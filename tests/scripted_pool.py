@@ -25,10 +25,15 @@ class ScriptedMigration:
     on_end: Callable[[MigrationOutcome], None]
     progress_ratio: float = 0.0
     may_be_cancelled: bool = True
+    has_ended: bool = False
+
+    def finish(self, outcome: MigrationOutcome) -> None:
+        self.has_ended = True
+        self.on_end(outcome)
 
     def cancel(self) -> bool:
         if self.may_be_cancelled:
-            self.on_end(MigrationOutcome(ok=False, reason="cancelled"))
+            self.finish(MigrationOutcome(ok=False, reason="cancelled"))
         return self.may_be_cancelled
 
 
@@ -41,6 +46,8 @@ class ScriptedBackend:
     ends_at_once: bool = True
     migrations: list[ScriptedMigration] = field(default_factory=list)
     begun: threading.Condition = field(default_factory=threading.Condition)
+    paused: set[str] = field(default_factory=set)
+    domids: dict[str, int] = field(default_factory=dict)
 
     def hosts(self) -> Sequence[BackendHost]:
         return self.host_list
@@ -67,30 +74,45 @@ class ScriptedBackend:
     def end(self, migration: ScriptedMigration) -> None:
         self._put(migration.guest, migration.target)
         migration.progress_ratio = 1.0
-        migration.on_end(MigrationOutcome(ok=True))
+        migration.finish(MigrationOutcome(ok=True))
+
+    def fail(self, migration: ScriptedMigration, reason: str, is_suspended: bool = False) -> None:
+        migration.finish(MigrationOutcome(ok=False, reason=reason, is_suspended=is_suspended))
+
+    def reboot(self, migration: ScriptedMigration) -> None:
+        """Let the guest reboot, which spoils its copy."""
+        self._put(migration.guest, self.host_of(migration.guest))
+        self.fail(migration, "the guest was stopped")
 
     def start(self, guest: str, host: str) -> None:
+        if self._guest(guest).host:
+            raise BackendRefusal(f"guest {guest} runs already")
         self._put(guest, host)
 
     def stop(self, guest: str) -> None:
+        self.paused.discard(guest)
         self._put(guest, None)
 
     def pause(self, guest: str) -> None:
-        pass
+        self.paused.add(guest)
 
     def unpause(self, guest: str) -> None:
-        pass
+        self.paused.discard(guest)
 
     def counters(self, host: str) -> HostCounters:
         raise BackendRefusal("there are none")
 
     def domid(self, guest: str) -> int:
-        return 1 if self._guest(guest).host else -1
+        return self.domids.get(guest, 1) if self._guest(guest).host else -1
+
+    def host_of(self, guest: str) -> str | None:
+        return self._guest(guest).host
 
     def _guest(self, uuid: str) -> BackendGuest:
         return next(guest for guest in self.guest_list if guest.uuid == uuid)
 
     def _put(self, uuid: str, host: str | None) -> None:
+        self.domids[uuid] = self.domids.get(uuid, 1) + 1
         self.guest_list = [replace(each, host=host) if each.uuid == uuid else each for each in self.guest_list]
 
 

@@ -1,6 +1,7 @@
 """A scripted pool that is served, and sessions of the official SDK in it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,45 +12,47 @@ from migd_xapi.settings import Settings
 from scripted_pool import USERS, ServedPool, backend_of
 
 
+def quick(**settings: Any) -> Settings:
+    """Settings with which nothing takes time unless a test says so."""
+    return Settings(**{"users": USERS, "refusal_delay_s": 0.0, "boot_s": 0.0, "shutdown_s": 0.0, **settings})
+
+
 @pytest.fixture
 def unserved() -> Callable[..., Server]:
-    """Makes servers that nobody connects to; `Settings` are given by name."""
+    """Makes servers that nobody connects to, of so many hosts and guests; `Settings` are given by name."""
 
-    def make(hosts: int = 3, guests: int = 4, **settings: Any) -> Server:
-        return Server(backend_of(hosts, guests), "test", Settings(users=USERS, refusal_delay_s=0.0, **settings))
+    def make(size: tuple[int, int] = (3, 4), **settings: Any) -> Server:
+        return Server(backend_of(*size), "test", quick(**settings))
 
     return make
 
 
 @pytest.fixture
-def pool() -> Iterator[ServedPool]:
-    served = ServedPool(backend_of(), Settings(users=USERS, refusal_delay_s=0.0))
-    try:
-        yield served
-    finally:
+def serve() -> Iterator[Callable[..., ServedPool]]:
+    """Serves pools of so many hosts and guests; settings are given whole, or by name."""
+    pools: list[ServedPool] = []
+
+    def make(settings: Settings | None = None, *, size: tuple[int, int] = (3, 4), **named: Any) -> ServedPool:
+        pools.append(ServedPool(backend_of(*size), settings or quick(**named)))
+        return pools[-1]
+
+    yield make
+    for served in pools:
         served.close()
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Settings], ServedPool]]:
-    """Serve a pool with settings of one's own."""
-    served: list[ServedPool] = []
-
-    def start(settings: Settings) -> ServedPool:
-        served.append(ServedPool(backend_of(), settings))
-        return served[-1]
-
-    yield start
-    for each in served:
-        each.close()
+def pool(serve: Callable[..., ServedPool]) -> ServedPool:
+    return serve()
 
 
 @pytest.fixture
-def login(pool: ServedPool) -> Iterator[Callable[..., XenAPI.Session]]:
+def connect() -> Iterator[Callable[..., XenAPI.Session]]:
+    """Logs in to a served pool."""
     sessions: list[XenAPI.Session] = []
 
-    def log_in(name: str = "root", password: str = "migd") -> XenAPI.Session:
-        session = XenAPI.Session(pool.url)
+    def log_in(served: ServedPool, name: str = "root", password: str = "migd") -> XenAPI.Session:
+        session = XenAPI.Session(served.url)
         session.xenapi.login_with_password(name, password, "1.0", "test")
         sessions.append(session)
         return session
@@ -57,6 +60,11 @@ def login(pool: ServedPool) -> Iterator[Callable[..., XenAPI.Session]]:
     yield log_in
     for session in sessions:
         session("close")()
+
+
+@pytest.fixture
+def login(pool: ServedPool, connect: Callable[..., XenAPI.Session]) -> Callable[..., XenAPI.Session]:
+    return partial(connect, pool)
 
 
 @pytest.fixture

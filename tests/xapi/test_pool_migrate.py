@@ -1,75 +1,11 @@
 """A migration as clients see it: what changes, in which order, and how it fails."""
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import XenAPI
-
-NULL = "OpaqueRef:NULL"
-
-
-class Watch:
-    """Follows the events of some classes, and keeps every state that it saw."""
-
-    def __init__(self, session: XenAPI.Session, classes: list[str]) -> None:
-        self._session, self._classes = session, classes
-        self._token = ""
-        self.now: dict[str, dict[str, Any]] = {}
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-        self._step(0.0)
-        self.seen.clear()
-
-    def _step(self, timeout_s: float = 5.0) -> None:
-        batch = getattr(self._session.xenapi.event, "from")(self._classes, self._token, timeout_s)
-        self._token = batch["token"]
-        for event in batch["events"]:
-            if event["operation"] != "del":
-                self.now[event["ref"]] = event["snapshot"]
-                self.seen.append((event["ref"], event["snapshot"]))
-
-    def until(self, condition: Callable[[dict[str, dict[str, Any]]], bool]) -> None:
-        for _ in range(200):
-            if condition(self.now):
-                return
-            self._step()
-        raise AssertionError("it did not come to that")
-
-
-class Pool:
-    """What the tests below need at hand."""
-
-    def __init__(self, served: Any, session: XenAPI.Session) -> None:
-        self.served, self.session, self.api = served, session, session.xenapi
-        self.vm: str = self.api.VM.get_by_uuid("guest-0")
-        self.here, self.there, self.elsewhere = (self.api.host.get_by_uuid(f"host-{n}") for n in range(3))
-
-    def migrate(self, target: str | None = None, vm: str | None = None, **options: str) -> str:
-        return str(self.api.Async.VM.pool_migrate(vm or self.vm, target or self.there, options))
-
-    def finished(self, task: str) -> dict[str, Any]:
-        watch = Watch(self.session, [f"task/{task}"])
-        watch.until(lambda now: now[task]["status"] != "pending")
-        return watch.now[task]
-
-    def failure(self, task: str) -> list[str]:
-        record = self.finished(task)
-        assert record["status"] == "failure"
-        return list(record["error_info"])
-
-    def hold(self) -> None:
-        self.served.backend.ends_at_once = False
-
-    def migrations(self, count: int) -> list[Any]:
-        """Wait until so many migrations have begun."""
-        backend = self.served.backend
-        with backend.begun:
-            assert backend.begun.wait_for(lambda: len(backend.migrations) >= count, timeout=10)
-        return list(backend.migrations)
-
-    def end(self, migration: Any) -> None:
-        self.served.do(lambda: self.served.backend.end(migration))
+from pool_client import NULL, Pool, Watch
 
 
 @pytest.fixture
@@ -226,42 +162,36 @@ def test_failures_of_the_checks_come_in_the_task(a: Pool) -> None:
     assert a.api.VM.get_resident_on(a.vm) == a.here
 
 
-def write(a: Pool, class_name: str, uuid_or_ref: str, **values: Any) -> None:
-    """Change what no client may change."""
-    db = a.served.server.pool.db
-    a.served.do(lambda: db.update(db.get(class_name, uuid_or_ref), **values))
-
-
 def test_a_guest_needs_its_storage_and_memory_on_the_target(a: Pool) -> None:
     (repository,) = a.api.SR.get_all()
     (pbd,) = (ref for ref in a.api.host.get_PBDs(a.there))
-    write(a, "PBD", pbd, currently_attached=False)
+    a.change("PBD", pbd, currently_attached=False)
     assert a.failure(a.migrate()) == ["VM_REQUIRES_SR", a.vm, repository]
-    write(a, "PBD", pbd, currently_attached=True)
+    a.change("PBD", pbd, currently_attached=True)
 
-    write(a, "host", a.there, memory_overhead=15 << 30)
+    a.change("host", a.there, memory_overhead=15 << 30)
     needed = int(a.api.VM.get_memory_dynamic_min(a.vm)) + int(a.api.VM.get_memory_overhead(a.vm))
     available = a.api.host.compute_free_memory(a.there)
     assert a.failure(a.migrate()) == ["HOST_NOT_ENOUGH_FREE_MEMORY", str(needed), available]
 
 
 def test_a_dead_host_is_neither_source_nor_target(a: Pool) -> None:
-    write(a, "host_metrics", a.api.host.get_metrics(a.there), live=False)
+    a.change("host_metrics", a.api.host.get_metrics(a.there), live=False)
     assert a.failure(a.migrate()) == ["HOST_NOT_LIVE"]
-    write(a, "host_metrics", a.api.host.get_metrics(a.here), live=False)
+    a.change("host_metrics", a.api.host.get_metrics(a.here), live=False)
     assert a.failure(a.migrate(a.elsewhere)) == ["HOST_OFFLINE", a.here]
 
 
 def test_a_halted_or_toolless_guest_does_not_migrate(a: Pool) -> None:
-    write(a, "VM_guest_metrics", a.api.VM.get_guest_metrics(a.vm), PV_drivers_detected=False, other={})
+    a.change("VM_guest_metrics", a.api.VM.get_guest_metrics(a.vm), PV_drivers_detected=False, other={})
     assert a.failure(a.migrate()) == ["VM_LACKS_FEATURE", a.vm]
     assert a.finished(a.migrate(force="true"))["status"] == "success"
-    write(a, "VM", a.vm, power_state="Halted")
+    a.change("VM", a.vm, power_state="Halted")
     assert a.failure(a.migrate()) == ["VM_BAD_POWER_STATE", a.vm, "running", "halted"]
 
 
 def test_a_failure_below_leaves_no_trace_of_the_operation(a: Pool) -> None:
-    write(a, "VM", a.vm, power_state="Running")
+    a.change("VM", a.vm, power_state="Running")
     a.served.backend._put("guest-0", None)
     assert a.failure(a.migrate()) == ["INTERNAL_ERROR", "guest guest-0 does not run"]
     vm = a.api.VM.get_record(a.vm)

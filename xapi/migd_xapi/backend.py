@@ -49,10 +49,14 @@ class BackendMigration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MigrationOutcome:
-    """How a migration ended: the guest runs on the target (`ok`), or `reason` says why it does not."""
+    """How a migration ended: the guest runs on the target (`ok`), or `reason` says why it does not.
+
+    `is_suspended`: it failed when the guest stood still already for its last pages.
+    """
 
     ok: bool
     reason: str = ""
+    is_suspended: bool = False
 
 
 class BackendRefusal(Exception):

@@ -59,7 +59,7 @@ class Database:
         self._tombstones: deque[Tombstone] = deque(maxlen=TOMBSTONES)
         self._pulse = asyncio.Event()
 
-    def create(self, class_name: str, **values: Value) -> Row:
+    def create(self, class_name: str, /, **values: Value) -> Row:
         """Return a new object; fields that are not named have their defaults, a missing uuid is made up."""
         class_ = CLASSES[class_name]
         unknown = values.keys() - class_.fields.keys()

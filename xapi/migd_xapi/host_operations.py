@@ -1,7 +1,7 @@
 """What may be done to a host now, and what is being done to it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from migd_xapi.database import Row
@@ -45,6 +45,18 @@ def refresh(pool: Pool, host: Row) -> None:
     """Bring `allowed_operations` up to date."""
     allowed = tuple(operation for operation in OPERATIONS if failure_of(host, operation) is None)
     pool.db.update(host, allowed_operations=allowed)
+
+
+@asynccontextmanager
+async def held_when_free(call: Call, host: Row, operation: str) -> AsyncIterator[None]:
+    """Show the operation on the host while it lasts; wait while another one excludes it. Raises Failure."""
+    while (failure := failure_of(host, operation)) is not None:
+        if failure.code != "OTHER_OPERATION_IN_PROGRESS":
+            raise failure
+        await call.pool.db.changed()
+        call.check_cancel()
+    with held(call, host, operation):
+        yield
 
 
 @contextmanager

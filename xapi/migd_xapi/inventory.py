@@ -1,68 +1,70 @@
-"""The records of a pool as it starts: what the backend has, dressed as XAPI shows it."""
+"""The records of a pool as it starts: its hosts, networks and storage as the backend has them, as XAPI shows them."""
 
 from typing import Final
 
 from migd_core.errors import ConfigError
-from migd_core.units import MIB
-from migd_xapi import host_operations, memory, vm_operations
-from migd_xapi.backend import BackendGuest, BackendHost
+from migd_core.units import GIB
+from migd_xapi import cpu, ha, host_operations, memory, vm_inventory
+from migd_xapi.backend import BackendHost
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import NULL
 from migd_xapi.pool import Pool
-from migd_xapi.settings import Settings
+from migd_xapi.settings import HostSettings
 
 API_VERSION: Final = (2, 23)
-DISK_BYTES: Final = 8192 * MIB
+STORAGE_BYTES: Final = 1024 * GIB
 ETHERNET_MTU: Final = 1500
+MANAGEMENT: Final = "Pool-wide network associated with eth0"
 
 
-def build(pool: Pool, name: str, settings: Settings) -> None:
-    """Fill the pool's database. Raises ConfigError where its guests do not fit."""
-    _Builder(pool, settings).build(name)
+def build(pool: Pool, name: str) -> None:
+    """Fill the pool's database. Raises ConfigError where its guests do not fit, or a name leads nowhere."""
+    backend, settings = pool.backend, pool.settings
+    settings.check((host.name for host in backend.hosts()), (guest.name for guest in backend.guests()))
+    row = pool.db.create(
+        "pool", name_label=name, tls_verification_enabled=False, migration_compression=settings.migration_compression
+    )
+    _Builder(pool).hosts()
+    hosts = list(pool.db.rows("host"))
+    coordinator = next((host for host in hosts if host["name_label"] == settings.coordinator), hosts[0])
+    pool.db.update(row, master=coordinator.ref, cpu_info=_cpu_info_of_pool(hosts))
+    _storage(pool, hosts)
+    vm_inventory.build(pool)
+    for host in hosts:
+        host_operations.refresh(pool, host)
+        _check_memory(pool, host)
+    _high_availability(pool)
 
 
 class _Builder:
-    def __init__(self, pool: Pool, settings: Settings) -> None:
-        self._pool = pool
-        self._db = pool.db
-        self._settings = settings
-        self._now = pool.clock.stamp()
-        self._network = NULL
+    """Makes hosts, and the networks that they are on."""
 
-    def build(self, name: str) -> None:
-        self._pool_row = self._db.create("pool", name_label=name, tls_verification_enabled=False)
-        self._network = self._db.create(
-            "network", name_label="Pool-wide network associated with eth0", bridge="xenbr0", MTU=ETHERNET_MTU
-        ).ref
-        hosts = {each.uuid: self._host(each, index) for index, each in enumerate(self._pool.backend.hosts())}
-        chosen = [row for row in hosts.values() if row["name_label"] == self._settings.coordinator]
-        if self._settings.coordinator and not chosen:
-            raise ConfigError(f"xapi.coordinator: there is no host {self._settings.coordinator!r}")
-        coordinator = chosen[0] if chosen else next(iter(hosts.values()))
-        self._db.update(self._pool_row, master=coordinator.ref)
-        repositories = [
-            self._db.create("SR", name_label=each.name, type=each.type, shared=each.is_shared, content_type="user")
-            for each in self._settings.storage
-        ]
-        for repository in repositories:
-            for host in hosts.values():
-                self._db.create("PBD", host=host.ref, SR=repository.ref, currently_attached=True)
-        self._db.update(self._pool_row, default_SR=repositories[0].ref if repositories else NULL)
-        for guest in self._pool.backend.guests():
-            vm = self._guest(
-                guest, hosts[guest.host] if guest.host else None, repositories[0] if repositories else None
-            )
-            vm_operations.refresh(self._pool, vm)
-        for host in hosts.values():
-            host_operations.refresh(self._pool, host)
-            self._check_memory(host)
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self._db, self._now = pool, pool.db, pool.clock.stamp()
+        self._management = self._network(MANAGEMENT, 0)
+        self._networks = {
+            network: self._network(network.name, number)
+            for number, network in enumerate(pool.settings.networks, start=1)
+        }
+
+    def hosts(self) -> None:
+        for index, host in enumerate(self._pool.backend.hosts()):
+            row = self._host(host, index)
+            self._interface(row, host, self._management, 0, _mac_of(index, 0))
+            for number, (network, network_row) in enumerate(self._networks.items(), start=1):
+                if network.hosts is None or host.name in network.hosts:
+                    self._interface(row, host, network_row, number, _mac_of(index, number))
+
+    def _network(self, name: str, number: int) -> Row:
+        return self._db.create("network", name_label=name, bridge=f"xenbr{number}", MTU=ETHERNET_MTU, managed=True)
 
     def _host(self, host: BackendHost, index: int) -> Row:
-        now = self._now
-        metrics = self._db.create("host_metrics", memory_total=host.memory_bytes, live=True, last_updated=now)
+        settings = self._pool.settings
+        own = settings.hosts.get(host.name, HostSettings())
+        metrics = self._db.create("host_metrics", memory_total=host.memory_bytes, live=True, last_updated=self._now)
         product = {
-            "product_brand": self._settings.product_brand,
-            "product_version": self._settings.product_version,
+            "product_brand": settings.product_brand,
+            "product_version": settings.product_version,
             "platform_name": "XCP",
             "platform_version": "3.4.0",
             "hostname": host.name,
@@ -75,15 +77,16 @@ class _Builder:
             name_label=host.name,
             hostname=host.name,
             address=host.address or f"127.0.0.{index + 1}",
-            enabled=True,
+            enabled=own.is_enabled,
             metrics=metrics.ref,
-            memory_overhead=self._settings.xen_memory_bytes,
+            memory_overhead=settings.xen_memory_bytes,
             API_version_major=API_VERSION[0],
             API_version_minor=API_VERSION[1],
             API_version_vendor="XenSource",
             software_version=product,
-            cpu_info=_cpu_info(host),
+            cpu_info=_cpu_info(host, own),
             capabilities=("xen-3.0-x86_64", "hvm-3.0-x86_32", "hvm-3.0-x86_64"),
+            chipset_info={"iommu": "true"},
             sched_policy="credit2",
             edition="xcp-ng",
             virtual_hardware_platform_versions=(0, 1, 2),
@@ -93,154 +96,94 @@ class _Builder:
                 "host_cpu",
                 host=row.ref,
                 number=number,
-                vendor="GenuineIntel",
+                vendor=own.cpu_vendor,
                 modelname=row["cpu_info"]["modelname"],
                 speed=round(host.cpu_mhz),
             )
-        interface_metrics = self._db.create(
-            "PIF_metrics", carrier=True, speed=round(host.link_bytes_per_s * 8 / 1e6), duplex=True, last_updated=now
-        )
-        self._db.create(
-            "PIF",
-            host=row.ref,
-            network=self._network,
-            device="eth0",
-            MAC=_mac_of(index),
-            MTU=ETHERNET_MTU,
-            VLAN=-1,
-            IP=row["address"],
-            physical=True,
-            management=True,
-            currently_attached=True,
-            ip_configuration_mode="Static",
-            metrics=interface_metrics.ref,
-        )
-        control = self._control_domain(host, row, index)
+        control = vm_inventory.control_domain(self._pool, host, row)
         self._db.update(row, control_domain=control.ref)
         return row
 
-    def _control_domain(self, host: BackendHost, row: Row, index: int) -> Row:
-        vcpus = min(host.cpus, 16)
-        dom0_bytes = self._settings.dom0_memory_bytes
+    def _interface(self, row: Row, host: BackendHost, network: Row, number: int, mac: str) -> None:
         metrics = self._db.create(
-            "VM_metrics", memory_actual=dom0_bytes, VCPUs_number=vcpus, last_updated=self._now, start_time=self._now
-        )
-        return self._db.create(
-            "VM",
-            name_label=f"Control domain on host: {host.name}",
-            name_description="The domain which manages physical devices and manages other domains",
-            power_state="Running",
-            is_control_domain=True,
-            resident_on=row.ref,
-            affinity=row.ref,
-            metrics=metrics.ref,
-            domid=0,
-            domain_type="pv",
-            VCPUs_max=vcpus,
-            VCPUs_at_startup=vcpus,
-            **_memory(dom0_bytes, dom0_bytes),
-        )
-
-    def _guest(self, guest: BackendGuest, host: Row | None, repository: Row | None) -> Row:
-        is_running = host is not None
-        metrics = self._db.create(
-            "VM_metrics",
-            memory_actual=guest.memory_bytes if is_running else 0,
-            VCPUs_number=guest.vcpus,
-            start_time=self._now,
-            install_time=self._now,
+            "PIF_metrics",
+            carrier=True,
+            speed=round(host.link_bytes_per_s * 8 / 1e6),
+            duplex=True,
             last_updated=self._now,
-            hvm=True,
-            current_domain_type="hvm" if is_running else "unspecified",
         )
-        vm = self._db.create(
-            "VM",
-            uuid=guest.uuid,
-            name_label=guest.name,
-            power_state="Running" if is_running else "Halted",
-            resident_on=host.ref if host is not None else NULL,
-            metrics=metrics.ref,
-            guest_metrics=self._guest_metrics() if is_running else NULL,
-            domid=self._pool.backend.domid(guest.uuid),
-            domain_type="hvm",
-            HVM_boot_policy="BIOS order",
-            VCPUs_max=guest.vcpus,
-            VCPUs_at_startup=guest.vcpus,
-            memory_overhead=memory.overhead_bytes(guest.vcpus, guest.memory_bytes),
-            tags=guest.tags,
-            **_memory(guest.memory_bytes, guest.memory_bytes),
-        )
+        is_management = network is self._management
         self._db.create(
-            "VIF",
-            VM=vm.ref,
-            network=self._network,
-            device="0",
-            MAC=guest.mac,
+            "PIF",
+            host=row.ref,
+            network=network.ref,
+            device=f"eth{number}",
+            MAC=mac,
             MTU=ETHERNET_MTU,
-            currently_attached=is_running,
+            VLAN=-1,
+            IP=row["address"] if is_management else "",
+            physical=True,
+            management=is_management,
+            currently_attached=True,
+            ip_configuration_mode="Static" if is_management else "None",
+            metrics=metrics.ref,
         )
-        if repository is not None:
-            disk = self._db.create(
-                "VDI",
-                SR=repository.ref,
-                name_label=f"{guest.name} disk",
-                virtual_size=DISK_BYTES,
-                type="system",
-                managed=True,
-                on_boot="persist",
+
+
+def _storage(pool: Pool, hosts: list[Row]) -> None:
+    """Make the storage repositories: a shared one once, a local one on each of its hosts."""
+    repositories: list[Row] = []
+    for storage in pool.settings.storage:
+        own = [host for host in hosts if storage.hosts is None or host["name_label"] in storage.hosts]
+        for reached_by in [own] if storage.is_shared else [[host] for host in own]:
+            repository = pool.db.create(
+                "SR",
+                name_label=storage.name,
+                type=storage.type,
+                shared=storage.is_shared,
+                content_type="user",
+                physical_size=STORAGE_BYTES,
             )
-            self._db.create(
-                "VBD",
-                VM=vm.ref,
-                VDI=disk.ref,
-                userdevice="0",
-                device="xvda",
-                bootable=True,
-                mode="RW",
-                type="Disk",
-                currently_attached=is_running,
-            )
-        return vm
-
-    def _guest_metrics(self) -> str:
-        return self._db.create(
-            "VM_guest_metrics",
-            PV_drivers_detected=True,
-            PV_drivers_up_to_date=True,
-            PV_drivers_version={"major": "7", "minor": "30", "micro": "0", "build": "1"},
-            other={"feature-suspend": "1", "feature-shutdown": "1", "feature-reboot": "1", "feature-balloon": "1"},
-            live=True,
-            last_updated=self._now,
-        ).ref
-
-    def _check_memory(self, host: Row) -> None:
-        needed = sum(memory.needed_bytes(self._db.get("VM", ref)) for ref in host["resident_VMs"])
-        metrics = self._db.get("host_metrics", host["metrics"])
-        have = metrics["memory_total"] - host["memory_overhead"]
-        if needed > have:
-            raise ConfigError(
-                f"host {host['name_label']}: its guests and Dom0 need {needed} bytes of memory, "
-                f"{have} are there; give it more memory, or fewer guests"
-            )
+            repositories.append(repository)
+            for host in reached_by:
+                pool.db.create("PBD", host=host.ref, SR=repository.ref, currently_attached=True)
+    default = next((each for each in repositories if each["shared"]), None)
+    pool.db.update(pool.row, default_SR=default.ref if default is not None else NULL)
 
 
-def _memory(least_bytes: int, most_bytes: int) -> dict[str, int]:
-    return {
-        "memory_static_min": least_bytes // 2,
-        "memory_dynamic_min": least_bytes,
-        "memory_dynamic_max": most_bytes,
-        "memory_static_max": most_bytes,
-        "memory_target": most_bytes,
-    }
+def _check_memory(pool: Pool, host: Row) -> None:
+    needed = sum(memory.needed_bytes(pool.db.get("VM", ref)) for ref in host["resident_VMs"])
+    have = pool.db.get("host_metrics", host["metrics"])["memory_total"] - host["memory_overhead"]
+    if needed > have:
+        raise ConfigError(
+            f"host {host['name_label']}: its guests and Dom0 need {needed} bytes of memory, "
+            f"{have} are there; give it more memory, or fewer guests"
+        )
 
 
-def _cpu_info(host: BackendHost) -> dict[str, str]:
-    features = "1fcbfbff-80b82221-2993fbff-00000403-00000000-00000000-00000000-00000000-00001000-9c000400"
+def _high_availability(pool: Pool) -> None:
+    settings = pool.settings.ha
+    if settings is None:
+        return
+    wanted = settings.host_failures_to_tolerate
+    planned = min(wanted, ha.tolerated_failures(pool))
+    pool.db.update(
+        pool.row,
+        ha_enabled=True,
+        ha_host_failures_to_tolerate=wanted,
+        ha_plan_exists_for=planned,
+        ha_allow_overcommit=settings.allow_overcommit,
+        ha_overcommitted=planned < wanted,
+    )
+
+
+def _cpu_info(host: BackendHost, settings: HostSettings) -> dict[str, str]:
+    features = settings.cpu_features
     return {
         "cpu_count": str(host.cpus),
         "socket_count": "1",
         "threads_per_core": "1",
-        "vendor": "GenuineIntel",
+        "vendor": settings.cpu_vendor,
         "speed": f"{host.cpu_mhz:.3f}",
         "modelname": "Emulated processor",
         "family": "6",
@@ -250,8 +193,22 @@ def _cpu_info(host: BackendHost) -> dict[str, str]:
         "features": features,
         "features_pv": features,
         "features_hvm": features,
+        "features_pv_host": features,
+        "features_hvm_host": features,
     }
 
 
-def _mac_of(index: int) -> str:
-    return f"02:16:3e:00:{index // 256:02x}:{index % 256:02x}"
+def _cpu_info_of_pool(hosts: list[Row]) -> dict[str, str]:
+    """Return what a VM may count on wherever it goes: the features that all hosts have."""
+    features = cpu.common_features(host["cpu_info"]["features_hvm"] for host in hosts)
+    keys = ("features_pv", "features_hvm", "features_pv_host", "features_hvm_host")
+    return {
+        "cpu_count": str(sum(int(host["cpu_info"]["cpu_count"]) for host in hosts)),
+        "socket_count": str(len(hosts)),
+        "vendor": hosts[0]["cpu_info"]["vendor"],
+        **dict.fromkeys(keys, features),
+    }
+
+
+def _mac_of(index: int, number: int) -> str:
+    return f"02:16:3e:{number:02x}:{index // 256:02x}:{index % 256:02x}"

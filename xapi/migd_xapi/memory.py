@@ -16,6 +16,12 @@ def overhead_bytes(vcpus: int, static_max_bytes: int, shadow_multiplier: float =
     return MIB * math.ceil(1 + 1 + shadow_mib + _mib_of_pages(38 * vcpus))
 
 
+def refresh_overhead(pool: Pool, vm: Row) -> None:
+    """Work out anew what Xen needs for a VM, before its memory is reserved."""
+    overhead = overhead_bytes(vm["VCPUs_max"], vm["memory_static_max"], vm["HVM_shadow_multiplier"])
+    pool.db.update(vm, memory_overhead=overhead)
+
+
 def needed_bytes(vm: Row) -> int:
     """Return what must be free on a host for the VM to run there: what it can be ballooned down to, and overhead."""
     return int(vm["memory_dynamic_min"] + vm["memory_overhead"])

@@ -6,6 +6,7 @@ from migd_xapi.database import Row
 from migd_xapi.pool import Pool
 
 KEPT: Final = 1000
+OF_VMS: Final = 5  # the priority of all that is told of what was done to VMs
 
 
 def tell(pool: Pool, name: str, priority: int, class_name: str, uuid: str, body: str) -> Row:
@@ -22,3 +23,8 @@ def tell(pool: Pool, name: str, priority: int, class_name: str, uuid: str, body:
         timestamp=pool.clock.stamp(),
         body=body,
     )
+
+
+def tell_of_vm(pool: Pool, name: str, vm: Row, what: str) -> None:
+    """Write a message that `what` was done to the VM."""
+    tell(pool, name, OF_VMS, "VM", vm["uuid"], f"VM '{vm['name_label']}' (uuid: {vm['uuid']}) {what}")

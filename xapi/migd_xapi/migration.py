@@ -5,16 +5,15 @@ operations are lifted, then the message is written, then the task ends.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
-from migd_xapi import host_operations, placement, vm_operations
+from migd_xapi import cpu, domains, ha, placement, vm_groups, vm_operations
 from migd_xapi.backend import BackendMigration, BackendRefusal, MigrationOutcome
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import NULL
 from migd_xapi.failure import Failure
-from migd_xapi.messages import tell
+from migd_xapi.messages import tell_of_vm
 from migd_xapi.pool import Call, Pool
 from migd_xapi.tasks import TaskRun
 from migd_xapi.workers import taken
@@ -25,76 +24,96 @@ AFTERWARDS: Final = (1.0, 0.1, 0.6)
 AFTERWARDS_STEP_S: Final = 0.02
 PROGRESS_PERIOD_S: Final = 0.1
 PROGRESS_STEP: Final = 0.01
+# A guest that reboots while it is copied spoils the copy; so often it is begun in all.
+TRIES: Final = 3
 
 
 async def pool_migrate(call: Call, vm: Row, host: Row, options: Mapping[str, str]) -> None:
     """Move a running VM to `host`. Raises Failure."""
     pool, is_forced = call.pool, options.get("force") == "true"
+    if not is_forced:
+        cpu.check(pool, vm, host)
     async with vm_operations.held(call, vm, "pool_migrate", strict=not is_forced):
+        source = pool.db.get("host", vm["resident_on"])
         placement.check(pool, vm, host)
-        with host_operations.held(call, host, "vm_migrate"), _reserved(pool, vm, host):
-            source = pool.db.get("host", vm["resident_on"])
+        ha.check_arrival(pool, vm, host)
+        with placement.reserved(call, vm, host, "vm_migrate"):
             if not pool.is_live(source):
                 raise Failure("HOST_OFFLINE", source.ref)
+            network = pool.db.find("network", options.get("network", NULL))
+            if network is not None:
+                check_transfer_network(pool, network, host)
             await _move(call, vm, source, host)
-    tell(
+    tell_of_vm(
         pool,
         "VM_MIGRATED",
-        5,
-        "VM",
-        vm["uuid"],
-        f"VM '{vm['name_label']}' (uuid: {vm['uuid']}) migrated from host '{source['name_label']}' "
-        f"(uuid: {source['uuid']}) to host '{host['name_label']}' (uuid: {host['uuid']})",
+        vm,
+        f"migrated from host '{source['name_label']}' (uuid: {source['uuid']}) "
+        f"to host '{host['name_label']}' (uuid: {host['uuid']})",
     )
 
 
-@contextmanager
-def _reserved(pool: Pool, vm: Row, host: Row) -> Iterator[None]:
-    """Count the VM on the target too, from now until it is there or stays where it was."""
-    pool.db.update(vm, scheduled_to_be_resident_on=host.ref)
-    try:
-        yield
-    finally:
-        pool.db.update(vm, scheduled_to_be_resident_on=NULL)
+def check_transfer_network(pool: Pool, network: Row, host: Row) -> None:
+    """Raise Failure where the host cannot receive a migration over the network."""
+    pif = next((pif for ref in network["PIFs"] if (pif := pool.db.get("PIF", ref))["host"] == host.ref), None)
+    if pif is None:
+        raise Failure("PIF_NOT_PRESENT", host.ref, network.ref)
+    if not pif["currently_attached"]:
+        raise Failure("REQUIRED_PIF_IS_UNPLUGGED", pif.ref)
+    if not pif["IP"]:
+        raise Failure("INTERFACE_HAS_NO_IP", pif.ref)
 
 
 async def _move(call: Call, vm: Row, source: Row, target: Row) -> None:
-    pool, run = call.pool, call.run
-    assert run is not None
-    run.allow_cancel(True)
-    try:
-        async with taken(run, pool.workers.slot(source)), taken(run, pool.workers.arrival_slot(target)):
+    pool, run = call.pool, call.task
+    async with taken(run, pool.workers.slot(source)), taken(run, pool.workers.arrival_slot(target)):
+        is_elsewhere = source is not target
+        if is_elsewhere:
             _balloon(pool, vm, vm["memory_dynamic_min"])
-            try:
-                await _copy(call, run, vm, target)
-                run.allow_cancel(False)
-                for ratio in AFTERWARDS:
-                    run.progress(ratio)
-                    await asyncio.sleep(AFTERWARDS_STEP_S)
-                _arrive(pool, vm, target)
-            finally:
+        try:
+            await _copy(call, vm, target)
+            run.allow_cancel(False)
+            for ratio in AFTERWARDS:
+                run.progress(ratio)
+                await asyncio.sleep(AFTERWARDS_STEP_S)
+            _arrive(pool, vm, target)
+        finally:
+            run.allow_cancel(False)
+            if is_elsewhere and vm["resident_on"] != NULL:
                 _balloon(pool, vm, vm["memory_dynamic_max"])
-    finally:
-        run.allow_cancel(False)
 
 
-async def _copy(call: Call, run: TaskRun, vm: Row, target: Row) -> None:
-    """Copy the guest while it runs. Raises Failure when it did not get there, TASK_CANCELLED included."""
-    pool = call.pool
+async def _copy(call: Call, vm: Row, target: Row) -> None:
+    """Copy the guest while it runs; begin anew when it reboots meanwhile. Raises Failure when it did not get there."""
+    pool, run, backend = call.pool, call.task, call.pool.backend
+    for tries_left in reversed(range(TRIES)):
+        run.check()
+        backend.settle()
+        domid = backend.domid(vm["uuid"])
+        outcome = await _try_to_copy(call, vm, target)
+        if outcome.ok:
+            return
+        if outcome.is_suspended and backend.domid(vm["uuid"]) == domid:
+            # Nobody could say which side has the guest: xapi ends it (xapi_vm_migrate.ml, pool_migrate).
+            backend.stop(vm["uuid"])
+            domains.ended(pool, vm)
+        run.check()
+        has_rebooted = backend.domid(vm["uuid"]) not in (domid, domains.NO_DOMAIN)
+        if has_rebooted:
+            domains.renewed(pool, vm)
+        if not (has_rebooted and tries_left):
+            raise Failure("INTERNAL_ERROR", outcome.reason)
+
+
+async def _try_to_copy(call: Call, vm: Row, target: Row) -> MigrationOutcome:
     ended: asyncio.Future[MigrationOutcome] = asyncio.get_running_loop().create_future()
-    run.check()
-    pool.backend.settle()
     try:
-        migration = pool.backend.begin_migration(
-            vm["uuid"], target["uuid"], vm["memory_dynamic_min"], lambda outcome: _resolve(ended, outcome)
+        migration = call.pool.backend.begin_migration(
+            vm["uuid"], target["uuid"], vm["memory_target"], lambda outcome: _resolve(ended, outcome)
         )
     except BackendRefusal as refusal:
         raise Failure("INTERNAL_ERROR", str(refusal)) from refusal
-    outcome = await _follow(run, migration, ended)
-    if outcome.ok:
-        return
-    run.check()
-    raise Failure("INTERNAL_ERROR", outcome.reason)
+    return await _follow(call.task, migration, ended)
 
 
 async def _follow(
@@ -128,6 +147,7 @@ def _arrive(pool: Pool, vm: Row, target: Row) -> None:
     pool.db.update(vm, domid=pool.backend.domid(vm["uuid"]))
     if (metrics := pool.db.find("VM_metrics", vm["metrics"])) is not None:
         pool.db.update(metrics, last_updated=pool.clock.stamp())
+    vm_groups.refresh_notice(pool, vm)
 
 
 def _balloon(pool: Pool, vm: Row, memory_bytes: int) -> None:

@@ -1,6 +1,8 @@
 """The emulated pool: what every method of the API works on, and the call it works for."""
 
+import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from migd_xapi.backend import Backend
@@ -8,13 +10,18 @@ from migd_xapi.clock import Clock
 from migd_xapi.database import Database, Row
 from migd_xapi.rrd.recorder import Recorder
 from migd_xapi.sessions import Session, Sessions
+from migd_xapi.settings import GuestSettings, Settings
 from migd_xapi.tasks import TaskRun, Tasks
 from migd_xapi.workers import Workers
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All state of one pool."""
+    """All state of one pool.
+
+    `guests` is what the pool file says of guests, by uuid; `booting` holds, by reference of its VM, the timer of each
+    guest that boots.
+    """
 
     db: Database
     clock: Clock
@@ -23,6 +30,9 @@ class Pool:
     backend: Backend
     workers: Workers
     metrics: Recorder
+    settings: Settings
+    guests: Mapping[str, GuestSettings]
+    booting: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
 
     @property
     def row(self) -> Row:
@@ -36,6 +46,10 @@ class Pool:
 
     def is_coordinator(self, host: Row) -> bool:
         return bool(self.row["master"] == host.ref)
+
+    def guest_settings(self, vm: Row) -> GuestSettings:
+        """Return what the pool file says of the guest in a VM."""
+        return self.guests.get(vm["uuid"], GuestSettings())
 
     def is_live(self, host: Row) -> bool:
         """Return whether the pool believes that the host is up."""
@@ -53,6 +67,12 @@ class Call:
     session: Session | None = None
     run: TaskRun | None = None
     unrecorded_ref: str = field(default_factory=lambda: f"OpaqueRef:{uuid.uuid4()}")
+
+    @property
+    def task(self) -> TaskRun:
+        """Return the task of a call that may wait: each one has one, whether or not the client waits for it."""
+        assert self.run is not None
+        return self.run
 
     @property
     def task_ref(self) -> str:

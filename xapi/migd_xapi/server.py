@@ -37,8 +37,10 @@ class Server:
             backend=backend,
             workers=Workers(),
             metrics=Recorder(db, clock, backend),
+            settings=settings,
+            guests=settings.guests_by_uuid({guest.name: guest.uuid for guest in backend.guests()}),
         )
-        inventory.build(self.pool, name, settings)
+        inventory.build(self.pool, name)
         self._tls = settings.tls
         self._dispatcher = Dispatcher(self.pool, methods.all_methods())
         self._listener = Listener(self.pool, self._dispatcher)
@@ -63,6 +65,8 @@ class Server:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._listener.stop()
         await self._dispatcher.close()
+        for timer in self.pool.booting.values():
+            timer.cancel()
 
     def _certificate(self, address: str) -> ServerCertificate | None:
         """Return what all listeners show, None for plain HTTP. Raises ConfigError."""

@@ -17,6 +17,7 @@ from migd_core.counters import HostCounters
 from migd_core.messages import DirtyCurve
 from migd_sim.model.cluster import CannotMigrate, Cluster
 from migd_sim.model.parts import Migration, MigrationEnd
+from migd_sim.model.precopy import Phase
 from migd_xapi.backend import BackendGuest, BackendHost, BackendRefusal, MigrationOutcome
 
 PERIOD_S: Final = 0.02
@@ -103,7 +104,8 @@ class SimBackend:
 
         def finish(end: MigrationEnd) -> None:
             record.ended = end
-            on_end(MigrationOutcome(ok=end.ok, reason=end.reason))
+            is_suspended = not end.ok and migration.copy.phase is Phase.FINAL
+            on_end(MigrationOutcome(ok=end.ok, reason=end.reason, is_suspended=is_suspended))
 
         return record
 

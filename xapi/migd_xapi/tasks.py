@@ -53,8 +53,12 @@ class TaskRun:
         self._write(current_operations={**self.row["current_operations"], by: "cancel"})
         self._asked_to_cancel.set()
 
+    def end(self) -> None:
+        """Say that the call is over, and its task has its last state."""
+        self._ended.set()
+
     async def ended(self) -> None:
-        """Return when the call is over and its task has its last state."""
+        """Return when the call is over."""
         await self._ended.wait()
 
     def complete(self) -> None:
@@ -76,7 +80,6 @@ class TaskRun:
     def _end(self, **values: Value) -> None:
         if self.row["status"] not in LAST_STATES:
             self._write(allowed_operations=(), finished=self._clock.stamp(), **values)
-        self._ended.set()
 
     def _write(self, **values: Value) -> None:
         # A client may have destroyed the record; the call goes on without it.
@@ -118,6 +121,7 @@ class Tasks:
     def end(self, run: TaskRun) -> None:
         """Forget a call that is over; its record stays."""
         self._running.pop(run.ref, None)
+        run.end()
 
     def complete(self, ref: str) -> None:
         """End a task that a client made for a request other than a call; one that is over, or gone, stays so."""

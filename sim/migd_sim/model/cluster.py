@@ -58,7 +58,8 @@ class Cluster:
         self._next_change_s = inf
         self._is_formed = self._are_cores_shared = False
         for guest in self.spec.guests:
-            self._place(self.guests[guest.uuid], host_uuids[guest.host])
+            if guest.host is not None:
+                self._place(self.guests[guest.uuid], host_uuids[guest.host])
         for hog in self.spec.hogs:
             start = partial(self.start_hog, self._by_name[hog.guest].spec.uuid, hog.vcpus, hog.lasts_s)
             self._at(hog.starts_s, start)

@@ -37,10 +37,13 @@ class HostSpec(Part, frozen=True, kw_only=True):
 
 
 class GuestSpec(Part, frozen=True, kw_only=True):
-    """A guest, and the host it starts on. `base_demand_vcpus` is what it wants with nothing running in it."""
+    """A guest, and the host it starts on (None: it does not run until it is started).
+
+    `base_demand_vcpus` is what it wants with nothing running in it.
+    """
 
     name: Name
-    host: Name
+    host: Name | None = None
     vcpus: Count
     memory_bytes: Count
     uuid: str = ""
@@ -133,7 +136,7 @@ class PoolSpec(Part, frozen=True, kw_only=True):
         _refuse_twice("MAC", (guest.mac for guest in guests))
         names = {host.name for host in hosts}
         for guest in guests:
-            if guest.host not in names:
+            if guest.host is not None and guest.host not in names:
                 raise ValueError(f"guest {guest.name}: no host is called {guest.host}")
             written = sum(part.pages for part in guest.writes) * PAGE_BYTES
             if written > guest.memory_bytes:

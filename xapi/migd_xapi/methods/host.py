@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from migd_xapi import host_operations, memory
+from migd_xapi import evacuation, ha, host_operations, memory
 from migd_xapi.database import Row
-from migd_xapi.datamodel.types import Stamp
+from migd_xapi.datamodel.types import NULL, Stamp
 from migd_xapi.failure import Failure
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
@@ -28,6 +28,7 @@ def compute_memory_overhead(call: Call, host: Row) -> int:
 @METHODS.add("host.disable", "host ref host", "bool auto_enable=true", role=POOL_OPERATOR)
 def disable(call: Call, host: Row, auto_enable: bool) -> None:
     """Let no VM start on, or come to, the host; those that are there stay."""
+    ha.check_disable(call.pool, host)
     call.pool.db.update(host, enabled=False)
     host_operations.refresh(call.pool, host)
 
@@ -45,3 +46,30 @@ def enable(call: Call, host: Row) -> None:
 def get_servertime(call: Call, host: Row) -> Stamp:
     """Return the host's time."""
     return call.pool.clock.stamp()
+
+
+@METHODS.add("host.evacuate", "host ref host", "network ref? network=", "int evacuate_batch_size=", role=POOL_OPERATOR)
+async def evacuate(call: Call, host: Row, network: str, evacuate_batch_size: int) -> None:
+    """Migrate all VMs away, so many at a time; the host is best disabled first, which this does not do."""
+    over = call.pool.db.get("network", network) if network != NULL else None
+    await evacuation.evacuate(call, host, over, max(0, evacuate_batch_size))
+
+
+@METHODS.add("host.get_vms_which_prevent_evacuation", "host ref self", returns="(VM ref -> string set) map")
+def get_vms_which_prevent_evacuation(call: Call, host: Row) -> dict[str, tuple[str, ...]]:
+    """Return the VMs that cannot leave the host, and why."""
+    return {ref: failure.description for ref, failure in evacuation.obstacles(call.pool, host).items()}
+
+
+@METHODS.add("host.assert_can_evacuate", "host ref host", role=POOL_OPERATOR)
+def assert_can_evacuate(call: Call, host: Row) -> None:
+    """Fail where a VM cannot leave the host; one text holds all reasons."""
+    reasons = [",".join(failure.description) for failure in evacuation.obstacles(call.pool, host).values()]
+    if reasons:
+        raise Failure("CANNOT_EVACUATE_HOST", "|".join(reasons))
+
+
+@METHODS.add("host.get_uncooperative_resident_VMs", "host ref self", returns="VM ref set")
+def get_uncooperative_resident_vms(call: Call, host: Row) -> tuple[str, ...]:
+    """Return nothing: XAPI has given up to look for guests that do not balloon."""
+    return ()

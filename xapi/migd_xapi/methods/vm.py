@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from migd_xapi import memory, migration, placement, vm_operations
+from migd_xapi import agility, memory, migration, placement, vm_operations
 from migd_xapi.database import Row
+from migd_xapi.failure import Failure
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
-from migd_xapi.roles import POOL_ADMIN, VM_POWER_ADMIN
+from migd_xapi.roles import POOL_ADMIN, VM_ADMIN, VM_POWER_ADMIN
 
 METHODS: Final = Methods()
 
@@ -48,3 +49,22 @@ def update_allowed_operations(call: Call, vm: Row) -> None:
 def compute_memory_overhead(call: Call, vm: Row) -> int:
     """Return what the VM would need besides its own memory."""
     return memory.overhead_bytes(vm["VCPUs_max"], vm["memory_static_max"], vm["HVM_shadow_multiplier"])
+
+
+@METHODS.add("VM.assert_agile", "VM ref self")
+def assert_agile(call: Call, vm: Row) -> None:
+    """Fail where the VM could not run on each of the hosts."""
+    agility.check(call.pool, vm)
+
+
+@METHODS.add("VM.set_groups", "VM ref self", "VM_group ref set value", role=VM_ADMIN)
+def set_groups(call: Call, vm: Row, value: tuple[str, ...]) -> None:
+    """Put the VM into a group, or into none."""
+    if vm["is_control_domain"] or vm["is_a_template"] or vm["is_a_snapshot"]:
+        reason = "Control domains, templates, and snapshots cannot be added to VM groups."
+        raise Failure("OPERATION_NOT_ALLOWED", reason)
+    if len(value) > 1:
+        raise Failure("TOO_MANY_GROUPS")
+    for ref in value:
+        call.pool.db.get("VM_group", ref)
+    call.pool.db.update(vm, groups=value)
