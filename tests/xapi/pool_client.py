@@ -41,7 +41,8 @@ class Pool:
     def __init__(self, served: Any, session: XenAPI.Session) -> None:
         self.served, self.session, self.api = served, session, session.xenapi
         self.vm: str = self.api.VM.get_by_uuid("guest-0")
-        self.here, self.there, self.elsewhere = (self.api.host.get_by_uuid(f"host-{n}") for n in range(3))
+        self.here, self.there, *others = self.api.host.get_all()
+        self.elsewhere = others[0] if others else ""
 
     def migrate(self, target: str | None = None, vm: str | None = None, **options: str) -> str:
         return str(self.api.Async.VM.pool_migrate(vm or self.vm, target or self.there, options))

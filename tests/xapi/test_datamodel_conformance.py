@@ -20,8 +20,9 @@ from migd_xapi.roles import ROLES
 
 PROJECT = Path(__file__).parents[2]
 REFERENCE = Path(os.environ.get("MIGD_XAPI_REFERENCE", PROJECT.parent / "shared" / "reference"))
-# Methods that XAPI has and its published datamodel does not list.
+# Methods that XAPI has and its published datamodel does not list; there is one of the latter for each class.
 UNLISTED = {"system.listMethods"}
+UNLISTED_ENDING = ".get_all_records_where"
 # Failures that do not stem from the datamodel.
 UNCODED = {"Fault"}
 # What xapi's source raises otherwise than published: how many parameters it has.
@@ -65,10 +66,14 @@ def test_methods_take_and_give_what_is_published_and_ask_for_the_same_role(datam
     published = {
         f"{name}.{message['name']}": message for name, class_ in datamodel.items() for message in class_["messages"]
     }
-    methods = all_methods()
-    assert methods.keys() - published.keys() - UNLISTED == set()
-    for name in methods.keys() - UNLISTED:
-        method, message = methods[name], published[name]
+    methods = {
+        name: method
+        for name, method in all_methods().items()
+        if name in published or (name not in UNLISTED and not name.endswith(UNLISTED_ENDING))
+    }
+    assert methods.keys() - published.keys() == set()
+    for name, method in methods.items():
+        message = published[name]
         # What does not take a session is listed with its own first parameter in the session's place.
         expected = [(each["type"], each["required"]) for each in message["params"]]
         if method.needs_session:

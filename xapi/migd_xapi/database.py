@@ -58,6 +58,7 @@ class Database:
         self._by_change: OrderedDict[str, Row] = OrderedDict()
         self._tombstones: deque[Tombstone] = deque(maxlen=TOMBSTONES)
         self._pulse = asyncio.Event()
+        self._forgotten = 0  # the generation up to which deletions are not known any more
 
     def create(self, class_name: str, /, **values: Value) -> Row:
         """Return a new object; fields that are not named have their defaults, a missing uuid is made up."""
@@ -104,6 +105,8 @@ class Database:
         del self.tables[name][row.ref]
         self._by_uuid.pop((name, row["uuid"]), None)
         self._by_change.pop(row.ref)
+        if len(self._tombstones) == TOMBSTONES:
+            self._forgotten = self._tombstones[0].deleted
         self._tombstones.append(Tombstone(name, row.ref, row.created, self.generation))
         self._wake()
 
@@ -147,6 +150,10 @@ class Database:
                 return
             if tombstone.created <= generation:
                 yield tombstone
+
+    def remembers(self, generation: int) -> bool:
+        """Return whether all that was deleted after `generation` is known."""
+        return generation >= self._forgotten
 
     async def changed(self) -> None:
         """Return when anything has changed."""

@@ -13,6 +13,7 @@ from migd_xapi.database import Database, Row, Tombstone
 from migd_xapi.datamodel.classes import CLASSES
 from migd_xapi.datamodel.types import Value
 from migd_xapi.failure import Failure
+from migd_xapi.sessions import Session
 from migd_xapi.wire.exact import ExactInt
 
 # xapi_event.ml waits so long before it looks, so that what belongs together is told together; tasks are urgent.
@@ -95,6 +96,25 @@ async def events_from(
         "valid_ref_counts": {name.lower(): ExactInt(len(db.tables[name])) for name in WATCHED},
         "token": token_of(db.generation),
     }
+
+
+async def next_events(db: Database, session: Session, check: Callable[[], object]) -> Value:
+    """Return the next events of what the session has registered for; wait for the first. Raises Failure.
+
+    The way of clients older than `event.from`. Otherwise than by XAPI, what came and went meanwhile is not told.
+    """
+    while True:
+        if not session.filters:
+            raise Failure("SESSION_NOT_REGISTERED", session.ref)
+        heard, session.heard = session.heard, db.generation
+        if not db.remembers(heard):
+            raise Failure("EVENTS_LOST")
+        events = _events(db, Subscription.parse(session.filters), heard)
+        if events:
+            return tuple(events)
+        await db.changed()
+        await asyncio.sleep(GATHER_S)
+        check()
 
 
 def _events(db: Database, subscription: Subscription, since: int) -> list[Value]:

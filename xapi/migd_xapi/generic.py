@@ -1,9 +1,9 @@
 """The methods that every class has by its fields: getters, setters, and the ways to list and to find."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from migd_xapi import vm_operations
+from migd_xapi import filters, ha, vm_operations
 from migd_xapi.database import Row
 from migd_xapi.datamodel.classes import CLASSES, Class, Field
 from migd_xapi.datamodel.types import Value, type_of
@@ -16,6 +16,7 @@ from migd_xapi.roles import READ_ONLY
 _CONSEQUENCES: Final[dict[tuple[str, str], Callable[[Pool, Row], None]]] = {
     ("VM", "blocked_operations"): vm_operations.refresh,
     ("VM", "is_a_template"): vm_operations.refresh,
+    ("VM", "ha_restart_priority"): ha.follow_priority,
 }
 
 
@@ -39,6 +40,13 @@ def _of_class(class_: Class) -> Iterator[Method]:
     records = f"({name} ref -> {name} record) map"
     yield _method(name, "get_all", [], f"{name} ref set", lambda call: tuple(call.pool.db.tables[name]))
     yield _method(name, "get_all_records", [], records, lambda call: dict(call.pool.db.tables[name]))
+    yield _method(
+        name,
+        "get_all_records_where",
+        [Parameter("expr", text)],
+        records,
+        lambda call, expr: _matching(call.pool.db.rows(name), filters.parse(expr)),
+    )
     yield _method(name, "get_record", [self], f"{name} record", lambda call, row: row)
     yield _method(
         name,
@@ -55,6 +63,10 @@ def _of_class(class_: Class) -> Iterator[Method]:
             f"{name} ref set",
             lambda call, label: tuple(row.ref for row in call.pool.db.rows(name) if row["name_label"] == label),
         )
+
+
+def _matching(rows: Iterable[Row], is_meant: filters.Filter) -> dict[str, Row]:
+    return {row.ref: row for row in rows if is_meant(row)}
 
 
 def _of_field(class_: Class, field: Field) -> Iterator[Method]:

@@ -60,6 +60,12 @@ def is_protected(vm: Row) -> bool:
     return vm["ha_restart_priority"] == "restart" and bool(vm["ha_always_run"])
 
 
+def follow_priority(pool: Pool, vm: Row) -> None:
+    """Protect a VM that runs, or no more, as its priority says."""
+    is_running = vm["power_state"] in ("Running", "Paused")
+    pool.db.update(vm, ha_always_run=is_running and vm["ha_restart_priority"] == "restart")
+
+
 def tolerated_failures(pool: Pool) -> int:
     """Return how many hosts may fail with a plan for it."""
     return next((failures for failures in range(len(pool.db.tables["host"]), 0, -1) if plan_exists(pool, failures)), 0)

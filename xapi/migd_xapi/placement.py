@@ -16,7 +16,9 @@ from migd_xapi.vm_operations import disks_of
 ASSUMED_SHARED: Final = "assume_network_is_shared"
 
 
-def check(pool: Pool, vm: Row, host: Row, *, with_memory: bool = True, with_cpu: bool = False) -> None:
+def check(
+    pool: Pool, vm: Row, host: Row, *, with_memory: bool = True, with_cpu: bool = False, with_storage: bool = True
+) -> None:
     """Raise Failure where the VM could not run on the host now; the kind of processor counts only `with_cpu`."""
     _check_parameters(vm)
     if not pool.is_live(host):
@@ -34,7 +36,8 @@ def check(pool: Pool, vm: Row, host: Row, *, with_memory: bool = True, with_cpu:
         )
     if with_cpu:
         cpu.check(pool, vm, host)
-    _check_storage(pool, vm, host)
+    if with_storage:
+        _check_storage(pool, vm, host)
     _check_networks(pool, vm, host)
     if vm["domain_type"] != "pv" and not any("hvm" in each for each in host["capabilities"]):
         raise Failure("VM_HVM_REQUIRED", vm.ref)

@@ -34,11 +34,16 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 @dataclass(slots=True)
 class Session:
-    """One client's session, beside its record."""
+    """One client's session, beside its record.
+
+    `filters` is what it has registered for with event.register, `heard` the generation up to which event.next has told.
+    """
 
     row: Row
     user: User
     seen: datetime
+    filters: tuple[str, ...] = ()
+    heard: int = 0
 
     @property
     def ref(self) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from migd_xapi.datamodel.types import Value
-from migd_xapi.events import WATCHED, Subscription, events_from, token_of
+from migd_xapi.events import WATCHED, Subscription, events_from, next_events, token_of
 from migd_xapi.failure import Failure
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
@@ -39,6 +39,31 @@ def inject(call: Call, class_name: str, ref: str) -> str:
     token = token_of(db.generation)
     db.touch(row)
     return token
+
+
+@METHODS.add("event.register", "string set classes", is_async=False)
+def register(call: Call, classes: tuple[str, ...]) -> None:
+    """Let event.next tell of some classes or objects, from now on."""
+    assert call.session is not None
+    Subscription.parse(classes)
+    if not call.session.filters:
+        call.session.heard = call.pool.db.generation
+    call.session.filters = tuple(dict.fromkeys((*call.session.filters, *classes)))
+
+
+@METHODS.add("event.unregister", "string set classes", is_async=False)
+def unregister(call: Call, classes: tuple[str, ...]) -> None:
+    """Let event.next tell of some classes or objects no more."""
+    assert call.session is not None
+    call.session.filters = tuple(each for each in call.session.filters if each not in classes)
+
+
+@METHODS.add("event.next", returns="event record set", is_async=False)
+async def next_(call: Call) -> Value:
+    """Wait for events of what was registered."""
+    assert call.session is not None
+    session = call.session
+    return await next_events(call.pool.db, session, lambda: call.pool.sessions.get(session.ref))
 
 
 @METHODS.add("event.get_current_id", returns="int", is_async=False)

@@ -1,14 +1,15 @@
 """Methods of class host."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from migd_xapi import evacuation, ha, host_operations, memory
+from migd_xapi import evacuation, ha, host_operations, memory, storage_migration
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import NULL, Stamp
 from migd_xapi.failure import Failure
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
-from migd_xapi.roles import POOL_OPERATOR
+from migd_xapi.roles import POOL_OPERATOR, VM_POWER_ADMIN
 
 METHODS: Final = Methods()
 
@@ -67,6 +68,19 @@ def assert_can_evacuate(call: Call, host: Row) -> None:
     reasons = [",".join(failure.description) for failure in evacuation.obstacles(call.pool, host).values()]
     if reasons:
         raise Failure("CANNOT_EVACUATE_HOST", "|".join(reasons))
+
+
+@METHODS.add(
+    "host.migrate_receive",
+    "host ref host",
+    "network ref network",
+    "(string -> string) map options",
+    returns="(string -> string) map",
+    role=VM_POWER_ADMIN,
+)
+def migrate_receive(call: Call, host: Row, network: Row, options: Mapping[str, str]) -> dict[str, str]:
+    """Return the destination to ask for with VM.assert_can_migrate."""
+    return storage_migration.receive(call, host, network)
 
 
 @METHODS.add("host.get_uncooperative_resident_VMs", "host ref self", returns="VM ref set")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from migd_xapi import agility, memory, migration, placement, vm_operations
+from migd_xapi import agility, memory, migration, placement, storage_migration, vm_operations
 from migd_xapi.database import Row
 from migd_xapi.failure import Failure
 from migd_xapi.method import Methods
@@ -49,6 +49,31 @@ def update_allowed_operations(call: Call, vm: Row) -> None:
 def compute_memory_overhead(call: Call, vm: Row) -> int:
     """Return what the VM would need besides its own memory."""
     return memory.overhead_bytes(vm["VCPUs_max"], vm["memory_static_max"], vm["HVM_shadow_multiplier"])
+
+
+@METHODS.add(
+    "VM.assert_can_migrate",
+    "VM ref vm",
+    "(string -> string) map dest",
+    "bool live",
+    "(VDI ref -> SR ref) map vdi_map",
+    "(VIF ref -> network ref) map vif_map",
+    "(string -> string) map options",
+    "(VGPU ref -> GPU_group ref) map vgpu_map=",
+    role=VM_POWER_ADMIN,
+)
+def assert_can_migrate(
+    call: Call,
+    vm: Row,
+    dest: Mapping[str, str],
+    live: bool,
+    vdi_map: Mapping[str, str],
+    vif_map: Mapping[str, str],
+    options: Mapping[str, str],
+    vgpu_map: Mapping[str, str],
+) -> None:
+    """Fail with the first reason for which the VM could not go, with its disks, where host.migrate_receive said."""
+    storage_migration.check(call.pool, vm, dest, vdi_map, vif_map, is_forced=options.get("force") == "true")
 
 
 @METHODS.add("VM.assert_agile", "VM ref self")
