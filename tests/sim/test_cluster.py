@@ -10,7 +10,7 @@ from migd_core import config
 from migd_core.units import GIB
 from migd_sim.model import Cluster, PoolSpec
 from migd_sim.model.max_min import Stream, share_cores, share_links
-from migd_sim.model.rates import DOM0_IDLE_VCPUS
+from migd_sim.model.rates import DOM0_IDLE_VCPUS, STREAM_BYTES_PER_S
 from migd_sim.model.spec import HogSpec, JobSpec, PhaseSpec
 from migd_sim.model.writes import RandomWrites
 
@@ -101,6 +101,31 @@ def test_a_paused_or_stopped_rank_stops_its_job_until_it_goes_on() -> None:
         go(uuid)
         cluster.run_until(cluster.now_s + 10.0)
         assert cluster.jobs["brams"].steps_done > before
+
+
+def test_a_guest_that_migrates_to_its_own_host_gets_a_new_domain_and_leaves_the_link_alone() -> None:
+    cluster = cluster_of(job(exchange_bytes=1e6))
+    cluster.run_until(10.0)
+    speed, uuid = cluster.jobs["brams"].steps_per_s, uuid_of(cluster, "r0")
+    here, domid = cluster.guests[uuid].host, cluster.guests[uuid].domid
+    ends: list[bool] = []
+    cluster.start_migration(uuid, str(here), lambda end: ends.append(end.ok))
+    cluster.run_until(12.0)
+    assert cluster.migrations[0].bytes_per_s == STREAM_BYTES_PER_S
+    assert cluster.jobs["brams"].steps_per_s == pytest.approx(speed, rel=0.15)  # its pages are tracked, no more
+    cluster.run_until(60.0)
+    assert (ends, cluster.guests[uuid].host) == ([True], here)
+    assert cluster.guests[uuid].domid > domid
+
+
+def test_a_guest_without_a_host_does_not_run_until_it_is_started() -> None:
+    spare = replace(guest("spare", "a"), host=None)
+    cluster = cluster_of(job(), spare)
+    cluster.run_until(10.0)
+    state = cluster.guests[uuid_of(cluster, "spare")]
+    assert (state.is_running, state.cpu_s) == (False, 0.0)
+    cluster.start_guest(state.spec.uuid, next(iter(cluster.hosts)))
+    assert state.is_running
 
 
 def test_a_cluster_n_times_faster_does_the_same_in_an_nth_of_the_time() -> None:

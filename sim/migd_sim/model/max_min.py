@@ -26,7 +26,10 @@ def share_cores(cores: float, vcpus: Mapping[Key, tuple[int, float]]) -> dict[Ke
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A flow of bytes through some NIC directions (named), that takes at most `demand_bytes_per_s`."""
+    """A flow of bytes through some NIC directions (named), that takes at most `demand_bytes_per_s`.
+
+    One through none stays within a host: its demand must be finite.
+    """
 
     name: str
     through: tuple[str, ...]
@@ -43,7 +46,7 @@ def share_links(capacities: Mapping[str, float], streams: Sequence[Stream]) -> d
         for stream in growing:
             for direction in stream.through:
                 users[direction] = users.get(direction, 0) + 1
-        step = min(left[direction] / count for direction, count in users.items())
+        step = min((left[direction] / count for direction, count in users.items()), default=inf)
         step = min(step, min(stream.demand_bytes_per_s - rate[stream.name] for stream in growing))
         for stream in growing:
             rate[stream.name] += step

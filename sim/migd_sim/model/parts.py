@@ -128,8 +128,12 @@ class Migration:
 
     @property
     def is_copying(self) -> bool:
-        """True while it uses the links."""
+        """True while pages are copied."""
         return self.copy.phase in (Phase.LIVE, Phase.FINAL)
+
+    def uses_link_of(self, host: str) -> bool:
+        """Whether it copies through the host's NIC; one to its own host does not."""
+        return self.is_copying and self.source != self.target and host in (self.source, self.target)
 
     def end(self, ended_s: float, *, ok: bool, reason: str) -> MigrationEnd:
         """Return what it did."""

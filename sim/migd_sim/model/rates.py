@@ -104,7 +104,7 @@ class Rates:
         if level in (Level.SAME_SWITCH, Level.WIDE_AREA):
             for host in (one.host, other.host):
                 assert host is not None  # on two hosts: both run
-                copies = sum(m.is_copying and host in (m.source, m.target) for m in self._migrations)
+                copies = sum(m.uses_link_of(host) for m in self._migrations)
                 sharing = max(1, talking.get(host, 0) + copies)
                 bandwidth = min(bandwidth, self._hosts[host].link_bytes_per_s / sharing)
         return link.latency_s + message_bytes / bandwidth
