@@ -40,7 +40,8 @@ class Pool:
 
     def __init__(self, served: Any, session: XenAPI.Session) -> None:
         self.served, self.session, self.api = served, session, session.xenapi
-        self.vm: str = self.api.VM.get_by_uuid("guest-0")
+        records = self.api.VM.get_all_records()
+        self.vm: str = next(ref for ref, record in records.items() if not record["is_control_domain"])
         self.here, self.there, *others = self.api.host.get_all()
         self.elsewhere = others[0] if others else ""
 

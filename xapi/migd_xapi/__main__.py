@@ -111,7 +111,8 @@ async def _serve(options: argparse.Namespace) -> None:
     file = pool_file.load(options.pool)
     times_faster = file.times_faster if options.faster is None else options.faster
     backend = SimBackend(pool_file.cluster_of(file, times_faster, str(options.pool)))
-    server, control = Server(backend, file.name, _settings(file.xapi, options)), Control(backend)
+    settings = _settings(file.xapi, options).faster(times_faster)
+    server, control = Server(backend, file.name, settings), Control(backend)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -132,6 +132,10 @@ class Settings(Part, frozen=True, kw_only=True):
     product_version: str = "8.3.0"
     tls: Tls | None = None
 
+    def faster(self, times: float) -> "Settings":
+        """Return the same settings for a cluster that is so many times faster: guests boot and shut down faster."""
+        return msgspec.structs.replace(self, boot_s=self.boot_s / times, shutdown_s=self.shutdown_s / times)
+
     def guests_by_uuid(self, uuids: Mapping[str, str]) -> dict[str, GuestSettings]:
         """Return what is said of guests, by the uuids of their names. Raises ConfigError for one that there is not."""
         _check("xapi.guests", self.guests, uuids, "guest")
