@@ -109,6 +109,8 @@ def test_with_high_availability_only_protected_guests_leave(make: Make) -> None:
     a = make(ha=HighAvailability(), guests={"rank0": GuestSettings(ha_restart_priority="restart")})
     other = a.api.VM.get_by_uuid("guest-3")
     assert a.api.host.get_vms_which_prevent_evacuation(a.here) == {other: ["HOST_EVACUATE_VM_NOT_HA_PROTECTED", other]}
+    assert a.api.pool.ha_compute_max_host_failures_to_tolerate() == "2"
+    assert a.api.pool.ha_failover_plan_exists(1) is True
     a.api.VM.set_ha_restart_priority(other, "restart")
     assert a.api.host.get_vms_which_prevent_evacuation(a.here) == {}
 

@@ -38,6 +38,10 @@ def test_messages_are_written_found_by_their_object_and_deleted(a: Pool) -> None
     assert a.api.message.get_all() == []
 
 
+def test_a_host_has_no_plugins(a: Pool) -> None:
+    assert failure(a.api.host.call_plugin, a.here, "xenops", "list", {}) == ["XENAPI_MISSING_PLUGIN", "xenops"]
+
+
 def test_records_are_chosen_by_an_expression(a: Pool) -> None:
     running = a.api.VM.get_all_records_where(
         'field "power_state" = "Running" and not field "is_control_domain" = "true"'

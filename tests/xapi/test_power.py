@@ -239,6 +239,20 @@ def test_a_shutdown_of_a_guest_without_tools_is_forced(a: Pool) -> None:
     assert a.record()["power_state"] == "Halted"
 
 
+def test_a_guest_of_a_dead_host_runs_on_paper_until_somebody_says_that_it_does_not(a: Pool) -> None:
+    assert failure(a.api.VM.power_state_reset, a.vm) == ["HOST_IS_LIVE", a.here]
+    a.change("host_metrics", a.api.host.get_metrics(a.here), live=False)
+    a.served.do(lambda: a.served.backend.stop("guest-0"))
+    assert failure(a.api.VM.hard_shutdown, a.vm) == ["HOST_OFFLINE", a.here]
+    assert a.record()["power_state"] == "Running"
+    a.api.VM.power_state_reset(a.vm)
+    assert (a.record()["power_state"], a.record()["resident_on"]) == ("Halted", NULL)
+    a.api.VM.start(a.vm, False, False)
+    assert a.record()["resident_on"] in (a.there, a.elsewhere)
+    dom0 = a.api.host.get_control_domain(a.there)
+    assert failure(a.api.VM.power_state_reset, dom0) == ["CANNOT_RESET_CONTROL_DOMAIN", dom0]
+
+
 def test_operators_of_vms_start_them_where_xapi_likes(a: Pool, login: Callable[..., XenAPI.Session]) -> None:
     a.api.VM.hard_shutdown(a.vm)
     operator = login("operator").xenapi

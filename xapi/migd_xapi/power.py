@@ -145,6 +145,18 @@ async def resume(call: Call, vm: Row, host: Row | None, *, start_paused: bool, f
     tell_of_vm(pool, "VM_RESUMED", vm, f"resumed on host: {host['name_label']} (uuid: {host['uuid']})")
 
 
+def reset(pool: Pool, vm: Row) -> None:
+    """Record that a VM is halted which its host can say nothing of any more. Raises Failure where the host is up."""
+    if vm["is_control_domain"]:
+        raise Failure("CANNOT_RESET_CONTROL_DOMAIN", vm.ref)
+    host = pool.db.find("host", vm["resident_on"])
+    if host is not None and pool.is_live(host):
+        raise Failure("HOST_IS_LIVE", host.ref)
+    _forget_suspend_image(pool, vm)
+    pool.db.update(vm, current_operations={})
+    domains.ended(pool, vm)
+
+
 def _place(pool: Pool, vm: Row, host: Row | None) -> Row:
     if host is None:
         host = placement.choose(pool, vm)

@@ -9,7 +9,7 @@ from migd_xapi.datamodel.types import NULL, Stamp
 from migd_xapi.failure import Failure
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
-from migd_xapi.roles import POOL_OPERATOR, VM_POWER_ADMIN
+from migd_xapi.roles import POOL_ADMIN, POOL_OPERATOR, VM_POWER_ADMIN
 
 METHODS: Final = Methods()
 
@@ -81,6 +81,20 @@ def assert_can_evacuate(call: Call, host: Row) -> None:
 def migrate_receive(call: Call, host: Row, network: Row, options: Mapping[str, str]) -> dict[str, str]:
     """Return the destination to ask for with VM.assert_can_migrate."""
     return storage_migration.receive(call, host, network)
+
+
+@METHODS.add(
+    "host.call_plugin",
+    "host ref host",
+    "string plugin",
+    "string fn",
+    "(string -> string) map args",
+    returns="string",
+    role=POOL_ADMIN,
+)
+def call_plugin(call: Call, host: Row, plugin: str, function: str, arguments: Mapping[str, str]) -> str:
+    """Fail: these hosts have no plugins."""
+    raise Failure("XENAPI_MISSING_PLUGIN", plugin)
 
 
 @METHODS.add("host.get_uncooperative_resident_VMs", "host ref self", returns="VM ref set")

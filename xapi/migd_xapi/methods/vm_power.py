@@ -6,7 +6,7 @@ from migd_xapi import power
 from migd_xapi.database import Row
 from migd_xapi.method import Methods
 from migd_xapi.pool import Call
-from migd_xapi.roles import VM_OPERATOR, VM_POWER_ADMIN
+from migd_xapi.roles import POOL_OPERATOR, VM_OPERATOR, VM_POWER_ADMIN
 
 METHODS: Final = Methods()
 
@@ -63,6 +63,12 @@ async def clean_reboot(call: Call, vm: Row) -> None:
 async def hard_reboot(call: Call, vm: Row) -> None:
     """Reset a VM."""
     await power.hard_reboot(call, vm)
+
+
+@METHODS.add("VM.power_state_reset", "VM ref vm", role=POOL_OPERATOR)
+def power_state_reset(call: Call, vm: Row) -> None:
+    """Say that a VM is halted whose host is down."""
+    power.reset(call.pool, vm)
 
 
 @METHODS.add("VM.suspend", "VM ref vm", role=VM_OPERATOR)
