@@ -3,9 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import XenAPI
 
 NULL = "OpaqueRef:NULL"
+
+
+def failure(function: Callable[..., Any], *arguments: Any) -> list[str]:
+    """Return how a call fails."""
+    with pytest.raises(XenAPI.Failure) as caught:
+        function(*arguments)
+    return list(caught.value.details)
 
 
 class Watch:

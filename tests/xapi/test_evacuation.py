@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import XenAPI
-from pool_client import NULL, Pool
+from pool_client import NULL, Pool, failure
 
 from migd_xapi.settings import Group, GuestSettings, HighAvailability, Network, Storage
 
@@ -19,12 +19,6 @@ def make(serve: Callable[..., Any], connect: Callable[..., XenAPI.Session]) -> M
         return Pool(served, connect(served))
 
     return made
-
-
-def failure(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    with pytest.raises(XenAPI.Failure) as caught:
-        function(*arguments)
-    return list(caught.value.details)
 
 
 def guests_on(a: Pool, host: str) -> int:

@@ -6,7 +6,7 @@ from xmlrpc.client import DateTime
 
 import pytest
 import XenAPI
-from pool_client import Pool
+from pool_client import Pool, failure
 
 from migd_xapi.settings import Storage
 
@@ -14,12 +14,6 @@ from migd_xapi.settings import Storage
 @pytest.fixture
 def a(pool: Any, session: XenAPI.Session) -> Pool:
     return Pool(pool, session)
-
-
-def failure(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    with pytest.raises(XenAPI.Failure) as caught:
-        function(*arguments)
-    return list(caught.value.details)
 
 
 def test_messages_are_written_found_by_their_object_and_deleted(a: Pool) -> None:

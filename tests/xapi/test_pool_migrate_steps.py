@@ -70,6 +70,7 @@ class Steps:
     def close(self) -> None:
         self._run(self._dispatcher.close())
         self._loop.close()
+        assert self._loop.faults == []
 
     def _run(self, coroutine: Any) -> Any:
         return self._loop.run_until_complete(coroutine)

@@ -172,6 +172,7 @@ class Calls(RuleBasedStateMachine):
             assert [task["name_label"] for task in self.pool.db.rows("task") if task["status"] == "pending"] == []
             assert [row for row in (*self.vms, *self.hosts) if row["current_operations"]] == []
             self.a_guest_that_runs_is_on_one_host_and_that_is_its_own()
+            assert self.loop.faults == []
         finally:
             self.run(self.dispatcher.close())
             for timer in self.pool.booting.values():

@@ -5,18 +5,12 @@ from typing import Any
 
 import pytest
 import XenAPI
-from pool_client import NULL, Pool, Watch
+from pool_client import NULL, Pool, Watch, failure
 
 
 @pytest.fixture
 def a(pool: Any, session: XenAPI.Session) -> Pool:
     return Pool(pool, session)
-
-
-def failure(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    with pytest.raises(XenAPI.Failure) as caught:
-        function(*arguments)
-    return list(caught.value.details)
 
 
 def test_a_guest_that_is_shut_down_is_nowhere_and_can_be_started_again(a: Pool) -> None:

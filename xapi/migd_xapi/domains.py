@@ -1,4 +1,4 @@
-"""What the records say of a VM's domain: that it has begun, was renewed by a reboot, or has ended."""
+"""What the records say of a VM's domain: that it has begun, was paused or renewed by a reboot, or has ended."""
 
 from typing import Final
 
@@ -34,7 +34,14 @@ def began(pool: Pool, vm: Row, host: Row, *, is_paused: bool) -> None:
         scheduled_to_be_resident_on=NULL,
         domid=pool.backend.domid(vm["uuid"]),
         memory_target=vm["memory_dynamic_max"],
+        ha_always_run=vm["ha_restart_priority"] == "restart",
     )
+    _follow(pool, vm)
+
+
+def changed(pool: Pool, vm: Row, power_state: str) -> None:
+    """Show that the domain is paused, or is so no more."""
+    pool.db.update(vm, power_state=power_state)
     _follow(pool, vm)
 
 

@@ -1,7 +1,8 @@
 """Starting, stopping, pausing and suspending VMs, step by step as message_forwarding.ml and xapi_vm.ml take it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from migd_xapi import cpu, domains, guest_agents, ha, memory, placement, vm_operations
@@ -37,28 +38,24 @@ async def start(call: Call, vm: Row, host: Row | None, *, start_paused: bool) ->
 
 async def pause(call: Call, vm: Row) -> None:
     """Keep a running VM in memory and give it no CPU. Raises Failure."""
-    async with vm_operations.held(call, vm, "pause"), taken(call.task, call.pool.workers.slot(_host_of(call.pool, vm))):
+    async with _on_its_host(call, vm, "pause"):
         _ask(call.pool.backend.pause, vm["uuid"])
-        call.pool.db.update(vm, power_state="Paused")
+        domains.changed(call.pool, vm, "Paused")
     tell_of_vm(call.pool, "VM_PAUSED", vm, "paused")
 
 
 async def unpause(call: Call, vm: Row) -> None:
     """Let a paused VM go on. Raises Failure."""
-    pool = call.pool
-    async with vm_operations.held(call, vm, "unpause"), taken(call.task, pool.workers.slot(_host_of(pool, vm))):
-        _ask(pool.backend.unpause, vm["uuid"])
-        pool.db.update(vm, power_state="Running")
-        _go_on(pool, vm)
-    tell_of_vm(pool, "VM_UNPAUSED", vm, "unpaused")
+    async with _on_its_host(call, vm, "unpause"):
+        _ask(call.pool.backend.unpause, vm["uuid"])
+        domains.changed(call.pool, vm, "Running")
+        _go_on(call.pool, vm)
+    tell_of_vm(call.pool, "VM_UNPAUSED", vm, "unpaused")
 
 
 async def clean_shutdown(call: Call, vm: Row) -> None:
     """Ask the guest to shut down, and wait until it has. Raises Failure."""
-    async with (
-        vm_operations.held(call, vm, "clean_shutdown"),
-        taken(call.task, call.pool.workers.slot(_host_of(call.pool, vm))),
-    ):
+    async with _on_its_host(call, vm, "clean_shutdown"):
         await _guest_shuts_down(call)
         _halt(call.pool, vm)
     tell_of_vm(call.pool, "VM_SHUTDOWN", vm, "shutdown")
@@ -69,7 +66,7 @@ async def shutdown(call: Call, vm: Row) -> None:
     pool = call.pool
     async with vm_operations.held(call, vm, "shutdown"):
         if vm["power_state"] != "Suspended":
-            async with taken(call.task, pool.workers.slot(_host_of(pool, vm))):
+            async with taken(call.task, _workers_of(pool, vm)):
                 if vm["guest_metrics"] != NULL and vm["power_state"] == "Running":
                     await _guest_shuts_down(call)
         _halt(pool, vm)
@@ -82,7 +79,7 @@ async def hard_shutdown(call: Call, vm: Row) -> None:
     async with vm_operations.held(call, vm, "hard_shutdown"):
         await _end_others(call, vm, "hard_shutdown")
         if vm["power_state"] in ("Running", "Paused"):
-            async with taken(call.task, pool.workers.slot(_host_of(pool, vm))):
+            async with taken(call.task, _workers_of(pool, vm)):
                 _halt(pool, vm)
         else:
             _halt(pool, vm)
@@ -91,11 +88,10 @@ async def hard_shutdown(call: Call, vm: Row) -> None:
 
 async def clean_reboot(call: Call, vm: Row) -> None:
     """Ask the guest to reboot, and wait until it has. Raises Failure."""
-    pool = call.pool
-    async with vm_operations.held(call, vm, "clean_reboot"), taken(call.task, pool.workers.slot(_host_of(pool, vm))):
+    async with _on_its_host(call, vm, "clean_reboot"):
         await _guest_shuts_down(call)
-        _reboot(pool, vm)
-    tell_of_vm(pool, "VM_REBOOTED", vm, "rebooted cleanly")
+        _reboot(call.pool, vm)
+    tell_of_vm(call.pool, "VM_REBOOTED", vm, "rebooted cleanly")
 
 
 async def hard_reboot(call: Call, vm: Row) -> None:
@@ -105,7 +101,7 @@ async def hard_reboot(call: Call, vm: Row) -> None:
         await _end_others(call, vm, "hard_reboot")
         match vm["power_state"]:
             case "Running" | "Paused":
-                async with taken(call.task, pool.workers.slot(_host_of(pool, vm))):
+                async with taken(call.task, _workers_of(pool, vm)):
                     _reboot(pool, vm)
             case "Halted":  # what was under way had shut it down
                 host = _place(pool, vm, None)
@@ -119,7 +115,7 @@ async def hard_reboot(call: Call, vm: Row) -> None:
 async def suspend(call: Call, vm: Row) -> None:
     """Write a running VM's memory to disk, and let go of it. Raises Failure."""
     pool = call.pool
-    async with vm_operations.held(call, vm, "suspend"), taken(call.task, pool.workers.slot(_host_of(pool, vm))):
+    async with _on_its_host(call, vm, "suspend"):
         image = _suspend_image(pool, vm)
         _ask(pool.backend.stop, vm["uuid"])
         pool.db.update(vm, ha_always_run=False, suspend_VDI=image.ref)
@@ -157,6 +153,13 @@ def reset(pool: Pool, vm: Row) -> None:
     domains.ended(pool, vm)
 
 
+@asynccontextmanager
+async def _on_its_host(call: Call, vm: Row, operation: str) -> AsyncIterator[None]:
+    """Hold the VM for the operation, and a worker of its host."""
+    async with vm_operations.held(call, vm, operation), taken(call.task, _workers_of(call.pool, vm)):
+        yield
+
+
 def _place(pool: Pool, vm: Row, host: Row | None) -> Row:
     if host is None:
         host = placement.choose(pool, vm)
@@ -172,9 +175,7 @@ async def _boot(call: Call, vm: Row, host: Row, start_paused: bool) -> None:
         _ask(pool.backend.start, vm["uuid"], host["uuid"])
         if start_paused:
             _ask(pool.backend.pause, vm["uuid"])
-        pool.db.update(
-            vm, ha_always_run=vm["ha_restart_priority"] == "restart", last_boot_CPU_flags=cpu.flags_of_pool(pool)
-        )
+        pool.db.update(vm, last_boot_CPU_flags=cpu.flags_of_pool(pool))
         guest_agents.forget(pool, vm)
         domains.began(pool, vm, host, is_paused=start_paused)
         _go_on(pool, vm)
@@ -189,7 +190,11 @@ def _go_on(pool: Pool, vm: Row) -> None:
 def _reboot(pool: Pool, vm: Row) -> None:
     host = _host_of(pool, vm)
     _ask(pool.backend.stop, vm["uuid"])
-    _ask(pool.backend.start, vm["uuid"], host["uuid"])
+    try:
+        _ask(pool.backend.start, vm["uuid"], host["uuid"])
+    except Failure:
+        domains.ended(pool, vm)
+        raise
     pool.db.update(vm, last_boot_CPU_flags=cpu.flags_of_pool(pool))
     domains.renewed(pool, vm)
 
@@ -244,6 +249,10 @@ def _host_of(pool: Pool, vm: Row) -> Row:
     if not pool.is_live(host):
         raise Failure("HOST_OFFLINE", host.ref)
     return host
+
+
+def _workers_of(pool: Pool, vm: Row) -> asyncio.Semaphore:
+    return pool.workers.slot(_host_of(pool, vm))
 
 
 def _ask(what: Callable[..., None], *arguments: str) -> None:
