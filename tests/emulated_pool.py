@@ -40,6 +40,10 @@ class EmulatedPool:
         """Return the name of the host that a guest is on."""
         return str(self.api.host.get_name_label(self.api.VM.get_resident_on(self.vm(guest))))
 
+    def power_state(self, guest: str) -> str:
+        """Return whether a guest is Running, Halted, Paused or Suspended."""
+        return str(self.api.VM.get_power_state(self.vm(guest)))
+
     def wait_until(self, class_name: str, condition: Callable[[], bool]) -> None:
         """Wait until something holds that follows from objects of one class."""
         token, give_up_s = "", time.monotonic() + LIMIT_S
@@ -55,7 +59,9 @@ def emulated_pool(file: Path, *options: str) -> Iterator[EmulatedPool]:
     process = subprocess.Popen([*command, "--log-level", "error", *options], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        url = json.loads(process.stdout.readline())["url"]
+        ready = process.stdout.readline()
+        assert ready, "migd-xapi has not started; it says why on standard error"
+        url = json.loads(ready)["url"]
         session = XenAPI.Session(url, ignore_ssl=True)
         session.xenapi.login_with_password("root", "migd", "1.0", "migd tests")
         yield EmulatedPool(url, session.xenapi)

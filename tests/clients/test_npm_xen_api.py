@@ -7,6 +7,7 @@ import queue
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,6 +152,14 @@ def test_it_cancels_a_migration_and_the_guest_stays(pool: EmulatedPool, client: 
         client.answer(migration)
     client.ask("see", vm, "scheduled_to_be_resident_on", NULL)
     assert pool.host_of("big") == "xen1"
+
+
+def test_it_gets_metrics_and_the_server_ends_its_task(pool: EmulatedPool, client: XenApi) -> None:
+    query = {"start": str(int(time.time()) - 60), "cf": "AVERAGE", "host": "true", "json": "true"}
+    meta = json.loads(client.ask("fetch", "/rrd_updates", query))["meta"]
+    vm, host = (pool.api.VM.get_uuid(pool.vm("big")), pool.api.host.get_uuid(pool.host("xen1")))
+    assert {f"AVERAGE:vm:{vm}:memory", f"AVERAGE:host:{host}:memory_total_kib"} <= set(meta["legend"])
+    pool.wait_until("task", lambda: pool.api.task.get_all() == [])
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -39,6 +39,14 @@ const own = {
     })
   },
 
+  // Gets something by HTTP, and waits for the task that the server ends when it has sent it.
+  async fetch(path, query) {
+    const response = await client.getResource(path, { query })
+    const text = await response.body.text()
+    await response.task
+    return text
+  },
+
   // Gives up an earlier request, as its caller would.
   cancel(id) {
     underWay.get(id).cancel()
