@@ -75,3 +75,35 @@ def test_a_guest_that_runs_is_powered_on_already(ansible: Ansible) -> None:
 def test_it_is_refused_with_a_wrong_password(ansible: Ansible) -> None:
     answer = ansible("xenserver_guest_info", name="small1", password="wrong")
     assert "SESSION_AUTHENTICATION_FAILED" in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("state", "state_of_module", "state_of_pool"),
+    [
+        ("powered-off", "poweredoff", "Halted"),
+        ("shutdown-guest", "poweredoff", "Halted"),
+        ("suspended", "suspended", "Suspended"),
+    ],
+)
+def test_it_takes_a_guest_down_and_brings_it_up(
+    pool: EmulatedPool, ansible: Ansible, state: str, state_of_module: str, state_of_pool: str
+) -> None:
+    down = ansible("xenserver_guest_powerstate", name="small2", state=state)
+    assert (down["changed"], down["instance"]["state"]) == (True, state_of_module)
+    assert pool.power_state("small2") == state_of_pool
+    up = ansible("xenserver_guest_powerstate", name="small2", state="powered-on", wait_for_ip_address=True)
+    assert (up["changed"], up["instance"]["state"]) == (True, "poweredon")
+    assert up["instance"]["networks"][0]["ip"]
+    assert pool.power_state("small2") == "Running"
+
+
+@pytest.mark.parametrize("state", ["restarted", "reboot-guest"])
+def test_it_reboots_a_guest(pool: EmulatedPool, ansible: Ansible, state: str) -> None:
+    before = pool.api.VM.get_domid(pool.vm("small1"))
+    # With a limit, it starts an asynchronous call and polls its task.
+    answer = ansible(
+        "xenserver_guest_powerstate", name="small1", state=state, state_change_timeout=20, wait_for_ip_address=True
+    )
+    assert (answer.get("msg"), answer["changed"], pool.power_state("small1")) == (None, True, "Running")
+    assert pool.api.VM.get_domid(pool.vm("small1")) != before
+    assert pool.api.task.get_all() == []

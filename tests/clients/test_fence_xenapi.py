@@ -59,3 +59,19 @@ def test_it_is_refused_with_a_wrong_password(fence: Fence) -> None:
 def test_a_member_tells_it_the_coordinator(pool: EmulatedPool, fence: Fence) -> None:
     listing = fence("list", url=f"http://127.0.0.2:{pool.port}")
     assert (listing.returncode, "['HOST_IS_SLAVE', '127.0.0.1']" in listing.stdout) == (1, True)
+
+
+def test_it_cuts_and_restores_the_power_of_a_guest(pool: EmulatedPool, fence: Fence) -> None:
+    off = fence("off", "--plug", "small2")
+    assert (off.returncode, off.stdout, pool.power_state("small2")) == (0, "Success: Powered OFF\n", "Halted")
+    status = fence("status", "--plug", "small2")
+    assert (status.returncode, status.stdout) == (2, "Status: OFF\n")
+    on = fence("on", "--plug", "small2")
+    assert (on.returncode, on.stdout, pool.power_state("small2")) == (0, "Success: Powered ON\n", "Running")
+
+
+def test_it_fences_a_guest_by_a_reboot(pool: EmulatedPool, fence: Fence) -> None:
+    before = pool.api.VM.get_domid(pool.vm("small1"))
+    reboot = fence("reboot", "--plug", "small1")
+    assert (reboot.returncode, reboot.stdout, pool.power_state("small1")) == (0, "Success: Rebooted\n", "Running")
+    assert pool.api.VM.get_domid(pool.vm("small1")) != before
