@@ -97,6 +97,19 @@ def test_bandwidth_that_changes_in_mid_round_counts_from_then_on() -> None:
     assert ends[0].ended_s == pytest.approx(expected_s)
 
 
+def test_a_link_that_was_slowed_twice_recovers_when_the_later_slowness_ends() -> None:
+    cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
+    host_uuid = uuid_of(cluster, "a")
+    carried = []
+    cluster.set_link(host_uuid, LINK / 10, lasts_s=10.0)
+    cluster.run_until(5.0)
+    cluster.set_link(host_uuid, LINK / 2, lasts_s=10.0)
+    for until_s in (12.0, 16.0):
+        cluster.run_until(until_s)
+        carried.append(cluster.hosts[host_uuid].link_bytes_per_s)
+    assert carried == [LINK / 2, LINK]
+
+
 def test_a_cancelled_guest_stays_and_a_stopped_one_cannot_be_called_back() -> None:
     cluster = two_hosts(writing(RandomWrites(pages=20_000, tau_s=0.001)), link=LINK, rules="xen-4.6")
     ends: list[MigrationEnd] = []
@@ -119,20 +132,19 @@ def test_a_cancelled_guest_stays_and_a_stopped_one_cannot_be_called_back() -> No
 def test_a_guest_that_acknowledges_no_suspend_runs_on_where_it_was() -> None:
     cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
     uuid = uuid_of(cluster, "g")
-    cluster.hang_suspend(uuid, hangs=True)
+    cluster.hang_suspend(uuid, lasts_s=60.0)
     end = migrate(cluster)
     assert (end.ok, end.reason, end.stood_still) == (False, UNACKNOWLEDGED, False)
     assert end.ended_s == pytest.approx(SETUP_S + ROUND_1_S + ACKNOWLEDGE_S)
     assert (end.pause_s, len(end.pages_by_round)) == (0.0, 1)
     assert cluster.guests[uuid].host == uuid_of(cluster, "a")
-    cluster.hang_suspend(uuid, hangs=False)
     assert migrate(cluster).ok
 
 
 def test_a_guest_that_acknowledges_no_suspend_can_be_called_back() -> None:
     cluster = two_hosts(writing(), link=LINK, rules="xen-4.6")
     uuid = uuid_of(cluster, "g")
-    cluster.hang_suspend(uuid, hangs=True)
+    cluster.hang_suspend(uuid)
     migration = cluster.start_migration(uuid, uuid_of(cluster, "b"), lambda end: None)
     cluster.run_until(SETUP_S + ROUND_1_S + ACKNOWLEDGE_S / 2)
     assert not cluster.guests[uuid].stands_still
@@ -160,6 +172,18 @@ def test_a_migration_fails_when_either_host_dies(dies: str) -> None:
     assert (ends[0].ok, ends[0].reason) == (False, f"host {dies} died")
     expected = None if dies == "a" else uuid_of(cluster, "a")
     assert cluster.guests[uuid_of(cluster, "g")].host == expected
+
+
+def test_a_migration_that_fails_in_the_final_copy_says_that_the_guest_stood_still() -> None:
+    cluster = two_hosts(writing(RandomWrites(pages=20_000, tau_s=0.001)), link=LINK, rules="xen-4.6")
+    ends: list[MigrationEnd] = []
+    cluster.start_migration(uuid_of(cluster, "g"), uuid_of(cluster, "b"), ends.append)
+    while not cluster.guests[uuid_of(cluster, "g")].stands_still:
+        due_s = cluster.next_event_s
+        assert due_s is not None
+        cluster.run_until(due_s)
+    cluster.fail_host(uuid_of(cluster, "b"))
+    assert (ends[0].ok, ends[0].stood_still) == (False, True)
 
 
 def test_what_cannot_be_migrated_is_named() -> None:

@@ -185,6 +185,31 @@ def test_a_certificate_without_its_key_is_refused_in_a_line() -> None:
     assert "--certificate and --key: a certificate needs its key" in errors
 
 
+def test_faults_of_a_pool_file_happen_in_their_time_by_the_clock_of_the_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "pool.toml"
+    path.write_text(
+        'name = "p"\nhosts = [{name="a", cpus=1, memory_bytes=4294967296}, {name="b", cpus=1, memory_bytes=4294967296}]\n'
+        'faults = [{kind="host-dies", host="b", at_s=60, noticed_after_s=30}, {kind="human-disables", host="a", at_s=240}]'
+    )
+    process = start("--pool", str(path), "--listen", "127.0.0.1:0", "--faster", "600", "--log-level", "error")
+    try:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        session = XenAPI.Session(ready["url"])
+        session.xenapi.login_with_password("root", "migd", "1.0", "test")
+        a, b = session.xenapi.host.get_all()
+        token = ""
+        metrics = session.xenapi.host.get_metrics(b)
+        while session.xenapi.host.get_enabled(a) or session.xenapi.host_metrics.get_live(metrics):
+            token = getattr(session.xenapi.event, "from")(["host", "host_metrics"], token, 10.0)["token"]
+        happened = Program(process, ready["url"], ready["control"]).ask("/faults")
+        assert [each["fault"]["kind"] for each in happened] == ["host-dies", "human-disables"]
+        session("close")()
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_cleanly_although_a_client_waits(number: signal.Signals) -> None:
     process = start("--pool", str(POOL), "--listen", "127.0.0.1:0", "--log-level", "error")
@@ -218,6 +243,20 @@ def test_it_ends_cleanly_although_a_client_waits(number: signal.Signals) -> None
             'name = "p"\nhosts = [{name="a", cpus=1, memory_bytes=4294967296}]\n'
             'xapi = {users = [{name="u", password="p", role="boss"}]}',
             "role 'boss' is none of",
+        ),
+        (
+            'name = "p"\nhosts = [{name="a", cpus=1, memory_bytes=4294967296}]\n'
+            'faults = [{kind="host-dies", host="b"}]',
+            "faults[0]: no host has the name or uuid b",
+        ),
+        (
+            'name = "p"\nhosts = [{name="a", cpus=1, memory_bytes=4294967296}]\n'
+            'faults = [{kind="host-dies", hots="a"}]',
+            "hots: unknown key; did you mean host?",
+        ),
+        (
+            'name = "p"\nhosts = [{name="a", cpus=1, memory_bytes=4294967296}]\nfaults = [{kind="host-explodes"}]',
+            "host-explodes",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from migd_core import __version__, logs
 from migd_core.errors import ConfigError, MigdError
 from migd_xapi import addresses, pool_file
 from migd_xapi.control import Control
+from migd_xapi.injector import Injector
 from migd_xapi.server import Server
 from migd_xapi.settings import Settings, Tls
 from migd_xapi.sim_backend import SimBackend
@@ -111,8 +112,11 @@ async def _serve(options: argparse.Namespace) -> None:
     file = pool_file.load(options.pool)
     times_faster = file.times_faster if options.faster is None else options.faster
     backend = SimBackend(pool_file.cluster_of(file, times_faster, str(options.pool)))
-    settings = _settings(file.xapi, options).faster(times_faster)
-    server, control = Server(backend, file.name, settings), Control(backend)
+    server = Server(backend, file.name, _settings(file.xapi, options).faster(times_faster))
+    injector = Injector(server, backend)
+    control = Control(backend, injector)
+    faults = file.faults_in(times_faster)
+    injector.check(faults, str(options.pool))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -124,6 +128,8 @@ async def _serve(options: argparse.Namespace) -> None:
             **({"certificate_sha256": server.certificate.sha256} if server.certificate is not None else {}),
             "control": await control.start(control_address, control_port),
         }
+        for fault in faults:
+            await injector.inject(fault)
         structlog.get_logger().info("pool is served", pool=file.name, faster=times_faster, **ready)
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
         sys.stdout.flush()
@@ -133,6 +139,7 @@ async def _serve(options: argparse.Namespace) -> None:
             cluster.result()  # the cluster only ends by a fault of its own: say which
     finally:
         cluster.cancel()
+        await injector.close()
         await control.stop()
         await server.stop()
 

@@ -5,6 +5,7 @@ The pool owns names, records, permissions and checks; a backend owns what is rea
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from migd_core.counters import HostCounters
@@ -47,15 +48,24 @@ class BackendMigration(Protocol):
         """Stop it, the guest stays; False when it is too late for that."""
 
 
+class Why(StrEnum):
+    """Why a migration failed, as far as XAPI has words of its own for it."""
+
+    UNACKNOWLEDGED = "the guest did not acknowledge that it was to suspend"
+    SOURCE_DIED = "the source died"
+    OTHER = "something else"
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationOutcome:
-    """How a migration ended: the guest runs on the target (`ok`), or `reason` says why it does not.
+    """How a migration ended: the guest runs on the target (`ok`), or `why` and `reason` say why it does not.
 
     `is_suspended`: it failed when the guest stood still already for its last pages.
     """
 
     ok: bool
     reason: str = ""
+    why: Why = Why.OTHER
     is_suspended: bool = False
 
 

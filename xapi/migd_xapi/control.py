@@ -14,10 +14,13 @@ from msgspec import Meta
 
 from migd_xapi.addresses import bound_socket
 from migd_xapi.backend import BackendRefusal
+from migd_xapi.faults import AnyFault, FaultRefused
+from migd_xapi.injector import Injector
 from migd_xapi.sim_backend import SimBackend, SimMigration
 
 BODY_LIMIT_BYTES: Final = 64 * 1024
 MAX_CURVE_POINTS: Final = 64  # what a DirtyCurve may have
+_decode_fault: Final = msgspec.json.Decoder(AnyFault).decode
 
 
 class JobTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +48,28 @@ class MigrationTruth(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class HostTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """A host: whether it has power, and what its NIC carries each way."""
+
+    name: str
+    is_up: bool
+    link_bytes_per_s: float
+
+
+class GuestTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest, and the host that has its domain; None where none has."""
+
+    name: str
+    uuid: str
+    host: str | None
+
+
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
     """What really happens; hosts by name."""
 
     now_s: float
+    hosts: tuple[HostTruth, ...]
+    guests: tuple[GuestTruth, ...]
     jobs: tuple[JobTruth, ...]
     migrations: tuple[MigrationTruth, ...]
 
@@ -64,8 +85,8 @@ class Hog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Control:
     """The HTTP server of the control endpoint."""
 
-    def __init__(self, backend: SimBackend) -> None:
-        self._backend = backend
+    def __init__(self, backend: SimBackend, injector: Injector) -> None:
+        self._backend, self._injector = backend, injector
         application = web.Application(client_max_size=BODY_LIMIT_BYTES)
         application.add_routes(
             [
@@ -74,6 +95,8 @@ class Control:
                 web.get("/dom0/{host}/dirty/{guest}", self._dirty_curve),
                 web.post("/hog", self._start_hog),
                 web.delete("/hog/{guest}", self._stop_hog),
+                web.get("/faults", self._faults),
+                web.post("/faults", self._inject),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
@@ -94,6 +117,14 @@ class Control:
         cluster = self._backend.cluster
         truth = Truth(
             now_s=self._backend.began_s + cluster.now_s,
+            hosts=tuple(
+                HostTruth(name=state.spec.name, is_up=state.is_up, link_bytes_per_s=state.link_bytes_per_s)
+                for state in cluster.hosts.values()
+            ),
+            guests=tuple(
+                GuestTruth(name=state.spec.name, uuid=uuid, host=self._host_name(state.host))
+                for uuid, state in cluster.guests.items()
+            ),
             jobs=tuple(
                 JobTruth(name=name, steps_done=job.steps_done, steps_per_s=job.steps_per_s)
                 for name, job in cluster.jobs.items()
@@ -101,6 +132,9 @@ class Control:
             migrations=tuple(map(self._migration, self._backend.migrations)),
         )
         return _json(truth)
+
+    def _host_name(self, uuid: str | None) -> str | None:
+        return self._backend.cluster.hosts[uuid].spec.name if uuid is not None else None
 
     def _migration(self, record: SimMigration) -> MigrationTruth:
         cluster, began_s = self._backend.cluster, self._backend.began_s
@@ -153,10 +187,29 @@ class Control:
         self._backend.cluster.stop_hog(guest)
         return _json({})
 
+    async def _faults(self, request: web.Request) -> web.Response:
+        return _json(tuple(self._injector.happened))
+
+    async def _inject(self, request: web.Request) -> web.Response:
+        try:
+            fault = _decode_fault(await request.read())
+        except msgspec.DecodeError as error:
+            raise web.HTTPBadRequest(
+                text=f'expected a fault like {{"kind": "host-dies", "host": "xen1"}}: {error}'
+            ) from error
+        try:
+            await self._injector.inject(fault)
+        except FaultRefused as error:
+            raise web.HTTPConflict(text=str(error)) from error
+        return _json(fault)
+
     def _host(self, request: web.Request) -> str:
         uuid = request.match_info["host"]
-        if uuid not in self._backend.cluster.hosts:
+        state = self._backend.cluster.hosts.get(uuid)
+        if state is None:
             raise web.HTTPNotFound(text=f"no host has the uuid {uuid}")
+        if not state.is_up:
+            raise web.HTTPServiceUnavailable(text=f"host {state.spec.name} is down")
         return uuid
 
     def _guest(self, name_or_uuid: str) -> str:

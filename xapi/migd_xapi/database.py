@@ -110,6 +110,13 @@ class Database:
         self._tombstones.append(Tombstone(name, row.ref, row.created, self.generation))
         self._wake()
 
+    def lose(self, *class_names: str) -> None:
+        """Lose all objects of some classes, and the memory of what was deleted before: no event tells of either."""
+        for name in class_names:
+            for row in list(self.tables[name].values()):
+                self.delete(row)
+        self._tombstones.clear()
+
     def get(self, class_name: str, ref: str) -> Row:
         """Return the object. Raises Failure HANDLE_INVALID."""
         row = self.tables[class_name].get(ref)

@@ -6,9 +6,10 @@ from typing import Final
 
 from aiohttp import web
 
-from migd_xapi.addresses import bound_socket
 from migd_xapi.database import Row
 from migd_xapi.dispatch import Dispatcher
+from migd_xapi.disturbances import Disturbances
+from migd_xapi.doors import Doors, address_of
 from migd_xapi.endpoints import Endpoints
 from migd_xapi.error_pages import error_page
 from migd_xapi.failure import Failure
@@ -31,7 +32,8 @@ class Listener:
     def __init__(self, pool: Pool, dispatcher: Dispatcher) -> None:
         self._pool = pool
         self._dispatcher = dispatcher
-        application = web.Application(client_max_size=BODY_LIMIT_BYTES)
+        self.disturbances = Disturbances(lambda request: self.doors.is_silent(address_of(request)))
+        application = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[self.disturbances.middleware])
         application.on_response_prepare.append(_dress)
         application.add_routes(Endpoints(pool, self._host).routes())
         # The longest prefix wins: everything that is not JSON is XML.
@@ -46,6 +48,7 @@ class Listener:
             shutdown_timeout=1.0,
             keepalive_timeout=IDLE_S,
         )
+        self.doors = Doors(self._runner)
         self._host_at: dict[str, Row] = {}
         self._tls: ssl.SSLContext | None = None
 
@@ -67,17 +70,14 @@ class Listener:
     async def stop(self) -> None:
         """Close all connections."""
         await self._runner.cleanup()
+        self.doors.close()
 
     async def _listen(self, host: Row, address: str, port: int) -> int:
-        listening = bound_socket(address, port, f"host {host['name_label']}")
-        await web.SockSite(self._runner, listening, ssl_context=self._tls).start()
         self._host_at[address] = host
-        return int(listening.getsockname()[1])
+        return await self.doors.open(address, port, f"host {host['name_label']}", self._tls)
 
     def _host(self, request: web.Request) -> Row:
-        assert request.transport is not None
-        address = request.transport.get_extra_info("sockname")[0]
-        return self._host_at.get(address, self._pool.coordinator)
+        return self._host_at.get(address_of(request), self._pool.coordinator)
 
     async def _xml(self, request: web.Request) -> web.Response:
         try:

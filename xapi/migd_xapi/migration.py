@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from migd_xapi import cpu, domains, ha, placement, vm_groups, vm_operations
-from migd_xapi.backend import BackendMigration, BackendRefusal, MigrationOutcome
+from migd_xapi.backend import BackendMigration, BackendRefusal, MigrationOutcome, Why
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import NULL
 from migd_xapi.failure import Failure
 from migd_xapi.messages import tell_of_vm
 from migd_xapi.pool import Call, Pool
+from migd_xapi.residence import resync
 from migd_xapi.tasks import TaskRun
 from migd_xapi.workers import taken
 
@@ -86,6 +87,7 @@ async def _move(call: Call, vm: Row, source: Row, target: Row) -> None:
 async def _copy(call: Call, vm: Row, target: Row) -> None:
     """Copy the guest while it runs; begin anew when it reboots meanwhile. Raises Failure when it did not get there."""
     pool, run, backend = call.pool, call.task, call.pool.backend
+    source = vm["resident_on"]
     for tries_left in reversed(range(TRIES)):
         run.check()
         backend.settle()
@@ -102,18 +104,32 @@ async def _copy(call: Call, vm: Row, target: Row) -> None:
         if has_rebooted:
             domains.renewed(pool, vm)
         if not (has_rebooted and tries_left):
-            raise Failure("INTERNAL_ERROR", outcome.reason)
+            raise _failure_of(outcome, vm, source)
 
 
 async def _try_to_copy(call: Call, vm: Row, target: Row) -> MigrationOutcome:
     ended: asyncio.Future[MigrationOutcome] = asyncio.get_running_loop().create_future()
     try:
         migration = call.pool.backend.begin_migration(
-            vm["uuid"], target["uuid"], vm["memory_target"], lambda outcome: _resolve(ended, outcome)
+            vm["uuid"], target["uuid"], vm["memory_target"], lambda outcome: _resolve(call.pool, vm, ended, outcome)
         )
     except BackendRefusal as refusal:
         raise Failure("INTERNAL_ERROR", str(refusal)) from refusal
-    return await _follow(call.task, migration, ended)
+    try:
+        return await _follow(call.task, migration, ended)
+    except asyncio.CancelledError:
+        ended.cancel()  # the toolstack goes down, the copy goes on without it
+        raise
+
+
+def _failure_of(outcome: MigrationOutcome, vm: Row, source: str) -> Failure:
+    match outcome.why:
+        case Why.UNACKNOWLEDGED:
+            return Failure("VM_FAILED_SUSPEND_ACKNOWLEDGMENT", vm.ref)
+        case Why.SOURCE_DIED:
+            return Failure("CANNOT_CONTACT_HOST", source)
+        case Why.OTHER:
+            return Failure("INTERNAL_ERROR", outcome.reason)
 
 
 async def _follow(
@@ -136,8 +152,10 @@ async def _follow(
         asked_to_cancel.cancel()
 
 
-def _resolve(ended: "asyncio.Future[MigrationOutcome]", outcome: MigrationOutcome) -> None:
-    if not ended.done():
+def _resolve(pool: Pool, vm: Row, ended: "asyncio.Future[MigrationOutcome]", outcome: MigrationOutcome) -> None:
+    if ended.cancelled():
+        resync(pool, [vm])  # nobody follows it any more, but the next toolstack sees where the guest is
+    elif not ended.done():
         ended.set_result(outcome)
 
 

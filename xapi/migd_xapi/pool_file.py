@@ -10,6 +10,7 @@ from migd_core import config
 from migd_core.errors import ConfigError
 from migd_sim.model.cluster import Cluster
 from migd_sim.model.spec import PoolSpec
+from migd_xapi.faults import AnyFault
 from migd_xapi.settings import Settings
 
 
@@ -18,6 +19,11 @@ class PoolFile(PoolSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     times_faster: Annotated[float, Meta(gt=0)] = msgspec.field(default=1.0, name="faster")
     xapi: Settings = Settings()
+    faults: tuple[AnyFault, ...] = ()
+
+    def faults_in(self, times_faster: float) -> tuple[AnyFault, ...]:
+        """Return the faults of the file's cluster, so many times faster."""
+        return tuple(fault.faster(times_faster) for fault in self.faults)
 
 
 def load(path: Path) -> PoolFile:

@@ -42,8 +42,8 @@ class Server:
         )
         inventory.build(self.pool, name)
         self._tls = settings.tls
-        self._dispatcher = Dispatcher(self.pool, methods.all_methods())
-        self._listener = Listener(self.pool, self._dispatcher)
+        self.dispatcher = Dispatcher(self.pool, methods.all_methods())
+        self.listener = Listener(self.pool, self.dispatcher)
         self.certificate: ServerCertificate | None = None
         self._background: list[asyncio.Task[None]] = []
 
@@ -51,7 +51,7 @@ class Server:
         """Serve the pool, and return the coordinator's URL; port 0 takes any that is free. Raises MigdError."""
         self.certificate = self._certificate(address)
         context = self.certificate.context if self.certificate is not None else None
-        port = await self._listener.start(address, port, context)
+        port = await self.listener.start(address, port, context)
         for name, work in (("clearing up", clearing.run(self.pool)), ("metrics", self.pool.metrics.run())):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(_tell_why_it_ended)
@@ -63,10 +63,17 @@ class Server:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._listener.stop()
-        await self._dispatcher.close()
+        await self.listener.stop()
+        await self.dispatcher.close()
         for timer in self.pool.booting.values():
             timer.cancel()
+
+    async def forget(self) -> None:
+        """Lose what a toolstack has in memory only: what is being done, sessions, tasks, what was deleted."""
+        await self.dispatcher.close()
+        self.pool.sessions.lose()
+        self.pool.tasks.lose()
+        self.pool.db.lose("session", "task")
 
     def _certificate(self, address: str) -> ServerCertificate | None:
         """Return what all listeners show, None for plain HTTP. Raises ConfigError."""

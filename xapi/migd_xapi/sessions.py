@@ -94,6 +94,10 @@ class Sessions:
             raise Failure("SESSION_AUTHENTICATION_FAILED", name, "Authentication failure")
         if not user.role:
             raise Failure("SESSION_AUTHORIZATION_FAILED", name, f"Subject {name} has no access role")
+        return self.begin(user, originator, host)
+
+    def begin(self, user: User, originator: str, host: Row) -> Session:
+        """Return a new session of somebody whom there is no need to ask for a password."""
         now = self._clock.stamp()
         row = self._db.create(
             "session",
@@ -101,8 +105,8 @@ class Sessions:
             last_active=now,
             validation_time=now,
             is_local_superuser=user.role == POOL_ADMIN,
-            auth_user_name=name,
-            auth_user_sid=self._subjects[name],
+            auth_user_name=user.name,
+            auth_user_sid=self._subjects.get(user.name, ""),
             originator=originator,
         )
         session = self._open[row.ref] = Session(row, user, self._clock.now())
@@ -148,3 +152,7 @@ class Sessions:
         for group in alike.values():
             for session in sorted(group, key=lambda each: each.seen, reverse=True)[MOST_ALIKE:]:
                 self.log_out(session)
+
+    def lose(self) -> None:
+        """Know of no session any more."""
+        self._open.clear()

@@ -15,10 +15,9 @@ from msgspec import structs
 
 from migd_core.counters import HostCounters
 from migd_core.messages import DirtyCurve
-from migd_sim.model.cluster import CannotMigrate, Cluster
+from migd_sim.model.cluster import UNACKNOWLEDGED, CannotMigrate, Cluster
 from migd_sim.model.parts import Migration, MigrationEnd
-from migd_sim.model.precopy import Phase
-from migd_xapi.backend import BackendGuest, BackendHost, BackendRefusal, MigrationOutcome
+from migd_xapi.backend import BackendGuest, BackendHost, BackendRefusal, MigrationOutcome, Why
 
 PERIOD_S: Final = 0.02
 MHZ_AT_SPEED_1: Final = 2400.0
@@ -104,10 +103,14 @@ class SimBackend:
 
         def finish(end: MigrationEnd) -> None:
             record.ended = end
-            is_suspended = not end.ok and migration.copy.phase is Phase.FINAL
-            on_end(MigrationOutcome(ok=end.ok, reason=end.reason, is_suspended=is_suspended))
+            on_end(MigrationOutcome(end.ok, end.reason, self._why(end), is_suspended=not end.ok and end.stood_still))
 
         return record
+
+    def _why(self, end: MigrationEnd) -> Why:
+        if end.reason == UNACKNOWLEDGED:
+            return Why.UNACKNOWLEDGED
+        return Why.OTHER if self.cluster.hosts[end.source].is_up else Why.SOURCE_DIED
 
     def start(self, guest: str, host: str) -> None:
         self.settle()

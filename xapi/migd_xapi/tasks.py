@@ -143,3 +143,8 @@ class Tasks:
         owner = self._owners.get(row.ref)
         if owner is None or owner.row["auth_user_sid"] != session.row["auth_user_sid"]:
             session.require(POOL_OPERATOR, "task.destroy/any")
+
+    def lose(self) -> None:
+        """Know of no task any more."""
+        self._running.clear()
+        self._owners.clear()

@@ -163,9 +163,9 @@ class Cluster:
         self.guests[guest].is_paused = False
         self._changed()
 
-    def hang_suspend(self, guest: str, *, hangs: bool) -> None:
-        """Let a guest acknowledge no request to suspend, or acknowledge them again. Not those made already."""
-        self.guests[guest].acknowledges_suspend = not hangs
+    def hang_suspend(self, guest: str, lasts_s: float = inf) -> None:
+        """Let a guest acknowledge no request to suspend that is made within the next `lasts_s` seconds."""
+        self.guests[guest].suspend_hangs_until_s = self.now_s + lasts_s
 
     def fail_host(self, host: str) -> None:
         """Let a host die: its guests stop, migrations from and to it fail."""
@@ -187,10 +187,14 @@ class Cluster:
         self._note(f"host {state.spec.name} is back")
         self._changed()
 
-    def set_link(self, host: str, bytes_per_s: float) -> None:
-        """Change what a host's NIC carries, each way."""
-        self.hosts[host].link_bytes_per_s = bytes_per_s
+    def set_link(self, host: str, bytes_per_s: float, lasts_s: float = inf) -> None:
+        """Change what a host's NIC carries, each way, for `lasts_s` seconds or until it is changed again."""
+        state = self.hosts[host]
+        state.link_bytes_per_s, state.link_recovers_s = bytes_per_s, self.now_s + lasts_s
+        self._note(f"the link of host {state.spec.name} carries {bytes_per_s:g} bytes/s")
         self._changed()
+        if lasts_s < inf:
+            self._at(state.link_recovers_s, partial(self._recover_link, state))
 
     # What a Dom0 can read
 
@@ -249,6 +253,10 @@ class Cluster:
     def _host_name(self, uuid: str) -> str:
         return self.hosts[uuid].spec.name
 
+    def _recover_link(self, host: HostState) -> None:
+        if host.link_recovers_s <= self.now_s:  # else it was changed again meanwhile
+            self.set_link(host.spec.uuid, host.spec.link_bytes_per_s)
+
     def _place(self, guest: GuestState, host: str) -> None:
         """Make a new domain of the guest on a host: another domid, counters from zero."""
         self.hosts[host].last_domid += 1
@@ -293,7 +301,7 @@ class Cluster:
                 if migration.copy.phase is Phase.UNANSWERED:
                     self._end_migration(migration, ok=False, reason=UNACKNOWLEDGED)
                     continue
-                migration.copy.end_phase(acknowledges=migration.guest.acknowledges_suspend)
+                migration.copy.end_phase(acknowledges=migration.guest.suspend_hangs_until_s <= self.now_s)
                 self._changed()
                 if migration.copy.phase is Phase.DONE:
                     self._end_migration(migration, ok=True, reason="")

@@ -21,6 +21,7 @@ class HostState:
 
     spec: HostSpec
     link_bytes_per_s: float
+    link_recovers_s: float = inf
     is_up: bool = True
     boots: int = 1
     last_domid: int = 0
@@ -38,15 +39,15 @@ class HostState:
 class GuestState:
     """One guest as it stands. `host` is None while it does not run; counters start anew with each domid.
 
-    `core_share` is how much of a core each of its busy vCPUs gets. Where it does not acknowledge a request to
-    suspend, it runs on and the migration fails.
+    `core_share` is how much of a core each of its busy vCPUs gets. It acknowledges no
+    request to suspend before `suspend_hangs_until_s`: then it runs on, and the migration fails.
     """
 
     spec: GuestSpec
     host: str | None = None
     job: JobState | None = None
     is_paused: bool = False
-    acknowledges_suspend: bool = True
+    suspend_hangs_until_s: float = 0.0
     domid: int = 0
     hog_vcpus: int = 0
     cpu_s: float = 0.0
