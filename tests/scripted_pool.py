@@ -134,6 +134,10 @@ class ServedPool:
 
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
+    def forget(self) -> None:
+        """Lose what a toolstack loses that restarts."""
+        asyncio.run_coroutine_threadsafe(self.server.forget(), self._loop).result(10)
+
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

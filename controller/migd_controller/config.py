@@ -49,6 +49,8 @@ class XapiSection(Section, frozen=True, kw_only=True):
 
     Its certificates are checked: against the authorities in `ca_file`, or the system's without one; or, where
     `fingerprints` lists any, by their SHA-256 alone. Every host that may become the coordinator shows its own.
+
+    When the pool has lost the task of a migration, the guest may still arrive: `settle_s` is how long it is waited for.
     """
 
     url: str
@@ -57,6 +59,7 @@ class XapiSection(Section, frozen=True, kw_only=True):
     ca_file: Path | None = None
     fingerprints: tuple[str, ...] = ()
     timeout_s: Positive = 30.0
+    settle_s: NotNegative = 120.0
 
     def __post_init__(self) -> None:
         if self.fingerprints and self.ca_file is not None:

@@ -238,7 +238,10 @@ class Core:
         migration = self.memory.in_flight.get(event.cause)
         if migration is None:
             return []
-        migration = migration.ended(event.host_now, event.code, event.text, now_s)
+        texts = [event.text]
+        if event.host_now not in (migration.source, migration.target, None):
+            texts.append(f"somebody else has moved the guest to host {self.inventory.host_name(event.host_now)}")
+        migration = migration.ended(event.host_now, event.code, "; ".join(filter(None, texts)), now_s)
         self.memory = replace(
             self.memory,
             in_flight={cause: m for cause, m in self.memory.in_flight.items() if cause != event.cause},

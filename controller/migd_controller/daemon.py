@@ -53,7 +53,9 @@ async def run(config: ControllerConfig) -> None:
         watch = PoolWatch(pool, lambda event: _discard(control.dispatch(event)))
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, lambda event: _discard(control.dispatch(event)))
         async with asyncio.TaskGroup() as tasks:
-            executor = Executor(pool, watch, lambda event: _discard(control.dispatch(event)), tasks)
+            executor = Executor(
+                pool, watch, lambda event: _discard(control.dispatch(event)), tasks, config.xapi.settle_s
+            )
             control.submit = executor.submit
             try:
                 async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):

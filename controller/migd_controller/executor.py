@@ -29,6 +29,9 @@ WORKERS: Final = 8
 RETRY_S: Final = 1.0
 # Progress is an event in the journal, so small steps are not worth one.
 PROGRESS_STEP: Final = 0.02
+# The pool's word is lost with the task: a toolstack that restarts forgets its tasks, and their migrations go on.
+TASK_VANISHED: Final = "TASK_VANISHED"
+ANSWER_LOST: Final = "ANSWER_LOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,14 @@ class Ending:
 
 
 class Executor:
-    """Starts and follows migrations. `emit` is called in the event loop."""
+    """Starts and follows migrations. `emit` is called in the event loop.
 
-    def __init__(self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup) -> None:
+    `settle_s` is how long a guest whose task was lost may still turn up on its target.
+    """
+
+    def __init__(self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settle_s: float) -> None:
         self._pool, self._watch, self._emit, self._tasks = pool, watch, emit, tasks
+        self._settle_s = settle_s
         self._under_way: set[asyncio.Task[None]] = set()
         self._followed: set[str] = set()
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pool")
@@ -74,14 +81,16 @@ class Executor:
                     task, ending = None, Ending(refusal.code, str(refusal))
                 except PoolUnreachable as error:
                     log.warning("the pool's answer to a request was lost", why=str(error))
-                    task, ending = await self._task_of_request(guest), Ending("ANSWER_LOST", str(error))
+                    task, ending = await self._task_of_request(guest), Ending(ANSWER_LOST, str(error))
             else:
                 task = command.task or await self._task_of_request(guest)
-                ending = Ending() if task else Ending("ANSWER_LOST", "migd restarted before the pool had answered")
+                ending = Ending() if task else Ending(ANSWER_LOST, "migd restarted before the pool had answered")
+            if task is None and ending.code == ANSWER_LOST:
+                task = await self._task_after(None, ending, command)
             while task is not None:
                 self._emit(MigrationAccepted(cause=cause, task=task))
                 ending = await self._follow(cause, task)
-                task = await self._task_after(task, guest)
+                task = await self._task_after(task, ending, command)
             host_now = await self._host_of(guest)
             self._emit(MigrationEnded(cause=cause, host_now=host_now, code=ending.code, text=ending.text))
 
@@ -108,7 +117,7 @@ class Executor:
                 if record is None and not was_seen:
                     record = await self._patiently(self._task_record, task)
                 if record is None:
-                    return Ending("TASK_VANISHED", "the pool no longer has the task")
+                    return Ending(TASK_VANISHED, "the pool no longer has the task")
                 was_seen = True
                 if (ending := _ending(record)) is not None:
                     return ending
@@ -135,11 +144,23 @@ class Executor:
                 return task
             await self._change()
 
-    async def _task_after(self, task: str, guest: str) -> str | None:
-        """Return the task that migrates the guest after `task` has ended or vanished, None if none does."""
-        while (now := await self._migration_of(guest)) == task:
-            await self._change()  # only the task's record is lost; the guest still moves
-        return now
+    async def _task_after(
+        self, task: str | None, ending: Ending, command: StartMigration | FollowMigration
+    ) -> str | None:
+        """Return the task that migrates the guest after `task` has ended or was lost, None if none does.
+
+        Where it was lost, the guest may be moving without one: then that is certain only when the guest is on its
+        target or gone, or has stayed for long enough.
+        """
+        clock = asyncio.get_running_loop().time
+        settled_s = clock() + (self._settle_s if ending.code in (TASK_VANISHED, ANSWER_LOST) else 0.0)
+        while True:
+            now = await self._migration_of(command.guest)
+            if now is not None and now != task:
+                return now
+            if now is None and (clock() >= settled_s or await self._host_of(command.guest) in (command.target, None)):
+                return None
+            await self._change()  # the task's record may be lost alone, and the guest still name it
 
     async def _change(self) -> None:
         """Wait for a change, but not for ever: what is waited for may have come before."""

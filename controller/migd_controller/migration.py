@@ -1,11 +1,12 @@
 """The life of one migration, as a table of transitions.
 
-    asked ──accepted──▶ running ──ended──▶ moved | stayed | gone
+    asked ──accepted──▶ running ──ended──▶ moved | stayed | elsewhere | gone
       └────────────────ended──────────────▲
 
 `asked`: the command is journaled, the pool's answer is not known. `running`: the pool has a task for it. The end is
-not what the task says but where the guest is afterwards: on the target, still on its source, or nowhere. A running one
-may be given another task: after a restart, or when the pool lost the first and goes on with the migration.
+not what the task says but where the guest is afterwards: on the target, still on its source, on a third host where
+somebody else has moved it, or nowhere. A running one may be given another task: after a restart, or when the pool lost
+the first and goes on with the migration.
 """
 
 from enum import StrEnum
@@ -16,22 +17,22 @@ import msgspec
 
 
 class State(StrEnum):
-    """Where a migration stands; the last three are final."""
+    """Where a migration stands; the last four are final."""
 
     ASKED = "asked"
     RUNNING = "running"
     MOVED = "moved"
     STAYED = "stayed"
+    ELSEWHERE = "elsewhere"
     GONE = "gone"
 
 
+_LAST: Final = frozenset({State.MOVED, State.STAYED, State.ELSEWHERE, State.GONE})
 NEXT_STATES: Final = MappingProxyType(
     {
-        State.ASKED: frozenset({State.RUNNING, State.MOVED, State.STAYED, State.GONE}),
-        State.RUNNING: frozenset({State.RUNNING, State.MOVED, State.STAYED, State.GONE}),
-        State.MOVED: frozenset[State](),
-        State.STAYED: frozenset[State](),
-        State.GONE: frozenset[State](),
+        State.ASKED: _LAST | {State.RUNNING},
+        State.RUNNING: _LAST | {State.RUNNING},
+        **dict.fromkeys(_LAST, frozenset[State]()),
     }
 )
 
@@ -74,7 +75,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     def ended(self, host_now: str | None, code: str, text: str, now_s: float) -> "Migration":
         """Return the migration in the final state that the guest's real host tells."""
-        state = State.GONE if host_now is None else State.MOVED if host_now == self.target else State.STAYED
+        places: dict[str | None, State] = {None: State.GONE, self.source: State.STAYED, self.target: State.MOVED}
+        state = places.get(host_now, State.ELSEWHERE)
         return msgspec.structs.replace(self._into(state), ended_at=now_s, code=code, text=text)
 
     def _into(self, state: State) -> "Migration":

@@ -201,6 +201,15 @@ def test_a_migration_has_stayed_when_the_guest_is_still_on_its_source_though_the
     assert record.migration.state is State.STAYED
 
 
+def test_a_guest_that_somebody_else_took_to_a_third_host_has_neither_moved_nor_stayed() -> None:
+    cluster = acting()
+    (record,) = cluster.tell(MigrationEnded(cause=started(cluster), host_now="elsewhere", code="X", text="X(y)"))
+    assert isinstance(record, core_module.RecordMigration)
+    assert record.migration.state is State.ELSEWHERE
+    assert record.migration.text == "X(y); somebody else has moved the guest to host elsewhere"
+    assert cluster.core.memory.in_flight == {}
+
+
 def test_a_guest_that_disappears_while_it_is_moved_is_gone_and_the_loop_goes_on() -> None:
     cluster = acting()
     cause = started(cluster)

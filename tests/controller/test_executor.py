@@ -35,6 +35,7 @@ class Rig:
     """An executor and a watch as the daemon joins them, and the events that come out."""
 
     def __init__(self, url: str, folder: Path, username: str = "root", password: str = "migd") -> None:
+        self.settle_s = 0.3
         password_file = folder / "password"
         password_file.write_text(f"{password}\n")
         self.pool = Pool(XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0))
@@ -45,7 +46,7 @@ class Rig:
 
     async def __aenter__(self) -> "Rig":
         await self._tasks.__aenter__()
-        self.executor = Executor(self.pool, self.watch, self._take, self._tasks)
+        self.executor = Executor(self.pool, self.watch, self._take, self._tasks, self.settle_s)
         self._watching = self._tasks.create_task(self.watch.run())
         return self
 
@@ -283,6 +284,26 @@ async def test_after_a_restart_of_the_pool_its_word_counts_for_where_the_guest_i
         assert (ended.host_now, ended.code) == (host_now, "TASK_VANISHED")
     await asyncio.to_thread(back.close)
     assert len(backend.migrations) == 1
+
+
+async def test_a_guest_is_waited_for_whose_task_was_lost_with_the_toolstack_that_began_it(
+    served: ServedPool, tmp_path: Path
+) -> None:
+    """Nothing shows that it moves: no task, no operation of the guest."""
+    served.backend.ends_at_once = False
+    rig = Rig(served.url, tmp_path)
+    rig.settle_s = LIMIT_S
+    async with rig:
+        rig.executor.submit(START)
+        migration = await begun(served)
+        accepted = await rig.first(MigrationAccepted)
+        await asyncio.to_thread(served.forget)
+        await rig.until(lambda: rig.watch.task(accepted.task) is None)
+        assert rig.of(MigrationEnded) == []
+        served.do(lambda: served.backend.end(migration))
+        ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-1", "TASK_VANISHED")
+    assert len(served.backend.migrations) == 1
 
 
 async def test_a_pool_that_never_comes_back_is_waited_for_and_the_end_is_clean(tmp_path: Path) -> None:
