@@ -5,6 +5,7 @@ import json
 import signal
 import sqlite3
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -22,7 +23,6 @@ from migd_core import api
 
 T = TypeVar("T")
 LIMIT_S = 30.0
-HOSTS = ("host-1", "host-2")
 
 # A tenth of real time: a guest of 1 GiB takes about a second to move, `big` more than three.
 POOL = """\
@@ -81,7 +81,8 @@ agents_file = {agents_file}
 url = {url}
 username = "root"
 password_file = {password_file}
-timeout_s = 5.0
+timeout_s = {timeout_s}
+settle_s = {settle_s}
 
 [ledger]
 warm_up_s = 0.1
@@ -117,17 +118,18 @@ def until(look: Callable[[], T | None], *children: Child) -> T:
 
 
 def toml(template: str, **values: object) -> str:
-    """A TOML basic string is written like a JSON string."""
-    return template.format(**{name: json.dumps(str(value)) for name, value in values.items()})
+    """A TOML basic string is written like a JSON string, and so is a number."""
+    written = {name: value if isinstance(value, float) else str(value) for name, value in values.items()}
+    return template.format(**{name: json.dumps(value) for name, value in written.items()})
 
 
 class LivePool:
     """An emulated pool as a process; it comes back at the same ports, as it was at first."""
 
-    def __init__(self, folder: Path, brood: Brood) -> None:
+    def __init__(self, folder: Path, brood: Brood, text: str) -> None:
         self._brood = brood
         self._file = folder / "pool.toml"
-        self._file.write_text(POOL)
+        self._file.write_text(text)
         self._listen, self._control = "127.0.0.1:0", "127.0.0.1:0"
         self.start()
 
@@ -148,9 +150,22 @@ class LivePool:
 
     def migrations(self) -> list[Mapping[str, Any]]:
         """Every migration that really began, oldest first."""
-        with urllib.request.urlopen(self.control + "/truth", timeout=LIMIT_S) as answer:
-            found: list[Mapping[str, Any]] = json.loads(answer.read())["migrations"]
+        found: list[Mapping[str, Any]] = self.truth()["migrations"]
         return found
+
+    def truth(self) -> Mapping[str, Any]:
+        """What is really so."""
+        found: Mapping[str, Any] = self._ask("/truth")
+        return found
+
+    def fault(self, kind: str, **fields: object) -> None:
+        """Let a fault happen; return when it has."""
+        self._ask("/faults", {"kind": kind, **fields})
+
+    def _ask(self, path: str, body: object = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(self.control + path, data, timeout=LIMIT_S) as answer:
+            return json.loads(answer.read())
 
 
 @dataclass
@@ -160,6 +175,8 @@ class LiveController:
     folder: Path
     config: Path
     brood: Brood
+    hosts: int
+    guests: int
     child: Child | None = None
 
     @property
@@ -194,7 +211,9 @@ class LiveController:
 
     def sees_everything(self) -> api.StatusView:
         """Return the status once the pool answers and every host reports."""
-        return self.status(lambda s: s.xapi_connected and (s.hosts, s.hosts_frozen, s.guests) == (2, 0, 3))
+        return self.status(
+            lambda s: s.xapi_connected and (s.hosts, s.hosts_frozen, s.guests) == (self.hosts, 0, self.guests)
+        )
 
     def history(self, wanted: Callable[[list[api.MigrationView]], object]) -> list[api.MigrationView]:
         """Return all migrations, newest first, once they are as wanted."""
@@ -222,19 +241,23 @@ class LiveController:
 class LiveCluster:
     """The pool and its agents, which every controller in turn may have."""
 
-    def __init__(self, folder: Path, brood: Brood, agents: Sequence[str] = HOSTS) -> None:
-        self.folder, self._brood, self._agents = folder, brood, agents
-        self.pool = LivePool(folder, brood)
+    def __init__(self, folder: Path, brood: Brood, pool: str = POOL, agents: Sequence[str] | None = None) -> None:
+        """`agents` are the hosts that have one; all, where they are not named."""
+        self.folder, self._brood = folder, brood
+        self.pool = LivePool(folder, brood, pool)
+        parts = tomllib.loads(pool)
+        self._hosts, self._guests = len(parts["hosts"]), len(parts["guests"])
+        self._agents = [host["uuid"] for host in parts["hosts"]] if agents is None else agents
         self._listen = "tcp://127.0.0.1:*"
-        for name in ("controller", *agents):
+        for name in ("controller", *self._agents):
             keys.create(folder, name)
-        for host in agents:
+        for host in self._agents:
             keys.authorize(folder / "agents.toml", host, folder / f"{host}.key")
         self.password_file = folder / "xapi.password"
         self.password_file.write_text("migd\n")
         self._controllers = itertools.count(1)
 
-    def controller(self, **changes: str) -> LiveController:
+    def controller(self, **changes: object) -> LiveController:
         """Return a controller with state and socket of its own; `changes` replaces keys of its file."""
         folder = self.folder / f"controller-{next(self._controllers)}"
         folder.mkdir()
@@ -246,10 +269,12 @@ class LiveCluster:
             "agents_file": self.folder / "agents.toml",
             "url": self.pool.url,
             "password_file": self.password_file,
+            "timeout_s": 5.0,
+            "settle_s": 0.5,
         }
         config = folder / "controller.toml"
         config.write_text(toml(CONTROLLER, **{**values, **changes}))
-        return LiveController(folder, config, self._brood)
+        return LiveController(folder, config, self._brood, self._hosts, self._guests)
 
     def start_agents(self, controller: LiveController) -> None:
         """Start the agents, which report to this controller's address for good; later controllers take it over."""
