@@ -16,8 +16,10 @@ from migd_controller.xapi import SESSION_INVALID, Pool, PoolRefusal, PoolUnreach
 
 # Answers to a token that mean: begin again. With its session a token is lost too: the next may be of another database.
 REFUSED_TOKEN: Final = frozenset({"EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST", SESSION_INVALID})
-# How long the pool may hold back an empty answer, and how long to wait after trouble, doubling in between.
-HOLD_S: Final = 30.0
+# How long the pool may hold back an empty answer. A host that dies breaks no connection: that is noticed by the answer
+# that does not come, so much later at most, and `timeout_s`.
+HOLD_S: Final = 5.0
+# How long to wait after trouble, doubling in between.
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 15.0
 
