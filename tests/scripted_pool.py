@@ -139,10 +139,17 @@ class ServedPool:
         asyncio.run_coroutine_threadsafe(self.server.forget(), self._loop).result(10)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    async def _stop(self) -> None:
+        await self.server.stop()
+        # A client that came while the listeners closed was accepted by the loop, and by nobody else.
+        for transport in list(self._loop._transports.values()):
+            transport.abort()
+        await asyncio.sleep(0)
 
 
 def backend_of(hosts: int = 3, guests: int = 4) -> ScriptedBackend:

@@ -25,6 +25,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "job": ("jobs", "Add or remove a job."),
         "policy": ("policy", "List, show or set the policy."),
         "migrate": ("migrate", "Move one guest to a host now."),
+        "cancel": ("cancel", "End a migration that is under way."),
+        "release": ("release", "Let a guest be moved again that was held back."),
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },

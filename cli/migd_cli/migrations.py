@@ -46,7 +46,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _result(view: MigrationView) -> Cell:
-    text = view.state
+    text = "cancelling" if view.is_cancelling and view.ok is None else view.state
     if view.ok is None and view.progress_ratio is not None:
         text = f"{text} {format_ratio(view.progress_ratio)}"
     return Cell(text, _STYLES[view.ok])

@@ -13,12 +13,22 @@ from aiohttp import web
 
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.control import Control
-from migd_controller.events import JobAdded, JobRemoved, MigrationRequested, Paused, PolicySet, Resumed
+from migd_controller.events import (
+    CancelRequested,
+    GuestReleased,
+    JobAdded,
+    JobRemoved,
+    MigrationRequested,
+    Paused,
+    PolicySet,
+    Resumed,
+)
 from migd_controller.intake import IntakeCounts
 from migd_controller.views import (
     decision_view,
     guest_text,
     guests_view,
+    holds_view,
     hosts_view,
     jobs_view,
     migration_view,
@@ -59,6 +69,8 @@ class Api:
             ("GET", "/v1/plan"): self._plan,
             ("GET", "/v1/migrations"): self._migrations,
             ("POST", "/v1/migrations"): self._migrate,
+            ("POST", "/v1/migrations/{cause}/cancel"): self._cancel,
+            ("POST", "/v1/guests/{guest}/release"): self._release,
             ("POST", "/v1/pause"): self._pause,
             ("POST", "/v1/resume"): self._resume,
             ("GET", "/v1/explain/{subject}"): self._explain,
@@ -133,6 +145,25 @@ class Api:
         decisions = [command.decision for command in commands if isinstance(command, RecordDecision)]
         failed = [gate.text for gate in decisions[0].candidates[0].gates if not gate.passed]
         raise Refused(f"{'; '.join(failed)} (see `migctl explain {decisions[0].cause}`)")
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        cause = request.match_info["cause"].upper()
+        if cause not in self._core.memory.in_flight:
+            known = ", ".join(self._core.memory.in_flight) or "there are none"
+            raise UnknownName(f"no migration {cause} is under way; those that are: {known}")
+        self._control.dispatch(CancelRequested(cause=cause))
+        return _answer(migration_view(self._core.memory.in_flight[cause]), status=202)
+
+    async def _release(self, request: web.Request) -> web.Response:
+        name, now_s = request.match_info["guest"], self._control.clock.now_s()
+        holds = self._core.memory.holds.values()
+        held = [hold for hold in holds if name in (hold.guest, hold.guest_name)]
+        if not held:
+            known = ", ".join(sorted({hold.guest_name for hold in holds})) or "there are none"
+            raise UnknownName(f"no guest called {name} is held back; those that are: {known}")
+        for guest in {hold.guest for hold in held}:
+            self._control.dispatch(GuestReleased(guest=guest))
+        return _answer(holds_view(held, now_s))
 
     async def _pause(self, request: web.Request) -> web.Response:
         self._control.dispatch(Paused())
@@ -211,6 +242,7 @@ class Api:
             samples_refused=counts.refused,
             agents_refused=counts.agents_refused,
             last_refusal=counts.last_refusal,
+            holds=holds_view(core.memory.holds.values(), now_s),
             last_decision=decision_view(core.last_decision, core.inventory) if core.last_decision is not None else None,
         )
 

@@ -30,6 +30,13 @@ class FollowMigration(Command, frozen=True, kw_only=True):
     task: str | None
 
 
+class CancelMigration(Command, frozen=True, kw_only=True):
+    """Ask the pool to cancel a migration's task. It is too late once the guest is being handed over."""
+
+    cause: str
+    task: str
+
+
 class RecordDecision(Command, frozen=True, kw_only=True):
     """Keep a decision for `explain`."""
 
@@ -42,4 +49,6 @@ class RecordMigration(Command, frozen=True, kw_only=True):
     migration: Migration
 
 
-AnyCommand = StartMigration | FollowMigration | RecordDecision | RecordMigration
+# What is asked of the pool; the rest is for the journal.
+PoolCommand = StartMigration | FollowMigration | CancelMigration
+AnyCommand = PoolCommand | RecordDecision | RecordMigration

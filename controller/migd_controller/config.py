@@ -80,9 +80,15 @@ class PolicySection(Section, frozen=True, kw_only=True):
 
 
 class GuardsSection(Section, frozen=True, kw_only=True):
-    """Limits that hold for every policy."""
+    """Limits that hold for every policy.
+
+    A guest whose migration failed rests for `retry_after_s`, twice as long after each further failure in a row, and
+    `retry_at_most_s` in the end.
+    """
 
     cooldown_s: NotNegative = 1800.0
+    retry_after_s: NotNegative = 1800.0
+    retry_at_most_s: NotNegative = 86400.0
     max_concurrent: Count = 2
     max_concurrent_per_source: Count = 1
     max_concurrent_per_target: Count = 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.commands import AnyCommand, PoolCommand, RecordDecision, RecordMigration
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, Tick
 from migd_controller.journal import Journal, JournalError
@@ -33,7 +33,7 @@ class Control:
 
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
-        self.submit: Callable[[StartMigration | FollowMigration], None] | None = None
+        self.submit: Callable[[PoolCommand], None] | None = None
         self._failure: JournalError | None = None
 
     def adopt(self) -> None:
@@ -60,7 +60,7 @@ class Control:
 
     def _carry_out(self, commands: Sequence[AnyCommand]) -> None:
         for command in commands:
-            if isinstance(command, StartMigration | FollowMigration):
+            if isinstance(command, PoolCommand):
                 assert self.submit is not None, "events arrive only once the executor is there"
                 self.submit(command)
 

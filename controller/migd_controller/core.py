@@ -20,11 +20,20 @@ from typing import Final, assert_never
 
 from msgspec.structs import replace
 
-from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.commands import (
+    AnyCommand,
+    CancelMigration,
+    FollowMigration,
+    RecordDecision,
+    RecordMigration,
+    StartMigration,
+)
 from migd_controller.config import ControllerConfig
 from migd_controller.decision import Candidate, Decision
 from migd_controller.events import (
     AnyEvent,
+    CancelRequested,
+    GuestReleased,
     InventoryChanged,
     JobAdded,
     JobRemoved,
@@ -41,6 +50,7 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.guards import Situation, judge
+from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
 from migd_controller.inventory import Inventory
 from migd_controller.ledger import price
 from migd_controller.memory import Memory, RememberedJob
@@ -97,10 +107,13 @@ class Core:
             case InventoryChanged():
                 self.inventory.apply(event)
                 self._remember_addresses()
-            case PoolReachability():
+            case PoolReachability(is_reachable=is_reachable):
+                if is_reachable and not self.pool.is_reachable:
+                    self._hold(without_pool(self.memory.holds))
                 self.pool = event
             case MigrationAccepted(cause=cause, task=task):
-                return self._update(cause, lambda migration: migration.accepted(task, now_s))
+                commands = self._update(cause, lambda migration: migration.accepted(task, now_s))
+                return [*commands, *self._cancellation(cause)]
             case MigrationProgressed(cause=cause, progress_ratio=progress_ratio):
                 self._update(cause, lambda migration: migration.progressed(progress_ratio))
             case MigrationEnded():
@@ -121,6 +134,10 @@ class Core:
                 self.memory = replace(self.memory, jobs=jobs)
             case MigrationRequested(guest=guest, target=target):
                 return self._commit(self._judge_request(guest, target, now_s), now_s)
+            case CancelRequested(cause=cause):
+                return [*self._update(cause, lambda migration: migration.cancelling()), *self._cancellation(cause)]
+            case GuestReleased(guest=guest):
+                self._hold(without_guest(self.memory.holds, guest))
             case _:
                 assert_never(event)
         return []
@@ -142,6 +159,8 @@ class Core:
             else:
                 known.load_ratios.append(host.load_ratio)
         self._forget_old_cooldowns(now_s)
+        if self.inventory.is_known and self.pool.is_reachable:
+            self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
         return self._commit(self._decide(world, now_s), now_s)
 
     def _decide(self, world: World, now_s: float) -> Verdict:
@@ -177,6 +196,7 @@ class Core:
                 price=price(world, move, self.config.ledger) if can_be_priced else None,
                 is_paused=self.memory.is_paused,
                 is_pool_reachable=self.pool.is_reachable,
+                rest=resting(self.memory.holds, move.guest, now_s),
             )
             candidate = Candidate(
                 guest=move.guest,
@@ -234,6 +254,17 @@ class Core:
         self.memory = replace(self.memory, in_flight={**self.memory.in_flight, cause: migration})
         return [RecordMigration(migration=migration)]
 
+    def _cancellation(self, cause: str) -> list[AnyCommand]:
+        """What ends a migration that somebody wants to end; nothing as long as the pool has no task for it."""
+        migration = self.memory.in_flight.get(cause)
+        if migration is None or not migration.is_cancelling or migration.task is None:
+            return []
+        return [CancelMigration(cause=cause, task=migration.task)]
+
+    def _hold(self, holds: Holds) -> None:
+        if holds is not self.memory.holds:
+            self.memory = replace(self.memory, holds=dict(holds))
+
     def _ended(self, event: MigrationEnded, now_s: float) -> list[AnyCommand]:
         migration = self.memory.in_flight.get(event.cause)
         if migration is None:
@@ -247,6 +278,7 @@ class Core:
             in_flight={cause: m for cause, m in self.memory.in_flight.items() if cause != event.cause},
             last_moved_at={**self.memory.last_moved_at, migration.guest: now_s},
         )
+        self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)
         return [RecordMigration(migration=migration)]
 

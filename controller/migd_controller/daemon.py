@@ -83,7 +83,7 @@ async def run(config: ControllerConfig) -> None:
                     for task in background:
                         task.cancel()
             finally:
-                executor.cancel()
+                executor.leave()
                 watch.stop()
                 await asyncio.to_thread(_close_pool, pool, watch, executor, rrds)
 

@@ -37,11 +37,19 @@ class MeasuringFailed(Event, frozen=True, kw_only=True):
     problem: str
 
 
+class Resource(msgspec.Struct, frozen=True):
+    """Something of the pool that a guest needs, by uuid and name: a storage repository, a network, a VM group."""
+
+    uuid: str
+    name: str
+
+
 class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     """One host as the pool describes it.
 
     `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own; `address` is where its XAPI answers;
-    `control_domains` are the uuids of its Dom0 and the like.
+    `control_domains` are the uuids of its Dom0 and the like, `storages` and `networks` those of what is attached to it.
+    CPU features are as XAPI writes them, empty if not known.
     """
 
     uuid: str
@@ -53,14 +61,21 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     is_evacuating: bool = False
     address: str = ""
     control_domains: tuple[str, ...] = ()
+    storages: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    hardware_versions: tuple[int, ...] = ()
+    cpu_vendor: str = ""
+    cpu_features_hvm: str = ""
+    cpu_features_pv: str = ""
 
 
 class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     """One running guest as the pool describes it.
 
     `memory_bytes` is what an arriving guest needs (dynamic-min and overhead); `arriving_at` is the target of a
-    migration that somebody, perhaps migd, has under way. `blocked_because` is the pool's own reason why the guest may
-    not be migrated, or empty.
+    migration that somebody, perhaps migd, has under way. `blocked_because` is the pool's own standing reason why the
+    guest may not be migrated, `busy_with` an operation that will pass; both may be empty. `storages` and `networks` are
+    those that a host must have for it; the CPU is the one it was started on; `group` is an anti-affinity group.
     """
 
     uuid: str
@@ -72,7 +87,15 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     arriving_at: str | None = None
     blocked_because: str = ""
+    busy_with: str = ""
     memory_may_shrink: bool = False
+    storages: tuple[Resource, ...] = ()
+    networks: tuple[Resource, ...] = ()
+    group: Resource | None = None
+    hardware_version: int = 0
+    cpu_vendor: str = ""
+    cpu_features: str = ""
+    is_paravirtual: bool = False
 
 
 class InventoryChanged(Event, frozen=True, kw_only=True):
@@ -153,6 +176,18 @@ class MigrationRequested(Event, frozen=True, kw_only=True):
     target: str
 
 
+class CancelRequested(Event, frozen=True, kw_only=True):
+    """An operator wants a migration under way to end, with the guest where it was."""
+
+    cause: str
+
+
+class GuestReleased(Event, frozen=True, kw_only=True):
+    """An operator lifts whatever holds a guest back after failed migrations."""
+
+    guest: str
+
+
 AnyEvent = (
     Tick
     | SampleArrived
@@ -168,4 +203,6 @@ AnyEvent = (
     | JobAdded
     | JobRemoved
     | MigrationRequested
+    | CancelRequested
+    | GuestReleased
 )

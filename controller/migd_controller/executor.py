@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.commands import CancelMigration, FollowMigration, PoolCommand, StartMigration
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed
+from migd_controller.pool_failures import CANCELLED
 from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
@@ -55,13 +56,16 @@ class Executor:
         self._followed: set[str] = set()
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pool")
 
-    def submit(self, command: StartMigration | FollowMigration) -> None:
+    def submit(self, command: PoolCommand) -> None:
         """Begin to carry a command out."""
-        task = self._tasks.create_task(self._carry_out(command), name=f"migration {command.cause}")
+        if isinstance(command, CancelMigration):
+            task = self._tasks.create_task(self._cancel(command), name=f"cancel {command.cause}")
+        else:
+            task = self._tasks.create_task(self._carry_out(command), name=f"migration {command.cause}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def cancel(self) -> None:
+    def leave(self) -> None:
         """Follow no migration any more. They go on in the pool, and the next start takes them up."""
         for task in self._under_way:
             task.cancel()
@@ -78,7 +82,7 @@ class Executor:
                 try:
                     task = await self._once(self._request, command)
                 except PoolRefusal as refusal:
-                    task, ending = None, Ending(refusal.code, str(refusal))
+                    task, ending = None, Ending(refusal.code, self._watch.view.readable(str(refusal)))
                 except PoolUnreachable as error:
                     log.warning("the pool's answer to a request was lost", why=str(error))
                     task, ending = await self._task_of_request(guest), Ending(ANSWER_LOST, str(error))
@@ -93,6 +97,19 @@ class Executor:
                 task = await self._task_after(task, ending, command)
             host_now = await self._host_of(guest)
             self._emit(MigrationEnded(cause=cause, host_now=host_now, code=ending.code, text=ending.text))
+
+    async def _cancel(self, command: CancelMigration) -> None:
+        """Ask for the cancellation until the pool has heard it; how the migration ends is told by its own task."""
+        while command.task in self._followed:
+            try:
+                await self._once(self._pool.call, "task.cancel", command.task)
+                return
+            except PoolRefusal as refusal:
+                log.warning("the pool does not cancel a migration", cause=command.cause, why=str(refusal))
+                return
+            except PoolUnreachable as error:
+                log.warning("the pool has not heard a cancellation yet", cause=command.cause, why=str(error))
+                await asyncio.sleep(RETRY_S)
 
     def _request(self, command: StartMigration) -> str:
         """Ask whether the target can take the guest, then for the migration; return the task's reference."""
@@ -113,14 +130,14 @@ class Executor:
         shown, was_seen = -1.0, False
         while True:
             if self._watch.is_current:
-                record = self._watch.task(task)
+                record = self._watch.view.tasks.get(task)
                 if record is None and not was_seen:
                     record = await self._patiently(self._task_record, task)
                 if record is None:
                     return Ending(TASK_VANISHED, "the pool no longer has the task")
                 was_seen = True
                 if (ending := _ending(record)) is not None:
-                    return ending
+                    return replace(ending, text=self._watch.view.readable(ending.text))
                 progress = min(1.0, max(0.0, float(record["progress"])))
                 if abs(progress - shown) >= PROGRESS_STEP:
                     shown = progress
@@ -140,7 +157,7 @@ class Executor:
         while True:
             pending = await self._patiently(self._pending_migrations)
             task = await self._migration_of(guest)
-            if task is not None or not pending - self._watch.migrating - self._followed:
+            if task is not None or not pending - self._watch.view.migrating - self._followed:
                 return task
             await self._change()
 
@@ -219,7 +236,7 @@ def _ending(task: Record) -> Ending | None:
         case "success":
             return Ending()
         case "cancelled":
-            return Ending("CANCELLED", "the migration was cancelled")
+            return Ending(CANCELLED, "the migration was cancelled")
         case _:
             details = [str(part) for part in task["error_info"]] or ["UNKNOWN"]
             return Ending(details[0], str(PoolRefusal(details)))

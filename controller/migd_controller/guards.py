@@ -1,7 +1,7 @@
 """The gates every move must pass, whatever the policy. Each keeps its value and threshold, so that it can be explained.
 
-A request by hand meets the same gates, except the two that weigh worth against risk for an unattended system: cooldown
-and gain. When a gate cannot judge because something is not known, it does not pass.
+A request by hand meets the same gates, except those that weigh worth against risk for an unattended system: cooldown,
+rest after a failure, and gain. When a gate cannot judge because something is not known, it does not pass.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,10 @@ from typing import Final
 
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Gate, Price
+from migd_controller.holds import Hold, rest_text
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import Move, World
+from migd_policies.projection import Projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Situation:
     price: Price | None
     is_paused: bool
     is_pool_reachable: bool
+    rest: Hold | None = None
 
 
 Guard = Callable[[Move, Situation], Gate]
@@ -79,6 +82,35 @@ def _receives(move: Move, situation: Situation) -> Gate:
     else:
         return Gate(name="target", passed=True, text=f"host {target.name} is enabled, live and reporting")
     return Gate(name="target", passed=False, text=text)
+
+
+def _suits(move: Move, situation: Situation) -> Gate:
+    reason = situation.world.guests[move.guest].barred.get(move.target)
+    if reason is None:
+        return Gate(name="placement", passed=True, text="the target has the guest's storage, networks and CPU")
+    return Gate(name="placement", passed=False, text=reason)
+
+
+def _apart(move: Move, situation: Situation) -> Gate:
+    world = situation.world
+    guest = world.guests[move.guest]
+    if guest.group is None:
+        return Gate(name="anti-affinity", passed=True, text="the guest is in no anti-affinity group")
+    crowding = Projection(world).crowding(move.target, guest)
+    if crowding is None:
+        return Gate(name="anti-affinity", passed=True, text=f"the guests of group {guest.group} stay apart")
+    there, here = crowding
+    return Gate(
+        name="anti-affinity",
+        passed=False,
+        text=(
+            f"host {_host_name(world, move.target)} has {there} of the anti-affinity group {guest.group}, "
+            f"{_host_name(world, move.source)} no more than {here} with this guest: they would be less apart"
+        ),
+        value=float(there),
+        threshold=float(here),
+        unit="guests",
+    )
 
 
 def _fits(move: Move, situation: Situation) -> Gate:
@@ -143,6 +175,20 @@ def _cooled_down(move: Move, situation: Situation) -> Gate:
     )
 
 
+def _rested(move: Move, situation: Situation) -> Gate:
+    rest = situation.rest
+    if rest is None or rest.until is None:
+        return Gate(name="rest", passed=True, text="no failed migration lets the guest rest")
+    return Gate(
+        name="rest",
+        passed=False,
+        text=f"guest {rest.guest_name} {rest_text(rest, situation.world.now_s)}",
+        value=rest.until - situation.world.now_s,
+        threshold=0.0,
+        unit="s",
+    )
+
+
 def _worth_it(move: Move, situation: Situation) -> Gate:
     if situation.price is None:
         return Gate(name="gain", passed=False, text="the move could not be priced")
@@ -176,12 +222,14 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _not_moving,
     _movable,
     _receives,
+    _suits,
+    _apart,
     _fits,
     _pool_limit,
     _source_limit,
     _target_limit,
 )
-WORTH: Final[tuple[Guard, ...]] = (_cooled_down, _worth_it)
+WORTH: Final[tuple[Guard, ...]] = (_cooled_down, _rested, _worth_it)
 
 
 def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:

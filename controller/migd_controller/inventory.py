@@ -1,11 +1,13 @@
 """The pool's own view of hosts and guests, kept from `InventoryChanged` events."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from migd_controller.events import InventoryChanged, PoolGuest, PoolHost
+from migd_controller.placement import Needs, needs, why_not
 
 Named = TypeVar("Named", PoolHost, PoolGuest)
 
@@ -18,6 +20,7 @@ class Inventory:
         self.guests: dict[str, PoolGuest] = {}
         self.guest_of_mac: dict[str, str] = {}
         self.is_known = False
+        self._barred: dict[Needs, Mapping[str, str]] = {}
 
     def apply(self, event: InventoryChanged) -> None:
         """Take in what the pool said."""
@@ -32,6 +35,8 @@ class Inventory:
         for uuid in event.gone:
             self.hosts.pop(uuid, None)
             self.guests.pop(uuid, None)
+        if event.hosts or event.gone or event.is_complete:
+            self._barred.clear()
         self.guest_of_mac = {mac: guest.uuid for guest in self.guests.values() for mac in guest.macs}
 
     def relocate(self, guest: str, host: str | None) -> None:
@@ -43,6 +48,15 @@ class Inventory:
             del self.guests[guest]
         else:
             self.guests[guest] = replace(known, host=host, arriving_at=None)
+
+    def barred(self, guest: PoolGuest) -> Mapping[str, str]:
+        """Return the hosts (uuids) that this guest could not run on however empty they were, and why for each."""
+        found = self._barred.get(needs(guest))
+        if found is None:
+            reasons = {uuid: why_not(guest, host) for uuid, host in self.hosts.items()}
+            found = MappingProxyType({uuid: reason for uuid, reason in reasons.items() if reason is not None})
+            self._barred[needs(guest)] = found
+        return found
 
     def host_named(self, name_or_uuid: str) -> PoolHost | None:
         """Return the host of that uuid or, if just one bears it, that name."""

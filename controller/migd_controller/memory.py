@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from migd_controller.holds import Hold
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
 
@@ -22,7 +23,8 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too.
 
-    `pool_addresses` are where the pool's hosts answered last: any of them tells which is the coordinator now.
+    `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
+    them tells which is the coordinator now.
     """
 
     policy: str
@@ -32,4 +34,5 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     jobs: dict[str, RememberedJob] = {}
     last_moved_at: dict[str, float] = {}
     in_flight: dict[str, Migration] = {}
+    holds: dict[str, Hold] = {}
     pool_addresses: tuple[str, ...] = ()

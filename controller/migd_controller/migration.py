@@ -38,7 +38,10 @@ NEXT_STATES: Final = MappingProxyType(
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one."""
+    """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one.
+
+    `is_cancelling` once an operator wants it to end; it may yet arrive.
+    """
 
     cause: str
     guest: str
@@ -59,6 +62,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     code: str = ""
     text: str = ""
+    is_cancelling: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -72,6 +76,10 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     def progressed(self, progress_ratio: float) -> "Migration":
         """Return the migration with the pool's own progress, which may go back."""
         return msgspec.structs.replace(self, progress_ratio=progress_ratio)
+
+    def cancelling(self) -> "Migration":
+        """Return the migration once somebody wants it to end."""
+        return msgspec.structs.replace(self, is_cancelling=True)
 
     def ended(self, host_now: str | None, code: str, text: str, now_s: float) -> "Migration":
         """Return the migration in the final state that the guest's real host tells."""

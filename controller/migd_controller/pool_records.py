@@ -1,16 +1,41 @@
 """XAPI records become what the controller knows of hosts and guests. No I/O: records in, values out."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from migd_controller.events import InventoryChanged, PoolGuest, PoolHost
+from msgspec.structs import replace
+
+from migd_controller.events import InventoryChanged, PoolGuest, PoolHost, Resource
 
 Record = Mapping[str, Any]
 NULL_REF: Final = "OpaqueRef:NULL"
 # The call that migrates a guest, which is also the name of its task.
 MIGRATE: Final = "Async.VM.pool_migrate"
 # The classes to watch, as event.from names them.
-CLASSES: Final = ("host", "host_metrics", "vm", "vif", "task")
+CLASSES: Final = (
+    *("host", "host_metrics", "pbd", "pif"),
+    *("vm", "vbd", "vdi", "vif", "vm_group"),
+    *("sr", "network"),
+    "task",
+)
+# Those that failures name by reference.
+NAMED: Final = ("host", "vm", "sr", "network")
+_REF: Final = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The pool's tasks by reference, those of them that migrate a guest now, and the names of things by reference."""
+
+    tasks: Mapping[str, Record] = field(default_factory=dict)
+    migrating: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def readable(self, text: str) -> str:
+        """Return a text of the pool with names in place of references."""
+        return _REF.sub(lambda ref: self.names.get(ref[0], ref[0]), text)
 
 
 class PoolMirror:
@@ -21,17 +46,23 @@ class PoolMirror:
         self._hosts: dict[str, PoolHost] = {}
         self._guests: dict[str, PoolGuest] = {}
         self._is_complete = True
+        self._names: Mapping[str, str] = {}
 
     def apply(self, events: Iterable[Record]) -> InventoryChanged | None:
         """Take in one batch of events; return what changed in the inventory, None if nothing did."""
+        concerns_inventory = self._is_complete
         for event in events:
             table = self._tables.get(event["class"])
             if table is None:
                 continue
+            concerns_inventory |= event["class"] != "task"
             if event["operation"] == "del":
                 table.pop(event["ref"], None)
             else:
                 table[event["ref"]] = event["snapshot"]
+        if not concerns_inventory:
+            return None
+        self._names = {ref: record["name_label"] for name in NAMED for ref, record in self._tables[name].items()}
         hosts, guests = self._inventory()
         changed = InventoryChanged(
             hosts=tuple(host for uuid, host in hosts.items() if self._hosts.get(uuid) != host),
@@ -45,10 +76,14 @@ class PoolMirror:
         self._is_complete = False
         return changed
 
-    @property
-    def tasks(self) -> Mapping[str, Record]:
-        """The records of the pool's tasks, by reference."""
-        return self._tables["task"]
+    def view(self) -> PoolView:
+        """Return what to know of the pool besides its inventory, as it is now."""
+        migrating = (migration_task_of(vm) for vm in self._tables["vm"].values())
+        return PoolView(
+            tasks=dict(self._tables["task"]),
+            migrating=frozenset(task for task in migrating if task is not None),
+            names=self._names,
+        )
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -57,27 +92,48 @@ class PoolMirror:
 
     def disagrees_with(self, counts: Mapping[str, Any]) -> bool:
         """Return whether the pool has other numbers of objects than are known here."""
-        return any(len(table) != int(counts[name]) for name, table in self._tables.items())
-
-    @property
-    def migrating(self) -> frozenset[str]:
-        """The tasks that migrate a guest now."""
-        found = (migration_task_of(vm) for vm in self._tables["vm"].values())
-        return frozenset(task for task in found if task is not None)
+        return any(len(table) != int(counts.get(name, len(table))) for name, table in self._tables.items())
 
     def _inventory(self) -> tuple[dict[str, PoolHost], dict[str, PoolGuest]]:
-        vms = self._tables["vm"].values()
-        host_uuids = {ref: record["uuid"] for ref, record in self._tables["host"].items()}
+        vms, host_uuids = self._tables["vm"].values(), self._uuids("host")
         control_domains: dict[str, list[Record]] = {ref: [] for ref in host_uuids}
         for vm in vms:
             if vm["is_control_domain"] and vm["resident_on"] in host_uuids:
                 control_domains[vm["resident_on"]].append(vm)
-        hosts = {
-            record["uuid"]: _host(record, self._tables["host_metrics"].get(record["metrics"]), control_domains[ref])
-            for ref, record in self._tables["host"].items()
-        }
-        guests = {vm["uuid"]: _guest(vm, self._tables["vif"], host_uuids) for vm in vms if _is_running_guest(vm)}
+        storages, networks = self._uuids("sr"), self._uuids("network")
+        hosts = {}
+        for ref, record in self._tables["host"].items():
+            pbds = [pbd["SR"] for pbd in self._found("pbd", record["PBDs"]) if pbd["currently_attached"]]
+            pifs = [pif["network"] for pif in self._found("pif", record["PIFs"])]
+            metrics = self._tables["host_metrics"].get(record["metrics"])
+            hosts[record["uuid"]] = replace(
+                _host(record, metrics, control_domains[ref]),
+                storages=tuple(sorted({storages[each] for each in pbds if each in storages})),
+                networks=tuple(sorted({networks[each] for each in pifs if each in networks})),
+            )
+        guests = {vm["uuid"]: self._guest(vm, host_uuids) for vm in vms if _is_running_guest(vm)}
         return hosts, guests
+
+    def _guest(self, vm: Record, host_uuids: Mapping[str, str]) -> PoolGuest:
+        vifs = self._found("vif", vm["VIFs"])
+        disks = self._found("vdi", [vbd["VDI"] for vbd in self._found("vbd", vm["VBDs"]) if not vbd["empty"]])
+        networks = [network for network in self._found("network", [vif["network"] for vif in vifs]) if network["PIFs"]]
+        groups = self._found("vm_group", vm.get("groups", ()))  # pools before 2024 have none
+        return replace(
+            _guest(vm, host_uuids),
+            macs=tuple(sorted(vif["MAC"].lower() for vif in vifs)),
+            storages=_resources(self._found("sr", [disk["SR"] for disk in disks])),
+            networks=_resources(networks),  # one without interfaces is internal to a host, and can be had on any
+            group=next(iter(_resources(each for each in groups if each["placement"] == "anti_affinity")), None),
+        )
+
+    def _uuids(self, name: str) -> dict[str, str]:
+        return {ref: record["uuid"] for ref, record in self._tables[name].items()}
+
+    def _found(self, name: str, refs: Iterable[str]) -> list[Record]:
+        """The records that there are: an event about one object may come before that about another."""
+        table = self._tables[name]
+        return [table[ref] for ref in refs if ref in table]
 
 
 def migration_task_of(vm: Record) -> str | None:
@@ -105,33 +161,48 @@ def _needed_bytes(vm: Record) -> int:
 
 def _host(host: Record, metrics: Record | None, control_domains: Sequence[Record]) -> PoolHost:
     total = int(metrics["memory_total"]) if metrics is not None else 0
+    cpu = host["cpu_info"]
     return PoolHost(
         uuid=host["uuid"],
         name=host["name_label"],
         is_enabled=bool(host["enabled"]),
         is_live=bool(metrics["live"]) if metrics is not None else False,
-        cpus=int(host["cpu_info"].get("cpu_count", "0")),
+        cpus=int(cpu.get("cpu_count", "0")),
         memory_for_guests_bytes=max(0, total - int(host["memory_overhead"]) - sum(map(_needed_bytes, control_domains))),
         is_evacuating="evacuate" in host["current_operations"].values(),
         address=host["address"],
         control_domains=tuple(sorted(vm["uuid"] for vm in control_domains)),
+        hardware_versions=tuple(sorted(int(version) for version in host["virtual_hardware_platform_versions"])),
+        cpu_vendor=cpu.get("vendor", ""),
+        cpu_features_hvm=cpu.get("features_hvm_host") or cpu.get("features_hvm", ""),
+        cpu_features_pv=cpu.get("features_pv_host") or cpu.get("features_pv", ""),
     )
 
 
-def _guest(vm: Record, vifs: Mapping[str, Record], host_uuids: Mapping[str, str]) -> PoolGuest:
+def _guest(vm: Record, host_uuids: Mapping[str, str]) -> PoolGuest:
     target = vm["scheduled_to_be_resident_on"]
+    cpu = vm["last_boot_CPU_flags"]
     return PoolGuest(
         uuid=vm["uuid"],
         name=vm["name_label"],
         host=host_uuids.get(vm["resident_on"], vm["resident_on"]),
         vcpus=max(1, int(vm["VCPUs_at_startup"])),
         memory_bytes=_needed_bytes(vm),
-        macs=tuple(sorted(vifs[ref]["MAC"].lower() for ref in vm["VIFs"] if ref in vifs)),
         tags=tuple(sorted(vm["tags"])),
         arriving_at=host_uuids.get(target) if target != NULL_REF else None,
         blocked_because=_blocked_because(vm),
+        busy_with=", ".join(sorted(op for op in vm["current_operations"].values() if op != "pool_migrate")),
         memory_may_shrink=int(vm["memory_dynamic_min"]) < int(vm["memory_dynamic_max"]),
+        hardware_version=int(vm["hardware_platform_version"]),
+        cpu_vendor=cpu.get("vendor", ""),
+        cpu_features=cpu.get("features", ""),
+        is_paravirtual=vm["domain_type"] == "pv",
     )
+
+
+def _resources(records: Iterable[Record]) -> tuple[Resource, ...]:
+    found = {record["uuid"]: Resource(record["uuid"], record["name_label"]) for record in records}
+    return tuple(found[uuid] for uuid in sorted(found))
 
 
 def _blocked_because(vm: Record) -> str:
@@ -140,9 +211,6 @@ def _blocked_because(vm: Record) -> str:
         return f"blocked_operations forbids it ({reason})" if reason else "blocked_operations forbids it"
     if vm["power_state"] != "Running":
         return f"its power state is {vm['power_state']}"
-    others = sorted(op for op in vm["current_operations"].values() if op != "pool_migrate")
-    if others:
-        return f"{', '.join(others)} is under way"
     if "pool_migrate" not in vm["allowed_operations"] and not vm["current_operations"]:
         return "pool_migrate is not among its allowed operations (missing tools, a passed-through device, ...)"
     return ""

@@ -6,12 +6,12 @@ rebuilt from nothing, so that an event that was lost cannot leave it wrong for l
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from migd_controller.events import InventoryChanged, PoolReachability
-from migd_controller.pool_records import CLASSES, PoolMirror, Record
+from migd_controller.pool_records import CLASSES, PoolMirror, PoolView
 from migd_controller.xapi import SESSION_INVALID, Pool, PoolRefusal, PoolUnreachable
 
 # Answers to a token that mean: begin again. With its session a token is lost too: the next may be of another database.
@@ -27,7 +27,7 @@ LAST_RETRY_S: Final = 15.0
 class PoolWatch:
     """The pool's inventory and tasks as the event stream tells them. Every method belongs to the event loop.
 
-    `is_current` is False while the pool does not answer; `migrating` are the tasks that migrate a guest now.
+    `is_current` is False while the pool does not answer; `view` is then what it said last.
     """
 
     def __init__(self, pool: Pool, sink: Callable[[InventoryChanged | PoolReachability], None]) -> None:
@@ -35,8 +35,8 @@ class PoolWatch:
         self.is_current = False
         self._pool = pool
         self._sink = sink
-        self.migrating: frozenset[str] = frozenset()
-        self._tasks: Mapping[str, Record] = {}
+        self.view = PoolView()
+        self._problem = ""
         self._pulse = asyncio.Event()
         self._stopping = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pool-watch")
@@ -54,10 +54,6 @@ class PoolWatch:
         """Stop, and wait for the thread. Close the pool first, or this takes until it answers."""
         self.stop()
         self._thread.shutdown(wait=True)
-
-    def task(self, ref: str) -> Record | None:
-        """Return a task's record as last seen, None where the pool has shown none."""
-        return self._tasks.get(ref)
 
     async def next_change(self) -> None:
         """Return when something has changed: a record, or whether the pool can be reached."""
@@ -97,7 +93,7 @@ class PoolWatch:
                 mirror, token = PoolMirror(), ""
                 continue
             if batch["events"] or changed is not None:
-                self._tell(self._take, changed, dict(mirror.tasks), mirror.migrating)
+                self._tell(self._take, changed, mirror.view())
 
     def _tell(self, what: Callable[..., None], *args: object) -> None:
         try:
@@ -105,8 +101,8 @@ class PoolWatch:
         except RuntimeError:  # the loop is closed: the daemon is ending and nobody listens
             self._stopping.set()
 
-    def _take(self, changed: InventoryChanged | None, tasks: Mapping[str, Record], migrating: frozenset[str]) -> None:
-        self._tasks, self.migrating = tasks, migrating
+    def _take(self, changed: InventoryChanged | None, view: PoolView) -> None:
+        self.view, self._problem = view, ""
         if changed is not None:
             self._sink(changed)
         if not self.is_current:
@@ -115,8 +111,10 @@ class PoolWatch:
         self._notify()
 
     def _lost(self, why: str) -> None:
-        self._sink(PoolReachability(is_reachable=False, problem=why))
         self.is_current = False
+        if why != self._problem:  # said once, not at every attempt
+            self._problem = why
+            self._sink(PoolReachability(is_reachable=False, problem=why))
         self._notify()
 
     def _notify(self) -> None:

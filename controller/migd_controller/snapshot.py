@@ -12,6 +12,7 @@ from typing import Final
 from migd_controller.config import ControllerConfig, TelemetrySection
 from migd_controller.demand import demand_vcpus
 from migd_controller.events import PoolGuest, PoolHost
+from migd_controller.holds import barred_targets, quarantine, quarantine_text
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
 from migd_controller.telemetry import HostTelemetry, Telemetry
@@ -33,7 +34,11 @@ def build_world(
         Move(m.guest, m.source, m.target, Reason("in-flight", f"under way as {m.cause}"))
         for m in memory.in_flight.values()
     )
-    cooldowns = {guest: config.guards.cooldown_s - max(0.0, now_s - at) for guest, at in memory.last_moved_at.items()}
+    rests = {guest: config.guards.cooldown_s - max(0.0, now_s - at) for guest, at in memory.last_moved_at.items()}
+    for hold in memory.holds.values():
+        if hold.until is not None:
+            rests[hold.guest] = max(rests.get(hold.guest, 0.0), hold.until - now_s)
+    refused = barred_targets(memory.holds)
     job_of = {guest: job.name for job in memory.jobs.values() for guest in job.guests}
     reserved = _reserved_bytes(inventory, memory)
     hosts: dict[str, Host] = {}
@@ -41,7 +46,14 @@ def build_world(
     for uuid, pool_host in inventory.hosts.items():
         known = telemetry.hosts.get(uuid)
         frozen_because = _host_frozen_because(pool_host, telemetry, now_s, config.telemetry)
-        found = [_guest(guest, known, frozen_because, job_of, cooldowns) for guest in residents[uuid]]
+        found = [
+            replace(
+                _guest(guest, known, job_of, rests),
+                immovable_because=_immovable_because(guest, known, frozen_because, inventory, memory),
+                barred=_barred(guest, inventory, refused),
+            )
+            for guest in residents[uuid]
+        ]
         found = _with_demand(found, known)
         guests.update((guest.uuid, guest) for guest in found)
         hosts[uuid] = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
@@ -79,11 +91,7 @@ def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, lim
 
 
 def _guest(
-    guest: PoolGuest,
-    known: HostTelemetry | None,
-    host_frozen: str | None,
-    job_of: Mapping[str, str],
-    cooldowns: Mapping[str, float],
+    guest: PoolGuest, known: HostTelemetry | None, job_of: Mapping[str, str], rests: Mapping[str, float]
 ) -> Guest:
     rates = known.guests.get(guest.uuid) if known is not None else None
     used = rates.cpu_ratio * guest.vcpus if rates is not None else 0.0
@@ -100,18 +108,30 @@ def _guest(
         dirty_curve=rates.dirty_curve if rates is not None else None,
         job=job_of.get(guest.uuid),
         tags=frozenset(guest.tags),
-        immovable_because=_immovable_because(guest, rates is not None, host_frozen),
-        cooldown_s=max(0.0, cooldowns.get(guest.uuid, 0.0)),
+        cooldown_s=max(0.0, rests.get(guest.uuid, 0.0)),
+        group=guest.group.name if guest.group is not None else None,
+        arriving_at=guest.arriving_at,
     )
 
 
-def _immovable_because(guest: PoolGuest, is_reported: bool, host_frozen: str | None) -> str | None:
+def _barred(guest: PoolGuest, inventory: Inventory, refused: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    barred = inventory.barred(guest)
+    return MappingProxyType({**barred, **refused[guest.uuid]}) if guest.uuid in refused else barred
+
+
+def _immovable_because(
+    guest: PoolGuest, known: HostTelemetry | None, host_frozen: str | None, inventory: Inventory, memory: Memory
+) -> str | None:
     if NEVER_TAG in guest.tags:
         return f"it is tagged {NEVER_TAG}"
     if guest.blocked_because:
         return f"the pool does not allow it: {guest.blocked_because}"
     if guest.arriving_at is not None:
         return "it is being migrated"
+    if guest.busy_with:
+        return f"{guest.busy_with} is under way"
+    if (hold := quarantine(memory.holds, guest.uuid)) is not None:
+        return f"it is {quarantine_text(hold)}"
     if guest.memory_may_shrink:
         return (
             "its dynamic memory minimum is below its maximum, so a migration would shrink it; "
@@ -119,9 +139,17 @@ def _immovable_because(guest: PoolGuest, is_reported: bool, host_frozen: str | N
         )
     if host_frozen is not None:
         return f"its host is frozen: {host_frozen}"
-    if not is_reported:
+    if known is None or guest.uuid not in known.guests:
         return "its host's agent does not report it yet"
-    return None
+    return _pinned_because(guest, inventory)
+
+
+def _pinned_because(guest: PoolGuest, inventory: Inventory) -> str | None:
+    barred = inventory.barred(guest)
+    others = len(inventory.hosts) - 1
+    if not others or len(barred) - (guest.host in barred) < others:
+        return None
+    return "no other host could run it: " + next(reason for host, reason in barred.items() if host != guest.host)
 
 
 def _with_demand(guests: list[Guest], known: HostTelemetry | None) -> list[Guest]:

@@ -1,13 +1,16 @@
 """The controller's state as the API shows it. Pure: core and journal entries in, bodies of the API out."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from migd_controller.core import Core
 from migd_controller.decision import Bound, Candidate, Decision
+from migd_controller.holds import Hold, quarantine, rest_text, resting
 from migd_controller.inventory import Inventory
 from migd_controller.migration import Migration, State
+from migd_controller.pool_failures import Then
 from migd_core import api
 from migd_core.messages import DirtyCurve
 from migd_core.world import Guest, Host, Job, World
@@ -24,7 +27,7 @@ def hosts_view(core: Core, now_s: float) -> list[api.HostView]:
 def guests_view(core: Core, now_s: float) -> list[api.GuestView]:
     """Every running guest, by name."""
     world = core.world(now_s)
-    return sorted((_guest(world, guest) for guest in world.guests.values()), key=lambda view: view.name)
+    return sorted((_guest(core, world, guest) for guest in world.guests.values()), key=lambda view: view.name)
 
 
 def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
@@ -81,7 +84,31 @@ def migration_view(migration: Migration) -> api.MigrationView:
         actual_s=None if ended_at is None else ended_at - (migration.started_at or migration.asked_at),
         ok=None if not migration.is_over else migration.state is State.MOVED,
         text=migration.text,
+        is_cancelling=migration.is_cancelling,
     )
+
+
+def holds_view(holds: Iterable[Hold], now_s: float) -> list[api.HoldView]:
+    """What holds guests back: those that need a human first, then those that will not pass by themselves, by name."""
+    order = [Then.NEEDS_A_HUMAN, Then.NEVER, Then.RETRY_LATER]
+    return [
+        api.HoldView(
+            guest=hold.guest,
+            guest_name=hold.guest_name,
+            target=hold.target,
+            target_name=hold.target_name,
+            then=hold.then.value,
+            scope=hold.scope.value,
+            code=hold.code,
+            text=hold.text,
+            cause=hold.cause,
+            at=hold.at,
+            failures=hold.failures,
+            rest_s=None if hold.until is None else max(0.0, hold.until - now_s),
+        )
+        for hold in sorted(holds, key=lambda hold: (order.index(hold.then), hold.guest_name))
+        if hold.until is None or hold.until > now_s
+    ]
 
 
 def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:
@@ -89,12 +116,15 @@ def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:
     world = core.world(now_s)
     guest = world.guests.get(uuid)
     if guest is None:
-        return f"guest {name} is not running in this pool"
+        hold = quarantine(core.memory.holds, uuid)
+        return f"guest {name} is not running in this pool" + (f"; {hold.text}" if hold is not None else "")
     place = f"guest {guest.name} is on host {world.hosts[guest.host].name}" if guest.host in world.hosts else guest.name
     if any(move.guest == uuid for move in world.moves_in_flight):
         return f"{place} and is being migrated"
     if guest.immovable_because is not None:
         return f"{place} and may not be migrated: {guest.immovable_because}"
+    if (rest := resting(core.memory.holds, uuid, now_s)) is not None:
+        return f"{place} and {rest_text(rest, now_s)}"
     last = core.last_decision
     if last is None:
         return f"{place}; nothing has been decided yet"
@@ -121,7 +151,8 @@ def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
     )
 
 
-def _guest(world: World, guest: Guest) -> api.GuestView:
+def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:
+    rest = resting(core.memory.holds, guest.uuid, world.now_s)
     return api.GuestView(
         uuid=guest.uuid,
         name=guest.name,
@@ -137,6 +168,7 @@ def _guest(world: World, guest: Guest) -> api.GuestView:
         job=guest.job,
         tags=sorted(guest.tags),
         immovable_because=guest.immovable_because,
+        resting_because=None if rest is None else rest_text(rest, world.now_s),
     )
 
 

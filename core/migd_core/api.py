@@ -64,7 +64,10 @@ class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
-    """One migration, running or done. `ok` is None while it runs; `state` is one of the states of `migration.py`."""
+    """One migration, running or done. `ok` is None while it runs; `state` is one of the states of `migration.py`.
+
+    `is_cancelling` once an operator wants it to end; it may yet arrive.
+    """
 
     cause: str
     guest: str
@@ -82,6 +85,28 @@ class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
     actual_s: float | None = None
     ok: bool | None = None
     text: str = ""
+    is_cancelling: bool = False
+
+
+class HoldView(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds a guest back after a failed migration. `text` says what failed, and what would mend it.
+
+    `then` is `retry-later` (the guest rests for `rest_s`), `never` (while things are as they are) or `needs-a-human`;
+    `scope` says whether that concerns the `guest`, the guest on this `target`, or every guest of the `pool`.
+    """
+
+    guest: str
+    guest_name: str
+    target: str
+    target_name: str
+    then: str
+    scope: str
+    code: str
+    text: str
+    cause: str
+    at: float
+    failures: int
+    rest_s: float | None = None
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +127,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
-    """One running guest."""
+    """One running guest. `resting_because` says for how long no policy moves it after a failure, and after which."""
 
     uuid: str
     name: str
@@ -118,6 +143,7 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     job: str | None = None
     tags: list[str] = []
     immovable_because: str | None = None
+    resting_because: str | None = None
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +165,10 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
-    """The controller at a glance. `xapi_problem` and `policy_problem` say in words what is wrong, or are empty."""
+    """The controller at a glance. `xapi_problem` and `policy_problem` say in words what is wrong, or are empty.
+
+    `holds` are the guests held back after failed migrations, those that need a human first.
+    """
 
     version: str
     uptime_s: float
@@ -159,6 +188,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     agents_refused: int = 0
     last_refusal: str = ""
     last_decision: DecisionView | None = None
+    holds: list[HoldView] = []
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +242,8 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/plan"): (None, DecisionView),
     ("GET", "/v1/migrations"): (None, list[MigrationView]),
     ("POST", "/v1/migrations"): (MigrateRequest, MigrationView),
+    ("POST", "/v1/migrations/{cause}/cancel"): (None, MigrationView),
+    ("POST", "/v1/guests/{guest}/release"): (None, list[HoldView]),
     ("POST", "/v1/pause"): (None, StatusView),
     ("POST", "/v1/resume"): (None, StatusView),
     ("GET", "/v1/explain/{subject}"): (None, ExplainView),

@@ -98,7 +98,9 @@ class Guest:
     `cpu_demand_vcpus` is the CPU it would use if it had its host to itself, in whole-vCPU units (0..vcpus).
     `memory_bytes` is what the target must have free for it, overhead included. `immovable_because` says why it may not
     be moved now, whatever a policy wishes; None means that it may. `cooldown_s` is how long it rests after its last
-    migration or attempt: no policy should propose it before, an operator may move it by hand.
+    migration or attempt: no policy should propose it before, an operator may move it by hand. `barred` has the hosts
+    (uuids) that it could not run on however empty they were, and why. The guests of one `group` should be apart; where
+    somebody else is moving it, `arriving_at` is the host it will be on.
     """
 
     uuid: str
@@ -115,6 +117,9 @@ class Guest:
     tags: frozenset[str] = frozenset()
     immovable_because: str | None = None
     cooldown_s: float = 0.0
+    barred: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    group: str | None = None
+    arriving_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +192,15 @@ class World:
         for guest in self.guests.values():
             found.setdefault(guest.host, []).append(guest)
         return MappingProxyType({uuid: tuple(guests) for uuid, guests in found.items()})
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[Guest, ...]]:
+        """The guests of each group whose guests should be apart."""
+        found: dict[str, list[Guest]] = {}
+        for guest in self.guests.values():
+            if guest.group is not None:
+                found.setdefault(guest.group, []).append(guest)
+        return MappingProxyType({group: tuple(guests) for group, guests in found.items()})
 
     @cached_property
     def flows_of(self) -> Mapping[str, tuple[Flow, ...]]:

@@ -59,16 +59,34 @@ class Projection:
         return self.world.hosts[host_uuid].memory_free_bytes - self._taken_bytes.get(host_uuid, 0)
 
     def may_take(self, host: Host, guest: Guest) -> bool:
-        """Whether the host is enabled, live, has the memory free, and is not where the guest will be anyway."""
+        """Whether the host is one the guest can run on, enabled, live, has the memory free, and is not where the guest
+        will be anyway; and whether the guest's group is at least as much apart as it was."""
         return (
             host.may_receive
             and guest.memory_bytes <= self.free_bytes(host.uuid)
             and self.host_of(guest.uuid) != host.uuid
+            and host.uuid not in guest.barred
+            and self.crowding(host.uuid, guest) is None
         )
+
+    def crowding(self, host_uuid: str, guest: Guest) -> tuple[int, int] | None:
+        """Return how many of the guest's group are on the host and where the guest is, if moving it crowds them more.
+
+        XAPI spreads the guests of an anti-affinity group when they start, and counts those on their way as arrived; it
+        lets migrations undo that. Equal is not worse: two of three hosts may exchange who has more.
+        """
+        if guest.group is None:
+            return None
+        places = [self._place_of(member) for member in self.world.groups[guest.group] if member.uuid != guest.uuid]
+        there, here = places.count(host_uuid), places.count(self._place_of(guest)) + 1
+        return (there, here) if there >= here else None
 
     def may_leave(self, guest: Guest) -> bool:
         """Whether the guest may be moved now: nothing forbids it, it is not moving yet, and it has rested since."""
         return guest.immovable_because is None and guest.cooldown_s <= 0 and guest.uuid not in self._moving
+
+    def _place_of(self, guest: Guest) -> str:
+        return self._host_of.get(guest.uuid) or guest.arriving_at or guest.host
 
     def _relocate(self, guest: Guest, target: str) -> None:
         source = self.host_of(guest.uuid)

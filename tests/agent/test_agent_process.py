@@ -153,7 +153,9 @@ def test_a_running_agent_stays_within_its_memory(pool: Pool, listen: Listen, sta
     assert psutil.Process(agent.process.pid).memory_info().rss <= MAX_RESIDENT_BYTES
 
 
-@pytest.mark.skipif(not Path("/etc/machine-id").exists(), reason="this machine has no /etc/machine-id, as a bare chroot")
+@pytest.mark.skipif(
+    not Path("/etc/machine-id").exists(), reason="this machine has no /etc/machine-id, as a bare chroot"
+)
 def test_a_sample_can_be_printed_without_configuration() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "migd_agent", "--print-sample"], capture_output=True, timeout=30, check=False

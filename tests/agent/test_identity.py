@@ -83,6 +83,8 @@ def test_a_file_that_holds_no_secret_key_is_named(key_folder: Path, name: str, t
         load_keys(key_folder / "controller.key", path)
 
 
-@pytest.mark.skipif(not Path("/etc/machine-id").exists(), reason="this machine has no /etc/machine-id, as a bare chroot")
+@pytest.mark.skipif(
+    not Path("/etc/machine-id").exists(), reason="this machine has no /etc/machine-id, as a bare chroot"
+)
 def test_the_machine_at_hand_has_a_uuid() -> None:
     assert uuid.UUID(host_uuid(""))

@@ -22,6 +22,7 @@ from migd_core.api import (
     ExplainView,
     GateView,
     GuestView,
+    HoldView,
     HostView,
     JobView,
     MigrationView,
@@ -174,6 +175,19 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
     stayed = msgspec.structs.replace(
         moved, cause="D640.1", state="stayed", ok=False, text=f"HOST_NOT_ENOUGH_FREE_MEMORY: host {xen02} has filled up"
     )
+    hold = HoldView(
+        guest=f"uuid-{web}",
+        guest_name=web,
+        target=f"uuid-{xen02}",
+        target_name=xen02,
+        then="needs-a-human",
+        scope="guest",
+        code="VM_CRASHED",
+        text=f"VM_CRASHED({web}): it crashed; see its console and the logs of both hosts",
+        cause="D600.1",
+        at=NOW_S - 7200,
+        failures=1,
+    )
     status = StatusView(
         version="0.1.0",
         uptime_s=11_100.0,
@@ -188,6 +202,7 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         xapi_connected=True,
         samples_received=6660,
         last_decision=decision,
+        holds=[hold],
     )
     policies = [
         PolicyView(
@@ -247,6 +262,8 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("GET", "/v1/plan"): decision,
         ("GET", "/v1/migrations"): [running, moved, stayed],
         ("POST", "/v1/migrations"): running,
+        ("POST", "/v1/migrations/{cause}/cancel"): msgspec.structs.replace(running, is_cancelling=True),
+        ("POST", "/v1/guests/{guest}/release"): [hold],
         ("POST", "/v1/pause"): msgspec.structs.replace(status, is_paused=True),
         ("POST", "/v1/resume"): status,
         ("GET", "/v1/explain/{subject}"): ExplainView(

@@ -43,6 +43,8 @@ ASKING = {
     ),
     ("plan",): ("GET", "/v1/plan", None),
     ("migrate", "rank0", "xen02"): ("POST", "/v1/migrations", MigrateRequest(guest="rank0", host="xen02")),
+    ("cancel", "D812.1"): ("POST", "/v1/migrations/D812.1/cancel", None),
+    ("release", "rank 0"): ("POST", "/v1/guests/rank%200/release", None),
     ("pause",): ("POST", "/v1/pause", None),
     ("resume",): ("POST", "/v1/resume", None),
     ("history", "--limit", "7"): ("GET", "/v1/migrations?limit=7", None),

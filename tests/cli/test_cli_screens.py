@@ -7,6 +7,7 @@ import click
 import msgspec
 import pytest
 
+from migd_cli.commands.cancel import cancel_lines
 from migd_cli.commands.explain import explain_lines
 from migd_cli.commands.guests import guest_lines
 from migd_cli.commands.history import history_lines
@@ -16,6 +17,7 @@ from migd_cli.commands.migrate import migrate_lines
 from migd_cli.commands.pause import pause_lines
 from migd_cli.commands.plan import plan_lines
 from migd_cli.commands.policy import list_lines, policy_lines
+from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
@@ -30,6 +32,8 @@ LINES = {
     ("GET", "/v1/plan"): plan_lines,
     ("GET", "/v1/migrations"): history_lines,
     ("POST", "/v1/migrations"): migrate_lines,
+    ("POST", "/v1/migrations/{cause}/cancel"): cancel_lines,
+    ("POST", "/v1/guests/{guest}/release"): release_lines,
     ("POST", "/v1/pause"): pause_lines,
     ("POST", "/v1/resume"): pause_lines,
     ("GET", "/v1/explain/{subject}"): explain_lines,
@@ -129,6 +133,48 @@ def test_a_decision_is_explained_with_all_its_moves(ordinary: dict[Any, Any]):
 def test_a_paused_controller_says_so_first(ordinary: dict[Any, Any]):
     lines = shown(("GET", "/v1/status"), ordinary["POST", "/v1/pause"])
     assert lines[1] == "PAUSED: nothing is migrated until `migctl resume`"
+
+
+def test_what_needs_a_human_is_said_first_and_in_full(ordinary: dict[Any, Any]):
+    status = ordinary["GET", "/v1/status"]
+    assert shown(("GET", "/v1/status"), status)[1:3] == [
+        "NEEDS YOU: web (D600.1): VM_CRASHED(web): it crashed; see its console and the",
+        "           logs of both hosts",
+    ]
+
+
+def test_status_counts_the_guests_that_are_held_back(ordinary: dict[Any, Any]):
+    status = ordinary["GET", "/v1/status"]
+    (hold,) = status.holds
+    never = msgspec.structs.replace(hold, then="never", guest="b")
+    resting = msgspec.structs.replace(hold, then="retry-later", guest="c", rest_s=60.0)
+    lines = shown(("GET", "/v1/status"), msgspec.structs.replace(status, holds=[hold, never, resting]), PIPE)
+    (line,) = [line for line in lines if "held back" in line]
+    assert line.endswith(
+        "2 in quarantine and 1 resting after failed migrations; `migctl guests` says why, `migctl release` lifts it"
+    )
+    assert "held back" not in "".join(shown(("GET", "/v1/status"), msgspec.structs.replace(status, holds=[])))
+
+
+def test_a_guest_that_rests_is_listed_with_the_reason(ordinary: dict[Any, Any]):
+    first, *_ = ordinary["GET", "/v1/guests"]
+    rests = msgspec.structs.replace(first, resting_because="rests for 12 min: its last migration failed, TOO_BUSY()")
+    assert "  rank0: rests for 12 min: its last migration failed, TOO_BUSY()" in shown(("GET", "/v1/guests"), [rests])
+
+
+def test_a_release_says_what_may_move_again(ordinary: dict[Any, Any]):
+    (hold,) = ordinary["POST", "/v1/guests/{guest}/release"]
+    route = ("POST", "/v1/guests/{guest}/release")
+    assert shown(route, [hold]) == ["D600.1: web may be moved again; the migration failed with VM_CRASHED."]
+    to_target = msgspec.structs.replace(hold, scope="target", code="VM_REQUIRES_SR")
+    assert shown(route, [to_target])[0].startswith("D600.1: web to xen02 may be moved again;")
+    assert shown(route, [msgspec.structs.replace(hold, scope="pool")])[0].startswith("D600.1: every guest may be moved")
+
+
+def test_a_migration_that_is_being_cancelled_says_so(ordinary: dict[Any, Any]):
+    running = msgspec.structs.replace(ordinary["POST", "/v1/migrations"], is_cancelling=True)
+    row = shown(("GET", "/v1/migrations"), [running])[1]
+    assert row.split("  ")[-1].strip() == "cancelling 42 %"
 
 
 def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[Any, Any]):

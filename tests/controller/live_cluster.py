@@ -202,6 +202,9 @@ class LiveController:
         answer = Client(str(self.socket)).ask(method, path, request)
         return msgspec.json.decode(answer, type=api.ROUTES[method, path][1])
 
+    def post(self, path: str) -> None:
+        Client(str(self.socket)).ask("POST", path)
+
     def explain(self, subject: str) -> api.ExplainView:
         return msgspec.json.decode(Client(str(self.socket)).ask("GET", f"/v1/explain/{subject}"), type=api.ExplainView)
 

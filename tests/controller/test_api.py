@@ -14,7 +14,7 @@ import pytest
 from cluster_of_events import Cluster, pool_guest, pool_host
 
 from migd_controller.api import MAX_BODY_BYTES, Api
-from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
 from migd_controller.control import Clock, Control
 from migd_controller.daemon import serving
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, PoolReachability, Tick
@@ -44,7 +44,7 @@ class Served:
         self.socket = folder / "run" / "controller.sock"
         self.journal = Journal(folder / "journal.sqlite")
         self.control = Control(cluster.core, self.journal, Numbered(cluster))
-        self.asked: list[StartMigration | FollowMigration] = []
+        self.asked: list[PoolCommand] = []
         self.control.submit = self.asked.append
         self.counts = IntakeCounts()
 
@@ -268,6 +268,63 @@ async def test_a_wrong_limit_is_refused(served: Served, limit: str) -> None:
     )
 
 
+async def test_a_migration_under_way_is_cancelled_by_its_id(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    served.control.dispatch(MigrationAccepted(cause=asked.cause, task="OpaqueRef:t"))
+    view = await served.ask("POST", f"/v1/migrations/{asked.cause.lower()}/cancel")
+    assert (view.cause, view.state, view.is_cancelling) == (asked.cause, "running", True)
+    assert served.asked[-1] == CancelMigration(cause=asked.cause, task="OpaqueRef:t")
+
+
+async def test_what_is_not_under_way_cannot_be_cancelled(served: Served) -> None:
+    assert await served.refused("POST", "/v1/migrations/D9.1/cancel") == (
+        404,
+        "UnknownName",
+        "no migration D9.1 is under way; those that are: there are none",
+    )
+
+
+async def test_a_guest_that_is_held_back_is_told_everywhere_and_released(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    text = "VM_LACKS_FEATURE(rank0)"
+    served.control.dispatch(MigrationEnded(cause=asked.cause, host_now="a", code="VM_LACKS_FEATURE", text=text))
+    (hold,) = (await served.ask("GET", "/v1/status")).holds
+    assert (hold.guest_name, hold.then, hold.scope, hold.rest_s) == ("rank0", "never", "guest", None)
+    reason = f"{text}: install the guest tools in it, or start them"
+    assert hold.text == reason
+    rank0 = next(guest for guest in await served.ask("GET", "/v1/guests") if guest.name == "rank0")
+    assert reason in rank0.immovable_because
+    assert reason in (await served.ask("GET", "/v1/explain/rank0")).text
+    assert reason in (await served.refused("POST", "/v1/migrations", {"guest": "rank0", "host": "b"}))[2]
+    assert await served.ask("POST", "/v1/guests/rank0/release") == [hold]
+    assert (await served.ask("GET", "/v1/status")).holds == []
+    remembered = served.journal.memory()
+    assert remembered is not None
+    assert remembered.holds == {}
+    await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+
+
+async def test_a_guest_that_rests_is_told_with_the_reason(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    served.control.dispatch(
+        MigrationEnded(cause=asked.cause, host_now="a", code="HOST_DISABLED", text="HOST_DISABLED(b)")
+    )
+    (hold,) = (await served.ask("GET", "/v1/status")).holds
+    assert (hold.then, hold.rest_s) == ("retry-later", 1800.0)
+    rest = "rests for 30 min: its last migration failed, HOST_DISABLED(b): the target is disabled"
+    rank0 = next(guest for guest in await served.ask("GET", "/v1/guests") if guest.name == "rank0")
+    assert (rank0.resting_because, rank0.immovable_because) == (rest, None)
+    assert (await served.ask("GET", "/v1/explain/rank0")).text == f"guest rank0 is on host a and {rest}"
+
+
+async def test_a_guest_that_is_not_held_back_cannot_be_released(served: Served) -> None:
+    assert await served.refused("POST", "/v1/guests/rank0/release") == (
+        404,
+        "UnknownName",
+        "no guest called rank0 is held back; those that are: there are none",
+    )
+
+
 async def test_pause_and_resume_answer_with_the_status(served: Served) -> None:
     assert (await served.ask("POST", "/v1/pause")).is_paused
     assert not (await served.ask("POST", "/v1/resume")).is_paused
@@ -297,7 +354,10 @@ async def test_a_guest_that_vanished_in_its_migration_is_explained_still(served:
     ended = MigrationEnded(cause=asked.cause, host_now=None, code="INTERNAL_ERROR", text="the domain has gone")
     served.control.dispatch(ended)
     explained = await served.ask("GET", "/v1/explain/rank1")
-    assert explained.text == "guest rank1 is not running in this pool"
+    assert explained.text == (
+        "guest rank1 is not running in this pool; the domain has gone: it no longer runs since its migration "
+        f"{asked.cause}; see the logs of both hosts, and start it"
+    )
     assert [(m.state, m.text) for m in explained.migrations] == [("gone", "the domain has gone")]
 
 

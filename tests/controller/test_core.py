@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from migd_controller import core as core_module
-from migd_controller.commands import FollowMigration
+from migd_controller.commands import AnyCommand, CancelMigration, FollowMigration
 from migd_controller.core import Core, first_memory
 from migd_controller.events import (
     AnyEvent,
+    CancelRequested,
     InventoryChanged,
     JobAdded,
     JobRemoved,
@@ -299,6 +300,34 @@ def test_where_the_pools_hosts_answer_survives_a_restart() -> None:
     core = Core(CONFIG, cluster.core.memory)
     core.handle(InventoryChanged(is_complete=True), 1.0)  # of a pool that has just started and knows no host
     assert core.memory.pool_addresses == ("192.0.2.1", "192.0.2.2")
+
+
+def test_a_migration_is_cancelled_by_its_task_once_there_is_one() -> None:
+    cluster = acting()
+    cluster.run(10, HOG)
+    cause = cluster.started[0].cause
+    assert cancellations(cluster.tell(CancelRequested(cause=cause))) == []
+    assert cluster.core.memory.in_flight[cause].is_cancelling
+    assert cancellations(cluster.tell(MigrationAccepted(cause=cause, task="t1"))) == ["t1"]
+    assert cancellations(cluster.tell(CancelRequested(cause=cause))) == ["t1"]
+    cluster.tell(MigrationEnded(cause=cause, host_now="a", code="CANCELLED", text="the migration was cancelled"))
+    assert cancellations(cluster.tell(CancelRequested(cause=cause))) == []
+
+
+def test_a_cancellation_survives_a_restart() -> None:
+    cluster = acting()
+    cluster.run(10, HOG)
+    cause = cluster.started[0].cause
+    cluster.tell(MigrationAccepted(cause=cause, task="t1"))
+    cluster.tell(CancelRequested(cause=cause))
+    core = Core(CONFIG, cluster.core.memory)
+    (follow,) = core.adopt()
+    assert isinstance(follow, FollowMigration)
+    assert cancellations(core.handle(MigrationAccepted(cause=cause, task="t1"), 1.0)) == ["t1"]
+
+
+def cancellations(commands: list[AnyCommand]) -> list[str]:
+    return [command.task for command in commands if isinstance(command, CancelMigration)]
 
 
 def test_a_remembered_policy_that_no_longer_exists_becomes_observe() -> None:

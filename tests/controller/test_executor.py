@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.commands import CancelMigration, FollowMigration, StartMigration
 from migd_controller.config import XapiSection
 from migd_controller.events import (
     InventoryChanged,
@@ -53,7 +53,7 @@ class Rig:
     async def __aexit__(self, *error: Any) -> None:
         self._watching.cancel()
         self.watch.stop()
-        self.executor.cancel()
+        self.executor.leave()
         await asyncio.to_thread(self._close)
         await self._tasks.__aexit__(*error)
 
@@ -159,8 +159,46 @@ async def test_a_refusal_that_comes_in_the_task_is_told_with_its_parameters(serv
     rig.executor.submit(START)
     ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == ("host-0", "OPERATION_BLOCKED")
-    assert ended.text == f"OPERATION_BLOCKED({vm.ref}, backup)"
+    assert ended.text == "OPERATION_BLOCKED(rank0, backup)"
     assert served.backend.migrations == []
+
+
+async def test_a_migration_that_is_cancelled_ends_with_the_guest_where_it_was(served: ServedPool, rig: Rig) -> None:
+    served.backend.ends_at_once = False
+    rig.executor.submit(START)
+    await begun(served)
+    accepted = await rig.first(MigrationAccepted)
+    rig.executor.submit(CancelMigration(cause="D1.1", task=accepted.task))
+    ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-0", "CANCELLED")
+
+
+async def test_a_cancellation_that_comes_too_late_changes_nothing(served: ServedPool, rig: Rig) -> None:
+    served.backend.ends_at_once = False
+    rig.executor.submit(START)
+    migration = await begun(served)
+    migration.may_be_cancelled = False
+    accepted = await rig.first(MigrationAccepted)
+    rig.executor.submit(CancelMigration(cause="D1.1", task=accepted.task))
+    await rig.until(lambda: served.server.pool.db.get("task", accepted.task)["current_operations"])
+    served.do(lambda: served.backend.end(migration))
+    ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-1", "")
+
+
+async def test_a_cancellation_is_asked_for_again_until_the_pool_has_heard_it(
+    served: ServedPool, tmp_path: Path
+) -> None:
+    served.backend.ends_at_once = False
+    async with CuttingProxy(port_of(served)) as proxy, Rig(f"http://127.0.0.1:{proxy.port}", tmp_path) as rig:
+        await rig.first(PoolReachability, is_reachable=True)
+        rig.executor.submit(START)
+        await begun(served)
+        accepted = await rig.first(MigrationAccepted)
+        proxy.lose_request_with = b"task.cancel"
+        rig.executor.submit(CancelMigration(cause="D1.1", task=accepted.task))
+        await rig.first(MigrationEnded, host_now="host-0", code="CANCELLED")
+    assert proxy.cuts == 1
 
 
 async def test_a_guest_that_does_not_exist_is_gone_with_the_pools_reason(rig: Rig) -> None:
@@ -298,7 +336,7 @@ async def test_a_guest_is_waited_for_whose_task_was_lost_with_the_toolstack_that
         migration = await begun(served)
         accepted = await rig.first(MigrationAccepted)
         await asyncio.to_thread(served.forget)
-        await rig.until(lambda: rig.watch.task(accepted.task) is None)
+        await rig.until(lambda: accepted.task not in rig.watch.view.tasks)
         assert rig.of(MigrationEnded) == []
         served.do(lambda: served.backend.end(migration))
         ended = await rig.first(MigrationEnded)
@@ -366,6 +404,28 @@ async def test_a_migration_of_an_earlier_life_that_never_began_is_over(served: S
     ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == ("host-0", "ANSWER_LOST")
     assert served.backend.migrations == []
+
+
+async def test_the_inventory_tells_what_guests_need_and_hosts_have(served: ServedPool, rig: Rig) -> None:
+    db = served.server.pool.db
+    pbd = next(row for row in db.rows("PBD") if db.get("host", row["host"])["uuid"] == "host-2")
+
+    def change() -> None:
+        db.update(pbd, currently_attached=False)
+        group = db.create("VM_group", name_label="apart", placement="anti_affinity")
+        db.update(row(served, "VM", "guest-0"), groups=(group.ref,))
+
+    served.do(change)
+    told = await rig.until(lambda: [event for event in rig.of(InventoryChanged)[1:] if event.hosts and event.guests])
+    (host,), (guest,) = told[0].hosts, told[0].guests
+    (first,) = rig.of(InventoryChanged, is_complete=True)
+    needed = {(storage.name, network.name) for storage in guest.storages for network in guest.networks}
+    assert needed == {("shared", "Pool-wide network associated with eth0")}
+    assert guest.group is not None
+    assert guest.group.name == "apart"
+    assert {each.storages for each in first.hosts} == {(guest.storages[0].uuid,)}
+    assert (host.uuid, host.storages, host.networks) == ("host-2", (), (guest.networks[0].uuid,))
+    assert host.cpu_features_hvm != ""
 
 
 async def test_a_pool_that_comes_late_is_seen_in_full(tmp_path: Path) -> None:

@@ -41,11 +41,14 @@ def test_a_good_move_passes_every_gate() -> None:
         "one-at-a-time",
         "movable",
         "target",
+        "placement",
+        "anti-affinity",
         "capacity",
         "pool-limit",
         "source-limit",
         "target-limit",
         "cooldown",
+        "rest",
         "gain",
     ]
 

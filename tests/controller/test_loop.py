@@ -88,6 +88,20 @@ def test_a_migration_is_taken_up_by_the_next_life_and_not_begun_again(
     assert (controller.journaled("StartMigration"), controller.journaled("MigrationEnded")) == (1, 1)
 
 
+def test_a_migration_is_cancelled_and_the_guest_stays(cluster: LiveCluster, controller: LiveController) -> None:
+    controller.start()
+    controller.sees_everything()
+    before = len(cluster.pool.migrations())
+    asked = move_big(controller)
+    controller.history(lambda views: views[0].progress_ratio)
+    controller.post(f"/v1/migrations/{asked.cause}/cancel")
+    (ended,) = controller.history(lambda views: views[0].ok is not None)
+    assert (ended.state, ended.text) == ("stayed", "the migration was cancelled")
+    assert host_of(controller, "big") == asked.source_name
+    assert [(m["guest"], m["ok"]) for m in cluster.pool.migrations()[before:]] == [("big", False)]
+    assert controller.status().holds == []
+
+
 def test_a_pool_that_is_down_at_start_is_told_and_waited_for(cluster: LiveCluster, controller: LiveController) -> None:
     cluster.pool.die()
     controller.start()

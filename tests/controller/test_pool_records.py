@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from migd_controller.events import PoolGuest, PoolHost
+from migd_controller.events import PoolGuest, PoolHost, Resource
 from migd_controller.pool_records import NULL_REF, PoolMirror, migration_task_of
 
 GIB = 1 << 30
@@ -21,6 +21,9 @@ def host(**values: Any) -> dict[str, Any]:
         "name_label": "a",
         "enabled": True,
         "address": "192.0.2.1",
+        "PBDs": [],
+        "PIFs": [],
+        "virtual_hardware_platform_versions": ["0", "1", "2"],
         "metrics": "metrics-a",
         "memory_overhead": str(GIB),
         "cpu_info": {"cpu_count": "16"},
@@ -44,6 +47,11 @@ def vm(**values: Any) -> dict[str, Any]:
         "memory_overhead": "1000",
         "VCPUs_at_startup": "2",
         "VIFs": ["vif-g"],
+        "VBDs": [],
+        "groups": [],
+        "hardware_platform_version": "0",
+        "last_boot_CPU_flags": {},
+        "domain_type": "hvm",
         "tags": [],
         "blocked_operations": {},
         "allowed_operations": ["pool_migrate"],
@@ -59,7 +67,7 @@ def mirror_of(*events: dict[str, Any]) -> PoolMirror:
             event("host", "host-a", host()),
             event("host_metrics", "metrics-a", {"memory_total": str(64 * GIB), "live": True}),
             event("vm", "dom0-a", vm(uuid="dom0", is_control_domain=True, memory_dynamic_min=str(2 * GIB))),
-            event("vif", "vif-g", {"MAC": "00:16:3E:00:00:0A"}),
+            event("vif", "vif-g", {"MAC": "00:16:3E:00:00:0A", "network": NULL_REF}),
             *events,
         ]
     )
@@ -102,6 +110,7 @@ def test_memory_for_guests_excludes_hypervisor_and_dom0() -> None:
             memory_for_guests_bytes=64 * GIB - GIB - (2 * GIB + 1000),
             address="192.0.2.1",
             control_domains=("dom0",),
+            hardware_versions=(0, 1, 2),
         ),
     )
 
@@ -127,8 +136,98 @@ def test_what_the_pool_does_not_allow_has_its_reason() -> None:
         guest(blocked_operations={"pool_migrate": "backup"}).blocked_because == "blocked_operations forbids it (backup)"
     )
     assert guest(power_state="Paused").blocked_because == "its power state is Paused"
-    assert guest(current_operations={"t": "snapshot"}).blocked_because == "snapshot is under way"
     assert guest(allowed_operations=[]).blocked_because.startswith("pool_migrate is not among its allowed operations")
+
+
+def test_an_operation_under_way_makes_a_guest_busy_not_blocked() -> None:
+    busy = guest(current_operations={"t": "snapshot"}, allowed_operations=[])
+    assert (busy.busy_with, busy.blocked_because) == ("snapshot", "")
+
+
+def disk(number: int, storage: str, *, empty: bool = False) -> list[dict[str, Any]]:
+    return [
+        event("vbd", f"vbd-{number}", {"empty": empty, "VDI": f"vdi-{number}"}),
+        event("vdi", f"vdi-{number}", {"SR": f"ref-{storage}"}),
+        event("sr", f"ref-{storage}", {"uuid": storage, "name_label": storage.upper()}),
+    ]
+
+
+def test_a_guest_needs_the_storage_of_its_disks_but_not_of_an_empty_drive() -> None:
+    mirror = mirror_of(*disk(1, "nfs"), *disk(2, "local"), *disk(3, "nfs"), *disk(4, "iso", empty=True))
+    changed = mirror.apply([event("vm", "vm-g", vm(VBDs=["vbd-1", "vbd-2", "vbd-3", "vbd-4"]))])
+    assert changed is not None
+    assert changed.guests[0].storages == (Resource("local", "LOCAL"), Resource("nfs", "NFS"))
+
+
+def test_a_host_has_the_storage_that_is_attached_to_it() -> None:
+    mirror = mirror_of(*disk(1, "nfs"), *disk(2, "iscsi"))
+    mirror.apply(
+        [event("pbd", f"pbd-{sr}", {"SR": f"ref-{sr}", "currently_attached": sr == "nfs"}) for sr in ("nfs", "iscsi")]
+    )
+    changed = mirror.apply([event("host", "host-a", host(PBDs=["pbd-nfs", "pbd-iscsi"]))])
+    assert changed is not None
+    assert changed.hosts[0].storages == ("nfs",)
+
+
+def test_networks_are_needed_where_hosts_have_interfaces_on_them() -> None:
+    """One without any is internal to whatever host the guest is on."""
+    mirror = mirror_of(
+        event("network", "ref-lan", {"uuid": "lan", "name_label": "LAN", "PIFs": ["pif"]}),
+        event("network", "ref-inner", {"uuid": "inner", "name_label": "inner", "PIFs": []}),
+        event("vif", "vif-1", {"MAC": "a", "network": "ref-lan"}),
+        event("vif", "vif-2", {"MAC": "b", "network": "ref-inner"}),
+        event("pif", "pif", {"network": "ref-lan"}),
+    )
+    changed = mirror.apply(
+        [event("host", "host-a", host(PIFs=["pif"])), event("vm", "vm-g", vm(VIFs=["vif-1", "vif-2"]))]
+    )
+    assert changed is not None
+    assert changed.hosts[0].networks == ("lan",)
+    assert changed.guests[0].networks == (Resource("lan", "LAN"),)
+
+
+def test_only_anti_affinity_groups_keep_guests_apart_and_old_pools_have_none() -> None:
+    mirror = mirror_of(
+        event("vm_group", "g1", {"uuid": "g1", "name_label": "apart", "placement": "anti_affinity"}),
+        event("vm_group", "g2", {"uuid": "g2", "name_label": "any", "placement": "normal"}),
+    )
+    old = vm()
+    del old["groups"]
+    for record, group in ((vm(groups=["g1"]), Resource("g1", "apart")), (vm(groups=["g2"]), None), (old, None)):
+        mirror.apply([event("vm", "vm-g", None, "del")])
+        changed = mirror.apply([event("vm", "vm-g", record)])
+        assert changed is not None
+        assert changed.guests[0].group == group
+
+
+def test_cpu_and_virtual_hardware_are_told_as_the_pool_has_them() -> None:
+    found = guest(
+        last_boot_CPU_flags={"vendor": "GenuineIntel", "features": "1-2"},
+        hardware_platform_version="2",
+        domain_type="pv",
+    )
+    assert (found.cpu_vendor, found.cpu_features, found.hardware_version, found.is_paravirtual) == (
+        "GenuineIntel",
+        "1-2",
+        2,
+        True,
+    )
+    info = {
+        "cpu_count": "16",
+        "vendor": "AuthenticAMD",
+        "features_hvm": "f",
+        "features_pv": "1",
+        "features_pv_host": "3",
+    }
+    changed = mirror_of().apply([event("host", "host-a", host(cpu_info=info))])
+    assert changed is not None
+    (told,) = changed.hosts
+    assert (told.cpu_vendor, told.cpu_features_hvm, told.cpu_features_pv) == ("AuthenticAMD", "f", "3")
+
+
+def test_progress_of_a_task_does_not_change_the_inventory() -> None:
+    mirror = mirror_of(event("vm", "vm-g", vm()))
+    assert mirror.apply([event("task", "t1", {"status": "pending"})]) is None
 
 
 def test_a_guest_that_a_migration_would_shrink_is_marked() -> None:
@@ -160,7 +259,19 @@ def test_the_migrating_task_is_found_among_the_operations() -> None:
 
 
 def test_tasks_are_kept_by_reference_until_the_pool_deletes_them() -> None:
-    mirror = mirror_of(event("task", "t1", {"status": "pending"}))
-    assert mirror.tasks["t1"]["status"] == "pending"
+    mirror = mirror_of(
+        event("task", "t1", {"status": "pending"}), event("vm", "vm-g", vm(current_operations={"t1": "pool_migrate"}))
+    )
+    before = mirror.view()
+    assert before.tasks["t1"]["status"] == "pending"
+    assert before.migrating == {"t1"}
     mirror.apply([event("task", "t1", None, "del")])
-    assert "t1" not in mirror.tasks
+    assert "t1" not in mirror.view().tasks
+    assert "t1" in before.tasks  # a view is of its moment
+
+
+def test_references_in_a_text_are_read_as_names() -> None:
+    mirror = mirror_of(event("vm", "OpaqueRef:1-a", vm(name_label="rank0")))
+    assert (
+        mirror.view().readable("VM_LACKS_FEATURE(OpaqueRef:1-a, OpaqueRef:2)") == "VM_LACKS_FEATURE(rank0, OpaqueRef:2)"
+    )

@@ -1,13 +1,6 @@
-"""Classes, fields, methods, enumerations and failure codes against the published datamodel, where it is at hand.
-
-`MIGD_XAPI_REFERENCE` names the folder with `xenapi.json` and `xapi-errors.json`; otherwise `../shared/reference` beside the
-project is looked at.
-"""
+"""Classes, fields, methods, enumerations and failure codes against the published datamodel, where it is at hand."""
 
 import ast
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +10,8 @@ from migd_xapi.datamodel.enumerations import ENUMERATIONS
 from migd_xapi.method import Method
 from migd_xapi.methods import all_methods
 from migd_xapi.roles import ROLES
+from xapi_reference import PROJECT, reference
 
-PROJECT = Path(__file__).parents[2]
-REFERENCE = Path(os.environ.get("MIGD_XAPI_REFERENCE", PROJECT.parent / "shared" / "reference"))
 # Methods that XAPI has and its published datamodel does not list; there is one of the latter for each class.
 UNLISTED = {"system.listMethods"}
 UNLISTED_ENDING = ".get_all_records_where"
@@ -27,15 +19,6 @@ UNLISTED_ENDING = ".get_all_records_where"
 UNCODED = {"Fault"}
 # What xapi's source raises otherwise than published: how many parameters it has.
 UNPUBLISHED = {"SESSION_AUTHENTICATION_FAILED": 2, "VM_IS_SNAPSHOT": 2, "VM_IS_TEMPLATE": 2}
-
-
-def reference(name: str) -> Any:
-    path = REFERENCE / name
-    if not path.exists():
-        pytest.skip(
-            f"the published datamodel is not at hand: there is no {path}; set MIGD_XAPI_REFERENCE to its folder"
-        )
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")

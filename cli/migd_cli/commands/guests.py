@@ -31,7 +31,7 @@ def guests(session: Session) -> None:
 
     WANTS is the CPU a guest would use if it had its host to itself, USES what it gets, both in whole CPUs. NET/s is
     what it sends and receives, DIRTY/s the memory it writes, which a migration has to send again. Guests that may not
-    be moved are listed below with the reason. Piped, each guest's uuid is listed too.
+    be moved, or rest after a failed migration, are listed below with the reason. Piped, uuids are listed too.
     """
     session.show(session.ask("GET", "/v1/guests"), list[GuestView], guest_lines)
 
@@ -44,6 +44,7 @@ def guest_lines(views: list[GuestView], screen: Screen) -> list[str]:
 
 
 def _row(guest: GuestView) -> tuple[Cell | str, ...]:
+    stays = guest.immovable_because or guest.resting_because
     waits = guest.cpu_demand_vcpus > 1.1 * guest.cpu_used_vcpus + 0.05
     return (
         guest.name,
@@ -56,5 +57,5 @@ def _row(guest: GuestView) -> tuple[Cell | str, ...]:
         format_bytes(guest.rx_bytes_per_s + guest.tx_bytes_per_s),
         NOTHING if guest.dirty_pages_per_s is None else format_bytes(guest.dirty_pages_per_s * PAGE_BYTES),
         guest.uuid,
-        Cell(guest.immovable_because or NOTHING, "yellow" if guest.immovable_because else ""),
+        Cell(stays or NOTHING, "yellow" if stays else ""),
     )

@@ -6,7 +6,7 @@ from migd_cli.app import Command
 from migd_cli.migrations import migration_table
 from migd_cli.screen import Screen, paint
 from migd_cli.session import Session
-from migd_core.api import StatusView
+from migd_core.api import HoldView, StatusView
 from migd_core.units import format_duration
 
 
@@ -23,6 +23,9 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     lines = [paint(f"migd {view.version}", "bold") + f", up {up}"]
     if view.is_paused:
         lines += screen.labelled("PAUSED: ", "nothing is migrated until `migctl resume`", "yellow", "yellow")
+    for hold in view.holds:
+        if hold.then == "needs-a-human":
+            lines += screen.labelled("NEEDS YOU: ", f"{hold.guest_name} ({hold.cause}): {hold.text}", "red", "red")
     pool = "connected" if view.xapi_connected else f"not connected: {view.xapi_problem or 'no answer yet'}"
     frozen = (
         f"{view.hosts} ({view.hosts_frozen} frozen; `migctl hosts` says why)" if view.hosts_frozen else str(view.hosts)
@@ -33,6 +36,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     lines += _field(screen, "pool", pool, "" if view.xapi_connected else "red")
     lines += _field(screen, "hosts", frozen, "yellow" if view.hosts_frozen else "")
     lines += _field(screen, "guests", str(view.guests))
+    if view.holds:
+        lines += _field(screen, "held back", _held_back(view.holds), "yellow")
     lines += _field(screen, "jobs", str(view.jobs))
     lines += _field(screen, "samples", *_samples(view))
     if view.last_decision is not None:
@@ -45,6 +50,13 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
 
 def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
     return screen.labelled(f"  {name:<10} ", text, "dim", style)
+
+
+def _held_back(holds: list[HoldView]) -> str:
+    quarantined = len({hold.guest for hold in holds if hold.rest_s is None})
+    resting = len({hold.guest for hold in holds if hold.rest_s is not None})
+    parts = [f"{quarantined} in quarantine"] * bool(quarantined) + [f"{resting} resting"] * bool(resting)
+    return f"{' and '.join(parts)} after failed migrations; `migctl guests` says why, `migctl release` lifts it"
 
 
 def _samples(view: StatusView) -> tuple[str, str]:

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.commands import (
+    AnyCommand,
+    CancelMigration,
+    FollowMigration,
+    RecordDecision,
+    RecordMigration,
+    StartMigration,
+)
 from migd_controller.config import ControllerConfig
 from migd_controller.core import Core
 from migd_controller.decision import Decision
@@ -107,8 +114,8 @@ class ClosedLoop:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
             case StartMigration():
                 self._start(command)
-            case FollowMigration():
-                raise AssertionError("a run in virtual time has no earlier life")
+            case FollowMigration() | CancelMigration():
+                raise AssertionError("a run in virtual time has neither an earlier life nor an operator")
 
     def _start(self, command: StartMigration) -> None:
         def ended(end: MigrationEnd) -> None:
