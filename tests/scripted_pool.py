@@ -146,10 +146,11 @@ class ServedPool:
 
     async def _stop(self) -> None:
         await self.server.stop()
-        # A client that came while the listeners closed was accepted by the loop, and by nobody else.
-        for transport in list(self._loop._transports.values()):
-            transport.abort()
-        await asyncio.sleep(0)
+        # A client that came while the listeners closed is accepted by the loop some turns later, and by nobody else.
+        for _ in range(5):
+            for transport in list(self._loop._transports.values()):
+                transport.abort()
+            await asyncio.sleep(0)
 
 
 def backend_of(hosts: int = 3, guests: int = 4) -> ScriptedBackend:

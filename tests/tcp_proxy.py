@@ -15,24 +15,28 @@ class CuttingProxy:
     lose_answer_to: bytes = b""
     port: int = 0
     cuts: int = 0
-    _relays: set["asyncio.Task[Any]"] = field(default_factory=set)
+    _relays: dict["asyncio.Task[None]", asyncio.StreamWriter] = field(default_factory=dict)
 
     async def __aenter__(self) -> "CuttingProxy":
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         self._server.close()
-        for relay in self._relays:
+        await self._server.wait_closed()
+        relays = dict(self._relays)
+        for relay in relays:
             relay.cancel()
-        await asyncio.gather(*self._relays, return_exceptions=True)
+        await asyncio.gather(*relays, return_exceptions=True)
+        for writer in relays.values():
+            await _close(writer)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay = asyncio.create_task(self._relay(reader, writer))
+        self._relays[relay] = writer
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._relays.add(task)
-        task.add_done_callback(self._relays.discard)
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
         answers = asyncio.create_task(_copy(server_reader, writer))
         try:
@@ -53,8 +57,14 @@ class CuttingProxy:
         finally:
             answers.cancel()
             await asyncio.gather(answers, return_exceptions=True)
-            server_writer.close()
-            writer.close()
+            await _close(server_writer)
+            await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
