@@ -41,7 +41,7 @@ class FaultyPool:
     """The pool, its URL, and what is really so. `client` is a new XenAPI.py session with the coordinator."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or Settings()
+        self._settings = (settings or Settings()).faster(FASTER)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()

@@ -63,6 +63,8 @@ class ScriptedBackend:
     ) -> ScriptedMigration:
         if not self._guest(guest).host:
             raise BackendRefusal(f"guest {guest} does not run")
+        if any(each.guest == guest and not each.has_ended for each in self.migrations):
+            raise BackendRefusal(f"guest {guest} is being migrated")
         migration = ScriptedMigration(guest, target, memory_bytes, on_end)
         with self.begun:
             self.migrations.append(migration)
@@ -90,6 +92,8 @@ class ScriptedBackend:
         self._put(guest, host)
 
     def stop(self, guest: str) -> None:
+        for migration in [each for each in self.migrations if each.guest == guest and not each.has_ended]:
+            self.fail(migration, "the guest was stopped")
         self.paused.discard(guest)
         self._put(guest, None)
 

@@ -310,6 +310,17 @@ def test_a_migration_goes_on_without_the_toolstack_that_began_it(pool: FaultyPoo
     assert pool.host_of("rank1") == "xen3"
 
 
+def test_a_guest_that_moves_unattended_can_be_rebooted_and_stays_where_that_was(pool: FaultyPool, api: Any) -> None:
+    pool.fault("link-slows", host="xen3", factor=SLOW)
+    copying(api, "rank1", "xen3")
+    pool.fault("toolstack-restarts", down_s=0.01)
+    until(lambda: pool.answers("xen1") == "success")
+    assert ended(api, api.Async.VM.hard_reboot(vm(api, "rank1")))["status"] == "success"
+    record = api.VM.get_record(vm(api, "rank1"))
+    assert (record["power_state"], record["resident_on"]) == ("Running", host(api, "xen2"))
+    assert (pool.host_of("rank1"), record["current_operations"]) == ("xen2", {})
+
+
 def test_a_migration_fails_with_the_toolstacks_of_its_hosts(pool: FaultyPool, api: Any) -> None:
     pool.fault("link-slows", host="xen3", factor=SLOW)
     copying(api, "rank1", "xen3")
@@ -348,6 +359,20 @@ def test_a_human_migrates_renames_tags_and_disables_like_any_client(pool: Faulty
     assert failure(api, migrate(api, "rank0", "xen2")) == ["HOST_DISABLED", host(api, "xen2")]
     pool.fault("human-enables", host="xen2")
     assert ended(api, migrate(api, "rank0", "xen2"))["status"] == "success"
+
+
+def test_a_human_shuts_down_reboots_and_starts_like_any_client(pool: FaultyPool, api: Any) -> None:
+    guest = vm(api, "rank1")
+    pool.fault("human-shuts-down", guest="rank1", is_clean=True)
+    until(lambda: api.VM.get_power_state(guest) == "Halted")
+    pool.fault("human-starts", guest="rank1", host="xen3")
+    until(lambda: api.VM.get_resident_on(guest) == host(api, "xen3"))
+    domid = api.VM.get_domid(guest)
+    pool.fault("human-reboots", guest="rank1")
+    until(lambda: api.VM.get_domid(guest) != domid)
+    assert pool.host_of("rank1") == "xen3"
+    names = [record["name"] for record in api.message.get_all_records().values()]
+    assert sorted(names) == ["VM_REBOOTED", "VM_SHUTDOWN", "VM_STARTED"]
 
 
 def test_what_cannot_happen_is_refused_with_the_reason(pool: FaultyPool, api: Any) -> None:
