@@ -33,6 +33,8 @@ PROGRESS_STEP: Final = 0.02
 # The pool's word is lost with the task: a toolstack that restarts forgets its tasks, and their migrations go on.
 TASK_VANISHED: Final = "TASK_VANISHED"
 ANSWER_LOST: Final = "ANSWER_LOST"
+# The pool was lost before the migration was asked for, so there is none.
+NOT_ASKED: Final = "NOT_ASKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +79,8 @@ class Executor:
     async def _carry_out(self, command: StartMigration | FollowMigration) -> None:
         cause, guest = command.cause, command.guest
         with structlog.contextvars.bound_contextvars(cause=cause, guest=guest):
-            ending = Ending()
             if isinstance(command, StartMigration):
-                try:
-                    task = await self._once(self._request, command)
-                except PoolRefusal as refusal:
-                    task, ending = None, Ending(refusal.code, self._watch.view.readable(str(refusal)))
-                except PoolUnreachable as error:
-                    log.warning("the pool's answer to a request was lost", why=str(error))
-                    task, ending = await self._task_of_request(guest), Ending(ANSWER_LOST, str(error))
+                task, ending = await self._begun(command)
             else:
                 task = command.task or await self._task_of_request(guest)
                 ending = Ending() if task else Ending(ANSWER_LOST, "migd restarted before the pool had answered")
@@ -97,6 +92,35 @@ class Executor:
                 task = await self._task_after(task, ending, command)
             host_now = await self._host_of(guest)
             self._emit(MigrationEnded(cause=cause, host_now=host_now, code=ending.code, text=ending.text))
+
+    async def _begun(self, command: StartMigration) -> tuple[str | None, Ending]:
+        """Ask for a migration; return its task, or none and why."""
+        try:
+            guest, target = await self._once(self._checked, command)
+        except PoolRefusal as refusal:
+            return None, self._refused(refusal)
+        except PoolUnreachable as error:
+            return None, Ending(NOT_ASKED, str(error))
+        try:
+            return await self._once(self._request, guest, target), Ending()
+        except PoolRefusal as refusal:
+            return None, self._refused(refusal)
+        except PoolUnreachable as error:
+            log.warning("the pool's answer to a request was lost", why=str(error))
+            return await self._task_of_request(command.guest), Ending(ANSWER_LOST, str(error))
+
+    def _refused(self, refusal: PoolRefusal) -> Ending:
+        return Ending(refusal.code, self._watch.view.readable(str(refusal)))
+
+    def _checked(self, command: StartMigration) -> tuple[str, str]:
+        """Ask whether the target can take the guest; return the references of both."""
+        guest = self._pool.call("VM.get_by_uuid", command.guest)
+        target = self._pool.call("host.get_by_uuid", command.target)
+        self._pool.call("VM.assert_can_boot_here", guest, target)
+        return guest, target
+
+    def _request(self, guest: str, target: str) -> str:
+        return str(self._pool.call(MIGRATE, guest, target, {"live": "true"}))
 
     async def _cancel(self, command: CancelMigration) -> None:
         """Ask for the cancellation until the pool has heard it; how the migration ends is told by its own task."""
@@ -110,13 +134,6 @@ class Executor:
             except PoolUnreachable as error:
                 log.warning("the pool has not heard a cancellation yet", cause=command.cause, why=str(error))
                 await asyncio.sleep(RETRY_S)
-
-    def _request(self, command: StartMigration) -> str:
-        """Ask whether the target can take the guest, then for the migration; return the task's reference."""
-        guest = self._pool.call("VM.get_by_uuid", command.guest)
-        target = self._pool.call("host.get_by_uuid", command.target)
-        self._pool.call("VM.assert_can_boot_here", guest, target)
-        return str(self._pool.call(MIGRATE, guest, target, {"live": "true"}))
 
     async def _follow(self, cause: str, task: str) -> Ending:
         """Return how `task` ended. It may vanish: with a restart of the toolstack, or by somebody's hand."""

@@ -271,6 +271,21 @@ async def test_a_migration_whose_answer_was_lost_is_found_and_not_asked_for_agai
     assert (proxy.cuts, len(served.backend.migrations)) == (1, 1)
 
 
+async def test_a_pool_that_is_lost_before_it_is_asked_need_not_be_waited_for(
+    served: ServedPool, tmp_path: Path
+) -> None:
+    async with CuttingProxy(port_of(served)) as proxy:
+        rig = Rig(f"http://127.0.0.1:{proxy.port}", tmp_path)
+        rig.settle_s = 10 * LIMIT_S
+        async with rig:
+            await rig.first(PoolReachability, is_reachable=True)
+            proxy.lose_answer_to = b"VM.assert_can_boot_here"
+            rig.executor.submit(START)
+            ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-0", "NOT_ASKED")
+    assert (proxy.cuts, served.backend.migrations) == (1, [])
+
+
 async def test_a_request_that_never_arrived_is_over_and_not_asked_for_again(served: ServedPool, tmp_path: Path) -> None:
     async with CuttingProxy(port_of(served)) as proxy, Rig(f"http://127.0.0.1:{proxy.port}", tmp_path) as rig:
         await rig.first(PoolReachability, is_reachable=True)
