@@ -102,7 +102,7 @@ class ToolstackRestarts(Fault, frozen=True, kw_only=True):
 class ClockJumps(Fault, frozen=True, kw_only=True):
     """The pool's clock is set forward by `by_s`, or back."""
 
-    by_s: float
+    by_s: Annotated[float, Meta(ge=-1e9, le=1e9)]  # some thirty years
 
 
 class HumanMigrates(Fault, frozen=True, kw_only=True):

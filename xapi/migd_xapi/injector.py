@@ -90,7 +90,7 @@ class Injector:
         try:
             await self._happen(fault)
         except FaultRefused as error:
-            _log.warning("a fault did not happen", fault=fault, why=str(error))
+            _log.warning("a fault did not happen", why=str(error), **msgspec.to_builtins(fault))
 
     async def _happen(self, fault: AnyFault) -> None:
         self._backend.settle()
@@ -132,4 +132,4 @@ class Injector:
             case _:
                 assert_never(fault)
         self.happened.append(Happened(at_s=time.monotonic(), fault=fault))
-        _log.info("a fault has happened", fault=fault)
+        _log.info("a fault has happened", **msgspec.to_builtins(fault))
