@@ -101,7 +101,7 @@ def test_the_gate_says_how_long_a_guest_rests_and_after_what() -> None:
     cluster.run(6)
     (view,) = [view for view in guests_view(cluster.core, cluster.now_s) if view.name == "rank0"]
     assert view.resting_because == (
-        "rests for 3 min: 2 migrations in a row failed, INTERNAL_ERROR(x): see the log of the source host's toolstack"
+        "rests for 2 min 50 s: 2 migrations in a row failed, INTERNAL_ERROR(x): see the log of the source host's toolstack"
     )
     assert view.immovable_because is None
 
