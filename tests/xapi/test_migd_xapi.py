@@ -129,12 +129,21 @@ def test_a_dirty_curve_rises_and_is_refused_while_the_guest_migrates(program: Pr
 
 
 def test_a_hog_slows_the_job(program: Program) -> None:
-    before = program.ask("/truth")["jobs"][0]
-    assert (before["name"], before["steps_done"] > 0) == ("brams", True)
+    def fastest_step_per_s() -> float:
+        """Over more steps than lie between two plain ones, and than a migration of the test before may last."""
+        first = now = program.ask("/truth")["jobs"][0]
+        assert first["name"] == "brams"
+        fastest = 0.0
+        while now["steps_done"] < first["steps_done"] + 15:
+            now = program.ask("/truth")["jobs"][0]
+            fastest = max(fastest, now["steps_per_s"])
+        return fastest
+
+    before = fastest_step_per_s()
     program.ask("/hog", "POST", {"guest": "web2", "vcpus": 4, "lasts_s": 1000.0})
-    slowed = program.ask("/truth")["jobs"][0]["steps_per_s"]
+    slowed = fastest_step_per_s()
     program.ask("/hog/web2", "DELETE")
-    assert slowed < before["steps_per_s"]
+    assert slowed < before
 
 
 def test_a_cluster_thirty_times_faster_is_measured_in_ratios_and_within_its_links(program: Program, api: Any) -> None:
