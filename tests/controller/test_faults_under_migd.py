@@ -128,6 +128,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveClus
         controller.sees_everything()
         yield cluster, controller
         controller.end()
+        assert controller.journaled("MigrationEnded") == controller.journaled("StartMigration") > 0
 
 
 @pytest.fixture
