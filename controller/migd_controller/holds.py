@@ -71,6 +71,7 @@ def after(holds: Holds, migration: Migration, limits: GuardsSection, now_s: floa
         text=f"{migration.text or 'the guest did not move'}: {meaning.advice}",
         cause=migration.cause,
         at=now_s,
+        seen=ABSENT if migration.state is State.GONE else None,
     )
     if hold.then is Then.RETRY_LATER:
         before = holds.get(hold.key)

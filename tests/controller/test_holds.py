@@ -255,6 +255,14 @@ def test_a_guest_that_no_longer_runs_after_its_migration_needs_a_human_until_it_
     assert cluster.core.memory.holds == {}
 
 
+def test_a_guest_that_is_started_again_at_once_needs_nobody_any_more() -> None:
+    cluster = cluster_of()
+    fail(cluster, "VM_SUSPEND_TIMEOUT", host_now=None)
+    cluster.tell(InventoryChanged(guests=(pool_guest("rank0", "c"),)))
+    cluster.run(1)
+    assert cluster.core.memory.holds == {}
+
+
 def test_a_cancelled_migration_is_no_failure() -> None:
     cluster = cluster_of()
     fail(cluster, "CANCELLED")

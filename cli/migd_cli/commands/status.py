@@ -53,10 +53,12 @@ def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
 
 
 def _held_back(holds: list[HoldView]) -> str:
-    quarantined = len({hold.guest for hold in holds if hold.rest_s is None})
-    resting = len({hold.guest for hold in holds if hold.rest_s is not None})
-    parts = [f"{quarantined} in quarantine"] * bool(quarantined) + [f"{resting} resting"] * bool(resting)
-    return f"{' and '.join(parts)} after failed migrations; `migctl guests` says why, `migctl release` lifts it"
+    quarantined = {hold.guest for hold in holds if hold.rest_s is None}
+    resting = {hold.guest for hold in holds if hold.rest_s is not None}
+    counts = [
+        f"{len(guests)} {how}" for guests, how in ((quarantined, "in quarantine"), (resting, "resting")) if guests
+    ]
+    return f"{' and '.join(counts)} after failed migrations; `migctl guests` says why, `migctl release` lifts it"
 
 
 def _samples(view: StatusView) -> tuple[str, str]:
