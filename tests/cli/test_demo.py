@@ -2,15 +2,21 @@
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pyte
 import pytest
 
 # The demo itself gives up after 90 s; the rest is for a loaded machine to start and end its processes.
@@ -39,11 +45,6 @@ class Demo:
             if text in line:
                 return line
         raise AssertionError(f"no line has {text!r}; standard error: {self.errors()}")
-
-    def hint(self, text: str) -> str:
-        """Return the first line still to come on standard error that has `text` in it."""
-        assert self.process.stderr is not None
-        return next(line for line in self.process.stderr if text in line)
 
     def errors(self) -> str:
         assert self.process.stderr is not None
@@ -77,6 +78,44 @@ def demo(folder: Path, request: pytest.FixtureRequest) -> Iterator[Demo]:
     running.end()
 
 
+class Terminal:
+    """A terminal of 80 × 24, with all that has scrolled off it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._screen = pyte.HistoryScreen(80, 24, history=10_000, ratio=0.001)
+        self._stream = pyte.ByteStream(self._screen)
+
+    def lines(self) -> list[str]:
+        """Return every line so far, the oldest first."""
+        past = ["".join(row[column].data for column in range(80)) for row in self._screen.history.top]
+        return [line.rstrip() for line in (*past, *self._screen.display)]
+
+    def shows(self, *texts: str) -> None:
+        """Return once the terminal has lines with these texts, one after the other; fail after a while."""
+        deadline_s = time.monotonic() + AT_MOST_S
+        while not self._has(texts):
+            assert time.monotonic() < deadline_s, "\n".join(self.lines())
+            if select.select([self._descriptor], [], [], 0.5)[0]:
+                self._stream.feed(os.read(self._descriptor, 65536))
+
+    def _has(self, texts: tuple[str, ...]) -> bool:
+        lines = iter(self.lines())
+        return all(any(text in line for line in lines) for text in texts)
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[Terminal, int]]:
+    """A terminal, and the end of it that a program is started on."""
+    ours, theirs = pty.openpty()
+    try:
+        termios.tcsetwinsize(theirs, (24, 80))
+        yield Terminal(ours), theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def migctl(socket: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "migd_cli", "--socket", socket, "--json", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
@@ -91,7 +130,7 @@ def assert_gone(children: list[psutil.Process]) -> None:
     assert alive == []
 
 
-@pytest.mark.parametrize("demo", [("--json", "--keep")], indirect=True)
+@pytest.mark.parametrize("demo", [("--json",)], indirect=True)
 def test_a_job_beside_a_hog_gets_its_speed_back_by_live_migration(demo: Demo) -> None:
     demo.line_with("up: 4 hosts, 12 guests, job brams of 8 ranks, policy least-loaded")
     children = demo.children()
@@ -108,14 +147,7 @@ def test_a_job_beside_a_hog_gets_its_speed_back_by_live_migration(demo: Demo) ->
         assert migration["from"] == "host1" != migration["to"]
         assert 0 < migration["pause_s"] < migration["actual_s"]
         assert migration["predicted_s"] > 0
-    # It was told to stay, and to say how it can be reached meanwhile.
-    socket = demo.hint("migctl --socket ").split()[2]
-    assert json.loads(migctl(socket, "policy", "set", "colocate"))["is_active"]
-    decided = cause_number(migctl(socket, "status"))
-    while (status := json.loads(migctl(socket, "status")))["last_decision"]["policy"] != "colocate":
-        assert cause_number(json.dumps(status)) - decided <= 2, "a policy takes effect within two control periods"
-    demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(30) == 0
+    assert demo.process.wait(30) == 0, demo.errors()
     assert_gone(children)
     assert demo.files() == []
 
@@ -150,6 +182,37 @@ def test_a_process_of_the_demo_that_dies_is_named_with_its_last_words(demo: Demo
     assert demo.errors().startswith("migctl: controller was ended by SIGKILL; the last lines of its log:")
     assert_gone(children)
     assert demo.files() == []
+
+
+def test_on_a_terminal_a_demo_that_is_kept_says_how_to_reach_it_and_can_be_steered(folder: Path) -> None:
+    with terminal() as (screen, device):
+        command = [sys.executable, "-m", "migd_cli", "demo", "--keep"]
+        environment = {**os.environ, "TMPDIR": str(folder), "TERM": "xterm-256color"}
+        process = subprocess.Popen(command, stdin=device, stdout=device, stderr=device, env=environment)
+        try:
+            screen.shows("Everything goes on until Ctrl-C", "migctl --socket")
+            (socket,) = map(str, folder.glob("*/controller.sock"))
+            assert f"migctl --socket {socket} policy set colocate" in "".join(screen.lines())
+            assert json.loads(migctl(socket, "policy", "set", "colocate"))["is_active"]
+            decided = cause_number(migctl(socket, "status"))
+            while (status := json.loads(migctl(socket, "status")))["last_decision"]["policy"] != "colocate":
+                assert cause_number(json.dumps(status)) - decided <= 2, (
+                    "a policy takes effect within two control periods"
+                )
+            screen.shows("Everything goes on until Ctrl-C", "hosts: CPU wanted")
+            process.send_signal(signal.SIGINT)
+            screen.shows(
+                "with the hog",
+                "STOOD STILL",
+                "Everything goes on until Ctrl-C",
+                "hosts: CPU wanted",
+                "every process of the demo has been ended",
+            )
+            assert process.wait(30) == 0
+            assert list(folder.iterdir()) == []
+        finally:
+            process.kill()
+            process.wait(10)
 
 
 def test_a_folder_too_deep_for_sockets_is_told_before_anything_starts(tmp_path: Path) -> None:

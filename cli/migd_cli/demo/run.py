@@ -94,7 +94,8 @@ def play(*, wants_json: bool, keep: bool) -> int:
 
 
 def _play(folder: Path, children: Brood, *, wants_json: bool, keep: bool) -> int:
-    show: Show = LiveShow() if sys.stdout.isatty() and not wants_json else PlainShow()
+    is_drawn = sys.stdout.isatty() and not wants_json
+    show: Show = LiveShow() if is_drawn else PlainShow()
     began_s = time.monotonic()
     with show:
         show.say(f"starting an emulated pool ({TIMES_FASTER} times faster than real hosts), its agents and migd …")
@@ -108,7 +109,14 @@ def _play(folder: Path, children: Brood, *, wants_json: bool, keep: bool) -> int
     if why:
         click.echo(f"migctl: the demo did not show what it is to show: {why}", err=True)
     if keep:
-        _linger(camera, None if wants_json else show, children)
+        migctl = f"migctl --socket {stage.socket}"
+        click.echo(
+            "\nEverything goes on until Ctrl-C. From another terminal, for instance:\n\n"
+            f"    {migctl} status\n    {migctl} policy set colocate\n",
+            err=True,
+        )
+        # A view that is drawn begins anew, below what was printed.
+        _linger(camera, None if wants_json else LiveShow() if is_drawn else show, children)
     return EXIT_FAILED if why else 0
 
 
@@ -129,12 +137,6 @@ def _play_story(camera: Camera, show: Show, children: Brood) -> Scene:
 
 def _linger(camera: Camera, show: Show | None, children: Brood) -> None:
     """Leave everything running until a signal comes, and go on showing what happens if there is a `show`."""
-    migctl = f"migctl --socket {camera.stage.socket}"
-    click.echo(
-        "\nEverything goes on until Ctrl-C. From another terminal, for instance:\n\n"
-        f"    {migctl} status\n    {migctl} policy set colocate\n",
-        err=True,
-    )
     try:
         with show or contextlib.nullcontext():
             while True:

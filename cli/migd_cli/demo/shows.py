@@ -28,8 +28,7 @@ class Show(Protocol):
 class LiveShow:
     """One frame that is drawn anew in its place. Draws only when told to: no thread of its own."""
 
-    def __init__(self, footer: str = "") -> None:
-        self._footer = footer
+    def __init__(self) -> None:
         self._live = Live(console=Console(highlight=False), auto_refresh=False, transient=False)
 
     def __enter__(self) -> Self:
@@ -43,7 +42,7 @@ class LiveShow:
         self._live.update(Text(text), refresh=True)
 
     def show(self, scene: Scene) -> None:
-        self._live.update(frame(scene, self._footer), refresh=True)
+        self._live.update(frame(scene), refresh=True)
 
 
 class PlainShow:

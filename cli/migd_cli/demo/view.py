@@ -22,9 +22,9 @@ MIGRATIONS_SHOWN: Final = 5
 _SPARKS: Final = "▁▂▃▄▅▆▇█"
 
 
-def frame(scene: Scene, footer: str = "") -> RenderableType:
+def frame(scene: Scene) -> RenderableType:
     """Return the whole view of one scene."""
-    parts: list[RenderableType] = [
+    return Group(
         _heading(scene),
         _rule("hosts: CPU wanted, and who is there"),
         _hosts(scene),
@@ -34,10 +34,7 @@ def frame(scene: Scene, footer: str = "") -> RenderableType:
         *_migrations(scene),
         _rule("migd"),
         *_words(scene),
-    ]
-    if footer:
-        parts.append(Text(footer, style="bold", overflow="fold"))
-    return Group(*parts)
+    )
 
 
 def _heading(scene: Scene) -> Text:
