@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+import msgspec
 from msgspec.structs import replace
 
 from migd_controller.commands import (
@@ -29,7 +30,7 @@ from migd_controller.commands import (
     StartMigration,
 )
 from migd_controller.config import ControllerConfig
-from migd_controller.decision import Candidate, Decision
+from migd_controller.decision import Candidate, Decision, Price
 from migd_controller.events import (
     AnyEvent,
     CancelRequested,
@@ -168,10 +169,8 @@ class Core:
             reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
             return self._verdict(self.policy.name, Plan((), reason), world, now_s)
         try:
-            plan = self.policy.propose(world)
-            if not isinstance(plan, Plan):
-                raise TypeError(f"propose returned {type(plan).__name__}, not a Plan")
-        except Exception as error:  # noqa: BLE001 - a policy may be anybody's code; a broken one must not move a guest
+            plan = _by_value(self.policy.propose(world))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
             plan = Plan((), Reason("policy-failed", text))
         return self._verdict(self.policy.name, plan, world, now_s)
@@ -188,12 +187,13 @@ class Core:
         cause, _ = self.memory.causes.following()
         candidates, migrations = [], []
         for number, move in enumerate(plan.moves):
-            can_be_priced = move.guest in world.guests and {move.source, move.target} <= world.hosts.keys()
+            known_price, unpriced_because = self._price(world, move)
             situation = Situation(
                 world=world,
                 limits=self.config.guards,
                 last_moved_at=self.memory.last_moved_at.get(move.guest),
-                price=price(world, move, self.config.ledger) if can_be_priced else None,
+                price=known_price,
+                unpriced_because=unpriced_because,
                 is_paused=self.memory.is_paused,
                 is_pool_reachable=self.pool.is_reachable,
                 rest=resting(self.memory.holds, move.guest, now_s),
@@ -213,6 +213,15 @@ class Core:
         reason = plan.reason if not plan.moves else _outcome(plan, len(migrations))
         decision = Decision(cause=cause, at=now_s, policy=policy, reason=reason, candidates=tuple(candidates))
         return Verdict(decision, tuple(migrations))
+
+    def _price(self, world: World, move: Move) -> tuple[Price | None, str]:
+        """Return the price of a move, or None and why it has none."""
+        if move.guest not in world.guests or not {move.source, move.target} <= world.hosts.keys():
+            return None, "guest, source or target is not known"
+        try:
+            return price(world, move, self.config.ledger), ""
+        except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
+            return None, f"{type(error).__name__}: {error}"
 
     def _migration(self, cause: str, candidate: Candidate, policy: str, now_s: float) -> Migration:
         return Migration(
@@ -310,6 +319,17 @@ class Core:
 def first_memory(config: ControllerConfig) -> Memory:
     """Return what a controller knows at its very first start."""
     return Memory(policy=config.policy.name, policy_config=config.policy.config, causes=CauseCounter())
+
+
+def _by_value(answer: object) -> Plan:
+    """Return what a policy answered as the journal would keep it. Raises what says why that is no plan.
+
+    Nothing checks the fields of a dataclass when it is made; a plan that cannot be kept would end the controller now
+    and after each restart, for the policy is remembered.
+    """
+    if not isinstance(answer, Plan):
+        raise TypeError(f"propose returned {type(answer).__name__}, not a Plan")
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Plan)
 
 
 def _outcome(plan: Plan, accepted: int) -> Reason:

@@ -18,7 +18,7 @@ from migd_policies.projection import Projection
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a gate may look at: the world with the moves accepted so far in flight, and the move's price."""
+    """What a gate may look at: the world with the moves accepted so far in flight, its price, or why it has none."""
 
     world: World
     limits: GuardsSection
@@ -27,6 +27,7 @@ class Situation:
     is_paused: bool
     is_pool_reachable: bool
     rest: Hold | None = None
+    unpriced_because: str = ""
 
 
 Guard = Callable[[Move, Situation], Gate]
@@ -191,7 +192,7 @@ def _rested(move: Move, situation: Situation) -> Gate:
 
 def _worth_it(move: Move, situation: Situation) -> Gate:
     if situation.price is None:
-        return Gate(name="gain", passed=False, text="the move could not be priced")
+        return Gate(name="gain", passed=False, text=f"the move could not be priced: {situation.unpriced_because}")
     price, limit_s = situation.price, situation.limits.min_gain_s
     net_s = price.gain_s - price.cost_at_most_s
     loses = format_duration(price.cost_at_most_s)

@@ -14,7 +14,7 @@ from typing import Final, cast
 import msgspec
 
 from migd_core.config import convert
-from migd_core.errors import UnknownName
+from migd_core.errors import ConfigError, UnknownName
 from migd_policies.colocate import Colocate
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
@@ -52,7 +52,14 @@ def configure(name: str, values: Mapping[str, object], *, strict: bool = False) 
     """
     found = survey()
     if name in found.policies:
-        return convert(dict(values), found.policies[name], name=f"policy {name}", strict=strict)
+        try:
+            return convert(dict(values), found.policies[name], name=f"policy {name}", strict=strict)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:  # from its __post_init__, which is anybody's code
+            raise ConfigError(
+                f"policy {name}: taking its settings failed with {type(error).__name__}: {error}"
+            ) from error
     if name in found.problems:
         raise UnknownName(f"policy {name} cannot be used: {found.problems[name]}")
     close = difflib.get_close_matches(name, found.policies, n=1, cutoff=0.6)
@@ -113,7 +120,7 @@ def _load(point: EntryPoint) -> type[Policy]:
         raise _Unusable(f"{point.value} has no usable propose; add `def propose(self, world: World) -> Plan`")
     try:
         policy()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _Unusable(
             f"{point.value} cannot be made without settings ({error}); give each field a default"
         ) from error

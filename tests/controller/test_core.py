@@ -1,7 +1,7 @@
 """The whole mind at once: events in, commands out, on a numbered clock."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -415,6 +415,83 @@ def test_a_policy_that_raises_moves_nothing_and_is_named() -> None:
     decision = cluster.run(1)
     assert decision.reason.code == "policy-failed"
     assert "policy raises failed with ZeroDivisionError: division by zero" in decision.reason.text
+
+
+REASON = Reason("told", "it was told to")
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """A policy that answers what it is told to, be it a plan or not."""
+
+    name: ClassVar[str] = "answers"
+    summary: ClassVar[str] = "answers"
+    plan: Any = None
+
+    def propose(self, world: World) -> Plan:
+        answer: Plan = self.plan
+        return answer
+
+
+# What a type checker would not let through.
+WRONG: Any = "text"
+NOTHING: Any = None
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (Plan((), WRONG), "Expected `object`, got `str` - at `$.reason`"),
+        (Plan(NOTHING, REASON), "Expected `array`, got `None` - at `$.moves`"),
+        (Plan((NOTHING,), REASON), "Expected `object`, got `None` - at `$.moves[0]`"),
+        (Plan((Move("rank0", "a", "b", WRONG),), REASON), "Expected `object`, got `str` - at `$.moves[0].reason`"),
+        (Plan((Move(NOTHING, "a", "b", REASON),), REASON), "Expected `str`, got `None` - at `$.moves[0].guest`"),
+        (Plan((), Reason("told", NOTHING)), "Expected `str`, got `None` - at `$.reason.text`"),
+        (Plan((), Reason("told", "told", value=WRONG)), "Expected `float | null`, got `str` - at `$.reason.value`"),
+        (Plan((), Reason("told", "told", value=1 << 80)), "OverflowError: can't serialize ints"),
+        (Plan((), Reason("told", "half of \ud83d")), "UnicodeEncodeError: "),
+    ],
+)
+def test_a_plan_that_the_journal_cannot_keep_moves_nothing_and_names_the_policy(plan: Plan, why: str) -> None:
+    cluster = overloaded()
+    cluster.core.policy = Answers(plan)
+    decision = cluster.run(1, HOG)
+    assert cluster.started == []
+    assert decision.reason.code == "policy-failed"
+    assert decision.reason.text.startswith("policy answers failed with ")
+    assert why in decision.reason.text
+    msgspec.msgpack.encode(cluster.commands)
+
+
+class Exits(Raises, frozen=True):
+    """A policy that was written as a script."""
+
+    name: ClassVar[str] = "exits"
+
+    def propose(self, world: World) -> Plan:
+        raise SystemExit(3)
+
+
+def test_a_policy_that_would_end_the_process_moves_nothing_and_is_named() -> None:
+    cluster = overloaded()
+    cluster.core.policy = Exits()
+    decision = cluster.run(1)
+    assert "policy exits failed with SystemExit: 3" in decision.reason.text
+
+
+def test_a_move_that_cannot_be_priced_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(core_module, "price", fail)
+    cluster = overloaded()
+    cluster.core.policy = Proposes((Move("rank0", "a", "b", REASON),))
+    decision = cluster.run(1, HOG)
+    assert cluster.started == []
+    assert [gate.text for gate in decision.candidates[0].gates if not gate.passed] == [
+        "the move could not be priced: ZeroDivisionError: float division by zero"
+    ]
+    cluster.tell(MigrationRequested(guest="rank0", target="b"))
+    assert [start.guest for start in cluster.started] == ["rank0"]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,11 @@ def test_a_policy_of_an_installed_package_is_available_after_the_built_ins(insta
             "Good",
             "is not a msgspec Struct",
         ),
+        (
+            GOOD + "\n    def __post_init__(self):\n        raise SystemExit(3)\n",
+            "Good",
+            "cannot be made without settings (3)",
+        ),
         (GOOD, "Missing", "failed with AttributeError"),
         ("import no_such_module_anywhere", "Good", "failed with ModuleNotFoundError: No module named"),
         ("raise SystemExit(3)", "Good", "failed with SystemExit: 3"),
@@ -115,6 +120,19 @@ def test_a_broken_policy_is_left_out_with_a_reason_and_the_rest_go_on(
     with pytest.raises(UnknownName, match=r"^policy good cannot be used: package broken-policy: ") as raised:
         configure("good", {})
     assert why in str(raised.value)
+
+
+@pytest.mark.parametrize("raised", ["KeyError('gold')", "SystemExit(3)"])
+def test_settings_that_a_policy_fails_at_are_an_error_of_the_configuration(install: Install, raised: str):
+    install(
+        "their-policy",
+        "good",
+        GOOD + f"\n    def __post_init__(self):\n        if self.patience > 3:\n            raise {raised}\n",
+    )
+    with pytest.raises(
+        ConfigError, match=r"^policy good: taking its settings failed with (KeyError: 'gold'|SystemExit: 3)$"
+    ):
+        configure("good", {"patience": 4})
 
 
 def test_a_policy_cannot_take_the_name_of_a_built_in(install: Install):
