@@ -3,15 +3,18 @@
 Everything that happens to the controller passes here, in the event loop's thread, one after the other.
 """
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import structlog
 
 from migd_controller.commands import AnyCommand, PoolCommand, RecordDecision, RecordMigration
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, Tick
-from migd_controller.journal import Journal, JournalError
+from migd_controller.journal import Journal
 from migd_controller.migration import Migration
 
 log = structlog.get_logger()
@@ -34,28 +37,42 @@ class Control:
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
         self.submit: Callable[[PoolCommand], None] | None = None
-        self._failure: JournalError | None = None
+        self._failure: Exception | None = None
+        self._has_failed = asyncio.Event()
 
     def adopt(self) -> None:
         """Take up what an earlier life left under way."""
         self._carry_out(self.core.adopt())
 
+    async def fails(self) -> NoReturn:
+        """Wait until an event could not be taken through the loop, whoever sent it, and raise why."""
+        await self._has_failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    def take_in(self, event: AnyEvent) -> None:
+        """Dispatch an event whose sender could do nothing about a failure; `fails` raises that."""
+        with contextlib.suppress(Exception):
+            self.dispatch(event)
+
     def dispatch(self, event: AnyEvent) -> Sequence[AnyCommand]:
         """Take one event through the loop; return the commands it led to.
 
-        Raises JournalError: then nothing is done, now or later, for the core knows of what is not on record.
+        Raises JournalError: then nothing is done, now or later, for the core knows of what is not on record. The same
+        holds for any other exception, which is a bug.
         """
         if self._failure is not None:
             raise self._failure
-        now_s = self.clock.now_s()
-        commands = self.core.handle(event, now_s)
         try:
+            now_s = self.clock.now_s()
+            commands = self.core.handle(event, now_s)
             self.journal.write(now_s, event, commands, self.core.memory)
-        except JournalError as failure:
+            _log(event, commands)
+            self._carry_out(commands)
+        except Exception as failure:
             self._failure = failure
+            self._has_failed.set()
             raise
-        _log(event, commands)
-        self._carry_out(commands)
         return commands
 
     def _carry_out(self, commands: Sequence[AnyCommand]) -> None:

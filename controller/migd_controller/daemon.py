@@ -48,19 +48,18 @@ async def run(config: ControllerConfig) -> None:
         core = Core(config, journal.memory() or first_memory(config))
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
-        intake = Intake(config.telemetry, lambda sample: _discard(control.dispatch(SampleArrived(sample=sample))))
+        intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))
         closing.callback(intake.close)
-        watch = PoolWatch(pool, lambda event: _discard(control.dispatch(event)))
-        rrds = RrdPoll(pool, core.inventory, intake.has_agent, lambda event: _discard(control.dispatch(event)))
+        watch = PoolWatch(pool, control.take_in)
+        rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:
-            executor = Executor(
-                pool, watch, lambda event: _discard(control.dispatch(event)), tasks, config.xapi.settle_s
-            )
+            executor = Executor(pool, watch, control.take_in, tasks, config.xapi.settle_s)
             control.submit = executor.submit
             try:
                 async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
                     control.adopt()
                     background = [
+                        tasks.create_task(control.fails(), name="failure"),
                         tasks.create_task(watch.run(), name="watch"),
                         tasks.create_task(intake.run(), name="intake"),
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
@@ -193,7 +192,3 @@ def _notify_systemd(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
         notify.connect("\0" + address[1:] if address.startswith("@") else address)
         notify.sendall(state.encode())
-
-
-def _discard(_: object) -> None:
-    """Turn a function with a result into a callback without one."""

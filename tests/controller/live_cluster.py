@@ -183,6 +183,10 @@ class LiveController:
     def socket(self) -> Path:
         return self.folder / "controller.sock"
 
+    @property
+    def journal(self) -> Path:
+        return self.folder / "state" / "journal.sqlite"
+
     def start(self) -> Child:
         self.child = self.brood.start(self.folder.name, "migd_controller", "--config", str(self.config))
         return self.child
@@ -235,7 +239,7 @@ class LiveController:
 
     def journaled(self, kind: str) -> int:
         """How many events or commands of a kind are on record. The journal must be whole."""
-        with closing(sqlite3.connect(self.folder / "state" / "journal.sqlite")) as journal:
+        with closing(sqlite3.connect(self.journal)) as journal:
             assert journal.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             (count,) = journal.execute("SELECT count(*) FROM log WHERE kind = ?", (kind,)).fetchone()
         return int(count)

@@ -1,12 +1,15 @@
 """The loop as it runs: real processes, real sockets, a pool whose truth is asked apart from what the controller says."""
 
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from live_cluster import LIMIT_S, LiveCluster, LiveController
 
 from migd_cli.demo.children import ChildDied, brood
+from migd_cli.failures import Failure
 from migd_core import api
 
 
@@ -100,6 +103,31 @@ def test_a_migration_is_cancelled_and_the_guest_stays(cluster: LiveCluster, cont
     assert host_of(controller, "big") == asked.source_name
     assert [(m["guest"], m["ok"]) for m in cluster.pool.migrations()[before:]] == [("big", False)]
     assert controller.status().holds == []
+
+
+@pytest.mark.parametrize("sender", ["the pool", "an operator"])
+def test_a_journal_that_cannot_be_written_ends_the_controller_at_the_next_event_whoever_sends_it(
+    cluster: LiveCluster, controller: LiveController, sender: str
+) -> None:
+    configured = controller.config.read_text()
+    controller.config.write_text(configured.replace("period_s = 0.5", "period_s = 3600.0"))  # no tick comes first
+    child = controller.start()
+    controller.sees_everything()
+    with closing(sqlite3.connect(controller.journal)) as journal:
+        journal.execute("DROP TABLE log")
+    if sender == "the pool":
+        cluster.pool.die()
+    else:
+        with pytest.raises(Failure, match="cannot be written: no such table: log"):
+            controller.post("/v1/pause")
+    has_ended = child.wait(LIMIT_S)
+    if sender == "the pool":
+        cluster.pool.start()
+    assert has_ended, child.last_words()
+    with pytest.raises(ChildDied, match="ended with exit code 1"):
+        child.check()
+    assert f"journal {controller.journal}: cannot be written: no such table: log" in child.log()
+    assert "Traceback" not in child.log()
 
 
 def test_a_pool_that_is_down_at_start_is_told_and_waited_for(cluster: LiveCluster, controller: LiveController) -> None:
