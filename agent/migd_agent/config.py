@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from migd_core import config
+from migd_core.units import Lasting
 
 DEFAULT_PATH: Final = Path("/etc/migd/agent.toml")
 
-Positive = Annotated[float, Meta(gt=0)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Optional = Literal["guests", "dirty-curve"]
 
@@ -36,8 +36,8 @@ class ControllerSection(Section, frozen=True, kw_only=True):
 class DirtyCurvesSection(Section, frozen=True, kw_only=True):
     """How the writing of guests is sampled: one guest every `every_s`, counted at `ages` geometric ages."""
 
-    every_s: Positive = 10.0
-    first_age_s: Positive = 0.05
+    every_s: Lasting = 10.0
+    first_age_s: Lasting = 0.05
     last_age_s: Annotated[float, Meta(gt=0, le=40)] = 4.0
     ages: Annotated[int, Meta(ge=2, le=64)] = 8
 

@@ -8,10 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from migd_controller.events import Source
+from migd_core.units import Lasting, Positive, Seconds
 from migd_core.world import Level
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
@@ -35,9 +34,9 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
     secret_key_file: Path
     agents_file: Path
     listen: str = "tcp://*:7201"
-    stale_after_s: Positive = 5.0
-    rrd_period_s: NotNegative = 5.0
-    rrd_stale_after_s: Positive = 20.0
+    stale_after_s: Lasting = 5.0
+    rrd_period_s: Seconds = 5.0
+    rrd_stale_after_s: Lasting = 20.0
 
     def stale_after(self, source: Source) -> float:
         """Return after how many seconds a host's last sample from this source is stale."""
@@ -58,8 +57,8 @@ class XapiSection(Section, frozen=True, kw_only=True):
     password_file: Path
     ca_file: Path | None = None
     fingerprints: tuple[str, ...] = ()
-    timeout_s: Positive = 30.0
-    settle_s: NotNegative = 120.0
+    timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 30.0  # a socket takes no more than 24 days
+    settle_s: Seconds = 120.0
 
     def __post_init__(self) -> None:
         if self.fingerprints and self.ca_file is not None:
@@ -86,13 +85,13 @@ class GuardsSection(Section, frozen=True, kw_only=True):
     `retry_at_most_s` in the end.
     """
 
-    cooldown_s: NotNegative = 1800.0
-    retry_after_s: NotNegative = 1800.0
-    retry_at_most_s: NotNegative = 86400.0
+    cooldown_s: Seconds = 1800.0
+    retry_after_s: Seconds = 1800.0
+    retry_at_most_s: Seconds = 86400.0
     max_concurrent: Count = 2
     max_concurrent_per_source: Count = 1
     max_concurrent_per_target: Count = 1
-    min_gain_s: NotNegative = 10.0
+    min_gain_s: Seconds = 10.0
     memory_reserve_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
@@ -106,18 +105,18 @@ class LedgerSection(Section, frozen=True, kw_only=True):
     """
 
     rule_set: Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"] = "xen-4.6"
-    horizon_s: Positive = 600.0
+    horizon_s: Lasting = 600.0
     speed_while_migrating_ratio: Share = 0.5
     bandwidth_ratio: Share = 0.9
     bandwidth_bytes_per_s: Positive = 117e6
-    warm_up_s: NotNegative = 1.0
+    warm_up_s: Seconds = 1.0
 
 
 class LinkSection(Section, frozen=True, kw_only=True):
     """What two ranks at one level get from the network between them, as measured."""
 
     bandwidth_bytes_per_s: Positive
-    latency_s: NotNegative = 0.0
+    latency_s: Seconds = 0.0
 
 
 class TopologySection(Section, frozen=True, kw_only=True):
@@ -135,9 +134,9 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     state_dir: Path = Path("/var/lib/migd")
     socket: Path = Path("/run/migd/controller.sock")
     socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
-    period_s: Positive = 5.0
-    keep_s: Positive = 30 * 86400.0
-    keep_samples_s: Positive = 86400.0
+    period_s: Lasting = 5.0
+    keep_s: Lasting = 30 * 86400.0
+    keep_samples_s: Lasting = 86400.0
     policy: PolicySection = PolicySection()
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()

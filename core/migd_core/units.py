@@ -2,11 +2,20 @@
 
 import math
 import re
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 PAGE_BYTES: Final = 4096
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
+
+# What a file may set. TOML has inf, and an infinite limit would switch off in silence what it limits; so times end at
+# some thirty years, which every clock and timer can take, and rates at a petabyte a second.
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Lasting = Annotated[float, Meta(gt=0, le=1e9)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
+Positive = Annotated[float, Meta(gt=0, le=1e15)]
 
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from migd_core.units import Lasting
 from migd_xapi.addresses import bound_socket
 from migd_xapi.backend import BackendRefusal
 from migd_xapi.faults import AnyFault, FaultRefused
@@ -79,7 +80,7 @@ class Hog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     guest: str
     vcpus: Annotated[int, Meta(ge=1)]
-    lasts_s: Annotated[float, Meta(gt=0)] | None = None
+    lasts_s: Lasting | None = None
 
 
 class Control:

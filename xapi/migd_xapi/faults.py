@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal, Self
 import msgspec
 from msgspec import Meta, structs
 
-Seconds = Annotated[float, Meta(ge=0)]
-Lasting = Annotated[float, Meta(gt=0)]
+from migd_core.units import Lasting, Positive, Seconds
+
 Count = Annotated[int, Meta(ge=1)]
 # What the cluster's own clock counts, and so passes the sooner in a pool that is faster. `by_s` is a client's time.
 _CLUSTER_TIMES: Final = ("at_s", "lasts_s", "noticed_after_s", "down_s")
@@ -52,7 +52,7 @@ class LinkSlows(Fault, frozen=True, kw_only=True):
     """A host's NIC carries `factor` of what it did, each way, for `lasts_s` (None: until it recovers)."""
 
     host: str
-    factor: Annotated[float, Meta(gt=0)]
+    factor: Positive
     lasts_s: Lasting | None = None
 
 

@@ -1,13 +1,12 @@
 """A pool file: the simulated cluster, and how XAPI presents it."""
 
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from migd_core import config
 from migd_core.errors import ConfigError
+from migd_core.units import Positive
 from migd_sim.model.cluster import Cluster
 from migd_sim.model.spec import PoolSpec
 from migd_xapi.faults import AnyFault
@@ -17,7 +16,7 @@ from migd_xapi.settings import Settings
 class PoolFile(PoolSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `--pool` names. `faster = N` lets processors, links and clocks of the cluster be N times faster."""
 
-    times_faster: Annotated[float, Meta(gt=0)] = msgspec.field(default=1.0, name="faster")
+    times_faster: Positive = msgspec.field(default=1.0, name="faster")
     xapi: Settings = Settings()
     faults: tuple[AnyFault, ...] = ()
 

@@ -12,14 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from migd_core.errors import ConfigError
-from migd_core.units import GIB, MIB
+from migd_core.units import GIB, MIB, Seconds
 from migd_xapi.datamodel.enumerations import ENUMERATIONS
 from migd_xapi.sessions import User
 
 NotNegative = Annotated[int, Meta(ge=0)]
 COMMON_FEATURES: Final = "1fcbfbff-80b82221-2993fbff-00000403-00000000-00000000-00000000-00000000-00001000-9c000400"
 FEATURES: Final = "^[0-9a-f]{8}(-[0-9a-f]{8})*$"
-Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

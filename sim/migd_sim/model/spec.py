@@ -8,12 +8,10 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from migd_core.units import PAGE_BYTES
+from migd_core.units import PAGE_BYTES, Lasting, NotNegative, Positive, Seconds
 from migd_core.world import Level
 from migd_sim.model.writes import Writes
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 _NAMESPACE = uuid.UUID("6f0c5a3e-5f2b-4d7b-9a77-6d6967640001")
@@ -60,7 +58,7 @@ class PhaseSpec(Part, frozen=True, kw_only=True):
     every_steps: Count
     steps: Count = 1
     work_factor: Positive = 1.0
-    extra_s: NotNegative = 0.0
+    extra_s: Seconds = 0.0
 
 
 class JobSpec(Part, frozen=True, kw_only=True):
@@ -72,7 +70,7 @@ class JobSpec(Part, frozen=True, kw_only=True):
 
     name: Name
     ranks: Annotated[tuple[Name, ...], Meta(min_length=1)]
-    work_s: Positive | tuple[Positive, ...] = 1.0
+    work_s: Lasting | tuple[Lasting, ...] = 1.0
     exchange_bytes: NotNegative = 0.0
     phases: tuple[PhaseSpec, ...] = ()
     steps: Annotated[int, Meta(ge=0)] = 0
@@ -87,15 +85,15 @@ class HogSpec(Part, frozen=True, kw_only=True):
 
     guest: Name
     vcpus: Count
-    starts_s: NotNegative
-    lasts_s: Positive
+    starts_s: Seconds
+    lasts_s: Lasting
 
 
 class LevelSpec(Part, frozen=True, kw_only=True):
     """What a message between two ranks meets at one level."""
 
     bandwidth_bytes_per_s: Positive
-    latency_s: NotNegative
+    latency_s: Seconds
 
 
 def _levels() -> dict[Level, LevelSpec]:

@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Positive = Annotated[float, Meta(gt=0)]
+from migd_core.units import Lasting
+
 Pages = Annotated[int, Meta(ge=0)]
 
 
@@ -17,7 +18,7 @@ class RandomWrites(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`pages` pages written in random order; each is hit once in `tau_s` seconds on average."""
 
     pages: Pages
-    tau_s: Positive
+    tau_s: Lasting
 
     def dirtied_ratio(self, age_s: float) -> float:
         """Return the share of the pages written at least once within `age_s`."""
@@ -37,7 +38,7 @@ class ArraySweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`pages` pages written one after the other, once every `period_s` seconds."""
 
     pages: Pages
-    period_s: Positive
+    period_s: Lasting
 
     def dirtied_ratio(self, age_s: float) -> float:
         """Return the share of the pages written at least once within `age_s`."""

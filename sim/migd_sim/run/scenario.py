@@ -5,10 +5,9 @@ golden.log        the lines that the run gave when somebody last looked at them 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
 from migd_controller.config import (
     ControllerConfig,
@@ -21,10 +20,9 @@ from migd_controller.config import (
 from migd_controller.events import JobAdded
 from migd_core import config
 from migd_core.errors import ConfigError
+from migd_core.units import Lasting, NotNegative, Seconds
 from migd_sim.model import PoolSpec
 from migd_sim.run.closed_loop import ClosedLoop
-
-Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,22 +35,22 @@ class Happening(Part, frozen=True, kw_only=True):
     at_s: Seconds
     what: Literal["host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link"]
     of: str
-    bytes_per_s: Seconds = 0.0
+    bytes_per_s: NotNegative = 0.0
 
 
 class Scenario(Part, frozen=True, kw_only=True):
     """The file. `about` says what the run is to show."""
 
     about: str
-    until_s: Annotated[float, Meta(gt=0)]
+    until_s: Lasting
     policy: str
     pool: PoolSpec
     policy_config: dict[str, Any] = {}
-    period_s: Annotated[float, Meta(gt=0)] = 5.0
+    period_s: Lasting = 5.0
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
-    jobs_remaining_s: dict[str, float] = {}
+    jobs_remaining_s: dict[str, Seconds] = {}
     happenings: tuple[Happening, ...] = ()
 
 
