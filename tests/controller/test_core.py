@@ -234,6 +234,16 @@ def test_cooldown_starts_on_failure_too() -> None:
     assert guest not in [start.guest for start in cluster.started]
 
 
+def test_a_cooldown_counts_from_the_end_of_the_migration_not_from_its_beginning() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    guest = cluster.core.memory.in_flight[cause].guest
+    cluster.now_s += 400.0
+    cluster.tell(MigrationEnded(cause=cause, host_now="b"))
+    cluster.now_s += 599.0  # of the cooldown's 600
+    assert cluster.core.world(cluster.now_s).guests[guest].cooldown_s == 1.0
+
+
 def test_the_next_guest_is_chosen_while_the_best_one_rests() -> None:
     cluster = acting()
     cause = started(cluster)

@@ -79,6 +79,14 @@ def test_event_and_commands_are_on_disk_before_write_returns(path: Path) -> None
     journal.close()
 
 
+def test_a_commit_is_synced_to_the_disk_so_that_it_outlives_a_loss_of_power(path: Path) -> None:
+    # Only pulling the plug would show it, so the connection itself is asked. 2 is FULL: synced at every commit.
+    journal = Journal(path)
+    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    journal.close()
+
+
 def test_samples_keep_their_place_before_the_event_that_follows_them(path: Path) -> None:
     journal = Journal(path)
     journal.write(1.0, SampleArrived(sample=SAMPLE), [], MEMORY)

@@ -11,7 +11,7 @@ from readings import flow, guest, host
 
 from migd_core.counters import FlowCounter, GuestCounters, HostCounters
 from migd_core.frames import decode_sample, encode_sample
-from migd_core.messages import MAX_GUESTS, DirtyCurve, FlowSample, GuestSample, HostSample
+from migd_core.messages import MAX_FLOWS, MAX_GUESTS, DirtyCurve, FlowSample, GuestSample, HostSample
 from migd_core.rates import MAX_BYTES_PER_S, Formed, Stamp, counted, form
 from migd_core.units import GIB
 
@@ -189,6 +189,14 @@ def test_a_flow_has_a_rate_once_two_readings_know_it() -> None:
     before = host(0.0, flows=(flow("m1", "m2", 100), flow("m2", "m1", 900)))
     now = host(1.0, flows=(flow("m1", "m2", 300), flow("m2", "m1", 900), flow("m3", "m1", 50)))
     assert sample(before, now).flows == (FlowSample("m1", "m2", 200.0),)
+
+
+def test_of_more_flows_than_fit_the_busiest_are_told_busiest_first() -> None:
+    names = [f"m{number}" for number in range(1, MAX_FLOWS + 3)]  # m5 sends 5 bytes a second
+    before = host(0.0, flows=tuple(flow(name, "m", 0) for name in names))
+    now = host(1.0, flows=tuple(flow(name, "m", number) for number, name in enumerate(names, start=1)))
+    told = [found.source_mac for found in sample(before, now).flows]
+    assert told == list(reversed(names[2:]))
 
 
 def test_a_dirty_curve_goes_along_with_its_guest() -> None:

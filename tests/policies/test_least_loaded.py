@@ -95,6 +95,13 @@ def test_an_immovable_guest_stays_and_another_goes():
     assert POLICY.propose(only_pinned).reason.code == "no-movable-guest"
 
 
+def test_a_guest_that_rests_after_its_last_move_stays_and_another_goes():
+    resting = guest("rank0", on="a", cooldown_s=0.5)
+    others = [guest(f"rank{number}", on="a") for number in range(1, 6)]
+    assert moves_of(POLICY.propose(world(host("a"), host("b"), resting, *others))) == [("rank1", "a", "b")]
+    assert POLICY.propose(world(host("a", load=1.0), host("b"), resting)).reason.code == "no-movable-guest"
+
+
 def test_a_move_that_hardly_helps_is_not_made():
     plan = POLICY.propose(world(host("a", load=1.3), host("b", load=1.28), guest("rank0", on="a", demand=0.4)))
     assert (plan.moves, plan.reason.code, plan.reason.threshold) == ((), "margin", 0.05)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from migd_core.errors import ConfigError
-from migd_core.units import GIB
+from migd_core.units import GIB, MIB
 from migd_xapi import cpu, ha, memory, placement, vm_operations
 from migd_xapi.database import Row
 from migd_xapi.failure import Failure
@@ -143,6 +143,21 @@ def test_memory_is_counted_by_what_guests_may_be_ballooned_down_to(parts: Callab
     ]
     assert memory.needed_bytes(vm) == GIB + vm["memory_overhead"]
     assert vm["memory_overhead"] > a.vms[1]["memory_overhead"]
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "memory_bytes", "shadow_multiplier", "overhead_mib"),
+    [
+        (1, 4 * GIB, 1.0, 36),  # 2 + 33 (256 × 1 + 2 × 4096 pages) + 1 (38 pages)
+        (8, 4 * GIB, 1.0, 44),  # 2 + 40 (256 × 8 + 2 × 4096 pages) + 2 (304 pages)
+        (1, 4 * GIB, 1.5, 53),  # 2 + 1.5 × 33 + 1, rounded up
+    ],
+)
+def test_the_overhead_of_a_guest_is_shadow_memory_and_38_pages_a_vcpu(
+    vcpus: int, memory_bytes: int, shadow_multiplier: float, overhead_mib: int
+) -> None:
+    # 256 pages are 1 MiB; each term is rounded up to whole ones.
+    assert memory.overhead_bytes(vcpus, memory_bytes, shadow_multiplier) == overhead_mib * MIB
 
 
 def test_a_guest_has_as_many_vcpus_as_its_host_at_most(parts: Callable[..., Parts]) -> None:
