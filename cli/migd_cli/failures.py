@@ -4,8 +4,8 @@ from typing import Final
 
 import click
 
+# 2 is click's own, for a command line that it cannot make out.
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2  # click's own
 EXIT_UNREACHABLE: Final = 3
 
 

@@ -14,7 +14,6 @@ HISTORY_PERIODS: Final = 120
 class GuestRates:
     """One guest's rates, smoothed over a control period so that one odd second does not move it."""
 
-    vcpus: int
     cpu_ratio: float
     rx_bytes_per_s: float
     tx_bytes_per_s: float
@@ -22,7 +21,6 @@ class GuestRates:
 
     def follow(self, sample: GuestSample, weight: float) -> None:
         """Move towards `sample` by `weight` (0..1). A dirty curve stays until a newer one comes."""
-        self.vcpus = sample.vcpus
         self.cpu_ratio += weight * (sample.cpu_ratio - self.cpu_ratio)
         self.rx_bytes_per_s += weight * (sample.rx_bytes_per_s - self.rx_bytes_per_s)
         self.tx_bytes_per_s += weight * (sample.tx_bytes_per_s - self.tx_bytes_per_s)
@@ -74,17 +72,10 @@ class Telemetry:
         known = self.hosts.get(host)
         return None if known is None else max(0.0, now_s - known.arrived_s)
 
-    def guest(self, guest: str, host: str) -> GuestRates | None:
-        """Return the guest's rates as seen on `host`; None where that host does not report it."""
-        known = self.hosts.get(host)
-        return None if known is None else known.guests.get(guest)
-
 
 def _followed(known: GuestRates | None, sample: GuestSample, weight: float) -> GuestRates:
     if known is None:
-        return GuestRates(
-            sample.vcpus, sample.cpu_ratio, sample.rx_bytes_per_s, sample.tx_bytes_per_s, sample.dirty_curve
-        )
+        return GuestRates(sample.cpu_ratio, sample.rx_bytes_per_s, sample.tx_bytes_per_s, sample.dirty_curve)
     known.follow(sample, weight)
     return known
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from migd_controller.commands import AnyCommand, FollowMigration, RecordDecision, StartMigration
+from migd_controller.commands import AnyCommand, RecordDecision, StartMigration
 from migd_controller.config import ControllerConfig, GuardsSection, LedgerSection, TelemetrySection, XapiSection
 from migd_controller.core import Core, first_memory
 from migd_controller.decision import Decision
@@ -134,11 +134,6 @@ class Cluster:
     def started(self) -> list[StartMigration]:
         """Every migration that was asked for."""
         return [command for command in self.commands if isinstance(command, StartMigration)]
-
-    @property
-    def followed(self) -> list[FollowMigration]:
-        """Every migration that was taken up."""
-        return [command for command in self.commands if isinstance(command, FollowMigration)]
 
 
 def _max_min(wanted: dict[str, float], vcpus: dict[str, int], cpus: float) -> dict[str, float]:

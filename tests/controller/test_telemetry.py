@@ -56,16 +56,14 @@ def test_one_odd_second_moves_a_rate_by_its_share_of_the_period() -> None:
     telemetry = Telemetry(smoothing_s=5.0)
     telemetry.accept(busy(1, 0.0), 1.0)
     telemetry.accept(busy(2, 1.0), 2.0)
-    rates = telemetry.guest("g", "h")
-    assert rates is not None
-    assert rates.cpu_ratio == pytest.approx(0.2)
+    assert telemetry.hosts["h"].guests["g"].cpu_ratio == pytest.approx(0.2)
 
 
 def test_a_guest_that_is_no_longer_reported_has_no_rates() -> None:
     telemetry = Telemetry(smoothing_s=5.0)
     telemetry.accept(SAMPLE, 1.0)
     telemetry.accept(replace(SAMPLE, sequence=6, guests=()), 2.0)
-    assert telemetry.guest("g", "h") is None
+    assert telemetry.hosts["h"].guests == {}
 
 
 def test_a_dirty_curve_stays_until_a_newer_one_comes() -> None:
@@ -73,9 +71,7 @@ def test_a_dirty_curve_stays_until_a_newer_one_comes() -> None:
     curve = DirtyCurve((1.0,), (100,))
     telemetry.accept(replace(SAMPLE, guests=(replace(GUEST, dirty_curve=curve),)), 1.0)
     telemetry.accept(replace(SAMPLE, sequence=6), 2.0)
-    rates = telemetry.guest("g", "h")
-    assert rates is not None
-    assert rates.dirty_curve == curve
+    assert telemetry.hosts["h"].guests["g"].dirty_curve == curve
 
 
 def test_a_new_flow_counts_at_once_and_an_ended_one_fades_to_nothing() -> None:

@@ -123,9 +123,6 @@ class Sessions:
             self._db.update(session.row, last_active=self._clock.stamp())
         return session
 
-    def is_open(self, session: Session) -> bool:
-        return session.ref in self._open
-
     def log_out(self, session: Session) -> None:
         """End a session; calls of it that wait for events end too."""
         if self._open.pop(session.ref, None) is not None:

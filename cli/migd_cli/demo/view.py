@@ -12,7 +12,6 @@ from migd_cli.demo.scene import Scene
 from migd_core.api import GuestView, HostView, MigrationView
 from migd_core.units import format_duration, format_ratio
 
-WIDTH: Final = 80
 LOAD_BAR: Final = 20
 # A bar that is full up to its middle is a host whose CPUs are all wanted once; twice that fills it.
 FULL_LOAD_RATIO: Final = 2.0
