@@ -51,7 +51,7 @@ def _leaves(group: BaseExceptionGroup[MigdError]) -> list[BaseException]:
 def _keys(arguments: argparse.Namespace) -> None:
     if arguments.action == "new":
         public, secret = keys.create(arguments.folder, arguments.name)
-        sys.stdout.write(f"public key: {public}\nsecret key: {secret} (mode 0600: who has it can speak for its owner)\n")
+        sys.stdout.write(f"public key: {public}\nsecret key: {secret} (mode 0600: who has it speaks for its owner)\n")
     else:
         keys.authorize(arguments.agents_file, arguments.host_uuid, arguments.public_key)
         sys.stdout.write(f"{arguments.agents_file}: the agent of host {arguments.host_uuid} is let in\n")
