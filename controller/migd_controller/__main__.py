@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 
@@ -57,6 +58,16 @@ def _keys(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"{arguments.agents_file}: the agent of host {arguments.host_uuid} is let in\n")
 
 
+def _uuid(text: str) -> str:
+    """Return a uuid as XAPI writes it."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected the host's uuid, found {text!r}; `xe host-list` shows the uuids"
+        ) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="migd-controller", description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--version", action="version", version=f"migd {__version__}")
@@ -71,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name")
     authorize = key_actions.add_parser("authorize", help="let the agent with this public key speak for a host")
     authorize.add_argument("agents_file", type=Path)
-    authorize.add_argument("host_uuid")
+    authorize.add_argument("host_uuid", type=_uuid, help="as `xe host-list` shows it")
     authorize.add_argument("public_key", type=Path, help="the agent's NAME.key")
     return parser
 

@@ -1,5 +1,6 @@
 """The list of agents that are let in: host uuid = public CURVE key, in one TOML file, read again when it changes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,18 @@ class AgentsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file's one section."""
 
     agents: dict[str, str]
+
+
+def by_key(agents: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Return the host of each key; `path` stands for the list in errors. Raises ConfigError."""
+    host_of_key: dict[str, str] = {}
+    for host, key in agents.items():
+        if len(key) != 40:
+            raise ConfigError(f"{path}: agents.{host}: a public key has 40 characters, found {len(key)}")
+        if key in host_of_key:
+            raise ConfigError(f"{path}: hosts {host_of_key[key]} and {host} share a key; give each its own")
+        host_of_key[key] = host
+    return host_of_key
 
 
 class AllowedAgents:
@@ -36,15 +49,7 @@ class AllowedAgents:
         stamp = (status.st_mtime_ns, status.st_size)
         if stamp == self._stamp:
             return False
-        agents = config.load(self._path, AgentsFile).agents
-        host_of_key: dict[str, str] = {}
-        for host, key in agents.items():
-            if len(key) != 40:
-                raise ConfigError(f"{self._path}: agents.{host}: a public key has 40 characters, found {len(key)}")
-            if key in host_of_key:
-                raise ConfigError(f"{self._path}: hosts {host_of_key[key]} and {host} share a key; give each its own")
-            host_of_key[key] = host
-        self.host_of_key = host_of_key
+        self.host_of_key = by_key(config.load(self._path, AgentsFile).agents, self._path)
         self._stamp = stamp
         return True
 

@@ -13,7 +13,7 @@ from migd_controller import keys
 from migd_controller.agents_file import AllowedAgents
 from migd_controller.config import TelemetrySection
 from migd_controller.intake import Intake
-from migd_core.errors import ConfigError, MigdError, Refused
+from migd_core.errors import ConfigError, MigdError
 from migd_core.frames import encode_sample
 from migd_core.messages import HostSample
 
@@ -169,13 +169,6 @@ async def test_an_address_in_use_is_named(receiver: Receiver) -> None:
     )
     with pytest.raises(MigdError, match=r"cannot be bound: Address already in use .*; is another controller running"):
         Intake(section, lambda sample: None)
-
-
-def test_a_secret_key_is_for_its_owner_only_and_never_overwritten(tmp_path: Path) -> None:
-    _, secret = keys.create(tmp_path, "agent")
-    assert secret.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(Refused, match="exists"):
-        keys.create(tmp_path, "agent")
 
 
 @pytest.mark.parametrize(
