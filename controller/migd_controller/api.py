@@ -5,6 +5,7 @@ operator asks for becomes an event like any other.
 """
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -41,6 +42,7 @@ from migd_policies.registry import configure
 
 MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000
+_CAUSE = re.compile(r"[Dd]\d+(\.\d+)?")
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -175,8 +177,10 @@ class Api:
 
     async def _explain(self, request: web.Request) -> web.Response:
         subject = request.match_info["subject"]
-        cause = subject.split(".")[0].upper()  # D12.1 is the first migration of decision D12
-        if (decision := self._journal.decision(cause)) is not None:
+        # A guest may be called like a decision, or nearly; the decision is then found by one of its migrations.
+        is_guest = self._core.inventory.guest_named(subject) is not None
+        cause = subject.upper().partition(".")[0]  # D12.1 is the first migration of decision D12
+        if not is_guest and _CAUSE.fullmatch(subject) and (decision := self._journal.decision(cause)) is not None:
             return _answer(
                 api.ExplainView(
                     subject=cause,

@@ -17,7 +17,14 @@ from migd_controller.api import MAX_BODY_BYTES, Api
 from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
 from migd_controller.control import Clock, Control
 from migd_controller.daemon import serving
-from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, PoolReachability, Tick
+from migd_controller.events import (
+    InventoryChanged,
+    MigrationAccepted,
+    MigrationEnded,
+    MigrationProgressed,
+    PoolReachability,
+    Tick,
+)
 from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal, JournalError
 from migd_core.api import ROUTES, Problem
@@ -337,6 +344,24 @@ async def test_a_decision_is_explained_by_its_id_or_that_of_its_migration(served
         assert explained.subject == asked.cause.partition(".")[0]
         assert [migration.cause for migration in explained.migrations] == [asked.cause]
         assert explained.decisions[0].candidates[0].guest_name == "rank0"
+
+
+async def test_a_guest_is_explained_though_its_name_looks_like_the_id_of_a_decision(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    decision = asked.cause.partition(".")[0]
+    for name in (decision, f"{decision.lower()}.example"):
+        served.control.dispatch(InventoryChanged(guests=(pool_guest(name, "a"),)))
+        explained = await served.ask("GET", f"/v1/explain/{name}")
+        assert (explained.subject, explained.decisions) == (name, [])
+        assert explained.text.startswith(f"guest {name} is on host a")
+    assert (await served.ask("GET", f"/v1/explain/{asked.cause}")).subject == decision
+
+
+async def test_only_what_is_the_id_of_a_decision_is_taken_for_one(served: Served) -> None:
+    cause = (await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})).cause
+    status, code, text = await served.refused("GET", f"/v1/explain/{cause}.example")
+    assert (status, code) == (404, "UnknownName")
+    assert f"no single running guest or decision is called '{cause}.example'" in text
 
 
 async def test_a_guest_is_explained_by_what_was_decided_about_it(served: Served) -> None:

@@ -28,6 +28,7 @@ def explain(session: Session, subject: str) -> None:
     """Say why a decision was made, or why a guest moved or stayed.
 
     A decision is named by its id (D812, as `migctl status` and `migctl history` show it), a guest by its name or uuid.
+    Where a guest is called like a decision, the guest is meant.
     """
     answer = session.ask("GET", f"/v1/explain/{quote(subject, safe='')}")
     session.show(answer, ExplainView, explain_lines)
