@@ -35,6 +35,7 @@ from migd_controller.views import (
     migration_view,
     policies_view,
     policy_config,
+    topology_problem,
 )
 from migd_core import __version__, api
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
@@ -233,6 +234,7 @@ class Api:
             uptime_s=now_s - self._started_s,
             policy=core.policy.name,
             policy_problem=core.policy_problem,
+            topology_problem=topology_problem(core),
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),

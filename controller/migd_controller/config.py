@@ -33,7 +33,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
 
     secret_key_file: Path
     agents_file: Path
-    listen: str = "tcp://*:7201"
+    listen: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:(\d{1,5}|\*)$")] = "tcp://*:7201"
     stale_after_s: Lasting = 5.0
     rrd_period_s: Seconds = 5.0
     rrd_stale_after_s: Lasting = 20.0

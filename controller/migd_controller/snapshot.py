@@ -223,6 +223,14 @@ def _flows(inventory: Inventory, telemetry: Telemetry, guests: Mapping[str, Gues
     return tuple(Flow(a, b, rate) for (a, b), rate in sorted(pairs.items()))
 
 
+def unknown_switch_hosts(inventory: Inventory, config: ControllerConfig) -> list[str]:
+    """Return the names in `[topology.switches]` that no host of the pool bears; none while the pool is not known."""
+    if not inventory.is_known:
+        return []
+    named = (name for names in config.topology.switches.values() for name in names)
+    return sorted(name for name in named if inventory.host_named(name) is None)
+
+
 def _topology(inventory: Inventory, config: ControllerConfig) -> Topology:
     switch_of: dict[str, str] = {}
     for switch, names in config.topology.switches.items():

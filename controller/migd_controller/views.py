@@ -11,6 +11,7 @@ from migd_controller.holds import Hold, quarantine, rest_text, resting
 from migd_controller.inventory import Inventory
 from migd_controller.migration import Migration, State
 from migd_controller.pool_failures import Then
+from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
 from migd_core.messages import DirtyCurve
 from migd_core.world import Guest, Host, Job, World
@@ -109,6 +110,16 @@ def holds_view(holds: Iterable[Hold], now_s: float) -> list[api.HoldView]:
         for hold in sorted(holds, key=lambda hold: (order.index(hold.then), hold.guest_name))
         if hold.until is None or hold.until > now_s
     ]
+
+
+def topology_problem(core: Core) -> str:
+    """Say which hosts the configuration names that the pool does not have; empty if none."""
+    if not (unknown := unknown_switch_hosts(core.inventory, core.config)):
+        return ""
+    return (
+        f"[topology.switches] names {', '.join(unknown)}, which no host of the pool is called; "
+        "`migctl hosts` lists their names"
+    )
 
 
 def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:

@@ -165,7 +165,7 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
-    """The controller at a glance. `xapi_problem` and `policy_problem` say in words what is wrong, or are empty.
+    """The controller at a glance. What ends in `_problem` says in words what is wrong, or is empty.
 
     `holds` are the guests held back after failed migrations, those that need a human first.
     """
@@ -183,6 +183,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     xapi_connected: bool
     xapi_problem: str = ""
     policy_problem: str = ""
+    topology_problem: str = ""
     samples_received: int = 0
     samples_refused: int = 0
     agents_refused: int = 0

@@ -17,7 +17,8 @@ from migd_core.errors import ConfigError
 
 T = TypeVar("T")
 
-_AT_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.DOTALL)
+_AT_PATH = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?$", re.DOTALL)
+_INVALID_VALUE = re.compile(r"[Ii]nvalid enum value '(?P<value>[^']*)'")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>[^`]*)`")
 
 
@@ -69,6 +70,9 @@ def _explain(message: str, raw: object, type_: Any) -> str:
         full = f"{path}.{key}" if path else key
         return f"{full}: unknown key{_nearest(key, _field_names(section))}"
     place = path or "the whole file"
+    if match["key"] is not None and (wrong := _INVALID_VALUE.search(what)) is not None:
+        keys = _choices(next(iter(getattr(section, "__args__", ())), None))
+        return f"{place}.{wrong['value']}: unknown key{_nearest(wrong['value'], keys)}"
     if what.startswith("Invalid") and (choices := _choices(section) or _tags(raw, type_, path)):
         return f"{place}: expected one of {', '.join(choices)}, found {found!r}"
     shown = "" if isinstance(found, dict | list) or found is None else f", found {found!r}"

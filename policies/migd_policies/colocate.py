@@ -49,7 +49,10 @@ class Colocate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not world.flows:
             return Plan((), Reason("no-flows", "no traffic between guests is known, so none can be brought together"))
         if (known := len(world.topology.links)) < 2:
-            text = f"the bandwidth of {known} topology levels is known, and it takes two to call one better"
+            text = (
+                f"the bandwidth of {known} topology levels is known, and it takes two to call one better; measure them "
+                "and give them in [topology.links] of the controller's configuration"
+            )
             return Plan((), Reason("levels-not-measured", text, float(known), 2.0, "levels"))
         search = _Search(self, world)
         options = sorted(search.options(), key=lambda option: option.rank)

@@ -183,6 +183,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
         xapi_connected=False,
         xapi_problem="https://xen01 does not answer: connection refused",
         policy_problem="policy spread cannot be used, observing instead: there is no policy spread",
+        topology_problem="[topology.switches] names xen7, which no host of the pool is called",
         agents_refused=3,
         samples_refused=2,
         last_refusal="key abc is not on the list",
@@ -190,6 +191,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
     text = "\n".join(shown(("GET", "/v1/status"), sick, PIPE))
     assert "not connected: https://xen01 does not answer: connection refused" in text
     assert "policy spread cannot be used, observing instead" in text
+    assert "[topology.switches] names xen7" in text
     assert "2 refused, 3 connections of unknown agents refused; last: key abc is not on the list" in text
 
 

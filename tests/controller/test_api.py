@@ -15,6 +15,7 @@ from cluster_of_events import Cluster, pool_guest, pool_host
 
 from migd_controller.api import MAX_BODY_BYTES, Api
 from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
+from migd_controller.config import TopologySection
 from migd_controller.control import Clock, Control
 from migd_controller.daemon import serving
 from migd_controller.events import (
@@ -118,6 +119,16 @@ async def test_status_says_what_is_wrong_with_the_pool(served: Served) -> None:
     served.control.dispatch(PoolReachability(is_reachable=False, problem="connection refused"))
     status = await served.ask("GET", "/v1/status")
     assert (status.xapi_connected, status.xapi_problem) == (False, "connection refused")
+
+
+async def test_status_names_hosts_of_the_topology_that_the_pool_does_not_have(served: Served) -> None:
+    assert (await served.ask("GET", "/v1/status")).topology_problem == ""
+    core = served.control.core
+    core.config = msgspec.structs.replace(
+        core.config, topology=TopologySection(switches={"rack1": ["a", "xen7"], "rack2": ["b"]})
+    )
+    status = await served.ask("GET", "/v1/status")
+    assert status.topology_problem.startswith("[topology.switches] names xen7, which no host of the pool is called")
 
 
 async def test_hosts_and_guests_are_listed_by_name(served: Served) -> None:

@@ -39,6 +39,7 @@ class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     items: list[Item] = []
     by_name: dict[str, Item] = {}
+    by_colour: dict[Colour, Item] = {}
     place: Near | Far = Far()
 
 
@@ -62,7 +63,8 @@ class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
         ("[[items]]\nmemory_bytes = 1", "x.toml: items[0]: object missing required field `name`"),
         ("[by_name.a]\nname = 1", "x.toml: by_name[...].name: expected `str`, got `int`, found 1"),
-        ("wholly = 1", "x.toml: wholly: unknown key; known keys here: limits, items, by_name, place"),
+        ("[by_colour.rod]\nname = 'a'", "x.toml: by_colour.rod: unknown key; did you mean red?"),
+        ("wholly = 1", "x.toml: wholly: unknown key; known keys here: limits, items, by_name, by_colour, place"),
         ("[place]\nkind = 'there'", "x.toml: place.kind: expected one of near, far, found 'there'"),
         ("[place]\nkind = 'near'\nsize = 'l'", "x.toml: place.size: expected one of small, large, found 'l'"),
         ("[place]\nkind = 'near'\ncolour = 'r'", "x.toml: place.colour: expected one of red, green, found 'r'"),

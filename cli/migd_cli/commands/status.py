@@ -35,6 +35,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
         lines += _field(screen, "", view.policy_problem, "red")
     lines += _field(screen, "pool", pool, "" if view.xapi_connected else "red")
     lines += _field(screen, "hosts", frozen, "yellow" if view.hosts_frozen else "")
+    if view.topology_problem:
+        lines += _field(screen, "", view.topology_problem, "red")
     lines += _field(screen, "guests", str(view.guests))
     if view.holds:
         lines += _field(screen, "held back", _held_back(view.holds), "yellow")
