@@ -79,7 +79,8 @@ def migration_view(migration: Migration) -> api.MigrationView:
         state=migration.state.value,
         started_at=migration.started_at if migration.started_at is not None else migration.asked_at,
         requested_by=migration.requested_by,
-        progress_ratio=migration.progress_ratio,
+        # The last progress that was read is of some moment before the end.
+        progress_ratio=1.0 if migration.state is State.MOVED else migration.progress_ratio,
         predicted_s=migration.predicted_s,
         predicted_pause_s=migration.predicted_pause_s,
         actual_s=None if ended_at is None else ended_at - (migration.started_at or migration.asked_at),

@@ -250,6 +250,7 @@ async def test_a_guest_is_migrated_by_hand_and_its_history_is_told(served: Serve
     served.control.dispatch(MigrationEnded(cause=asked.cause, host_now="b"))
     (done,) = await served.ask("GET", "/v1/migrations?limit=1")
     assert (done.state, done.ok, done.requested_by) == ("moved", True, "by hand")
+    assert done.progress_ratio == 1.0
 
 
 async def test_a_move_by_hand_that_is_not_safe_is_refused_with_the_decision_to_look_at(served: Served) -> None:
