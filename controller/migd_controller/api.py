@@ -209,15 +209,13 @@ class Api:
             for migration in self._journal.migrations(HISTORY_LIMIT):
                 if name in (migration.guest, migration.guest_name):
                     return migration.guest, migration.guest_name
-        uuid = self._guest_uuid(name)
+        uuid = self._guest_uuid(name, sought="running guest or decision")
         return uuid, self._core.inventory.guest_name(uuid)
 
-    def _guest_uuid(self, name: str) -> str:
+    def _guest_uuid(self, name: str, sought: str = "running guest") -> str:
         guest = self._core.inventory.guest_named(name)
         if guest is None:
-            raise UnknownName(
-                f"no single running guest or decision is called {name!r}; `migctl guests` lists them by name and uuid"
-            )
+            raise UnknownName(f"no single {sought} is called {name!r}; `migctl guests` lists guests by name and uuid")
         return guest.uuid
 
     def _host_uuid(self, name: str) -> str:

@@ -173,7 +173,7 @@ async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None
         (
             {"name": "j", "guests": ["nobody"]},
             404,
-            "no single running guest or decision is called 'nobody'; `migctl guests` lists them by name and uuid",
+            "no single running guest is called 'nobody'; `migctl guests` lists guests by name and uuid",
         ),
         (
             {"name": "j", "guests": ["rank0"]},
@@ -267,7 +267,7 @@ async def test_a_move_by_hand_that_is_not_safe_is_refused_with_the_decision_to_l
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ({"guest": "nobody", "host": "b"}, "no single running guest or decision is called 'nobody'"),
+        ({"guest": "nobody", "host": "b"}, "no single running guest is called 'nobody'"),
         ({"guest": "rank0", "host": "c"}, "no single host is called 'c'; `migctl hosts` lists them by name and uuid"),
     ],
 )
