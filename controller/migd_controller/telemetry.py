@@ -30,13 +30,17 @@ class GuestRates:
 
 @dataclass(slots=True)
 class HostTelemetry:
-    """One host's newest sample, when it arrived, and the smoothed rates formed from it and its predecessors."""
+    """One host's newest sample, when it arrived, and the smoothed rates formed from it and its predecessors.
+
+    `dropped_s` is when the agent's count of dropped samples was last seen to grow, None if it never was.
+    """
 
     newest: HostSample
     source: Source
     arrived_s: float
     cpu_ratio: float
     dom0_cpu_ratio: float
+    dropped_s: float | None = None
     guests: dict[str, GuestRates] = field(default_factory=dict)
     flows: dict[tuple[str, str], float] = field(default_factory=dict)
     load_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_PERIODS))
@@ -60,6 +64,8 @@ class Telemetry:
             self.hosts[sample.host_uuid] = known
         self.problems.pop(sample.host_uuid, None)
         weight = min(1.0, sample.interval_s / self._smoothing_s)
+        if sample.samples_dropped > known.newest.samples_dropped:
+            known.dropped_s = now_s
         known.newest, known.arrived_s = sample, now_s
         known.cpu_ratio += weight * (sample.cpu_ratio - known.cpu_ratio)
         known.dom0_cpu_ratio += weight * (sample.dom0_cpu_ratio - known.dom0_cpu_ratio)

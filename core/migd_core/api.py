@@ -110,7 +110,11 @@ class HoldView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """One host. `source` says what feeds it: `agent`, `rrd` (XAPI's own measurements), or `none` while nothing does."""
+    """One host. `source` says what feeds it: `agent`, `rrd` (XAPI's own measurements), or `none` while nothing does.
+
+    `samples_dropped` counts since the agent started; `dropped_age_s` is how long ago the controller saw that grow, None
+    if it did not: what was dropped before the controller listened is no trouble of now.
+    """
 
     uuid: str
     name: str
@@ -124,6 +128,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     sample_age_s: float | None = None
     frozen_because: str | None = None
     samples_dropped: int = 0
+    dropped_age_s: float | None = None
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,6 +89,19 @@ def test_hosts_are_listed_with_load_and_what_is_wrong(ordinary: dict[Any, Any]):
     ]
 
 
+@pytest.mark.parametrize(
+    ("age_s", "notes"),
+    [
+        (None, []),
+        (4.0, ["xen01: its agent has dropped 12 samples since it started, the last 4.0 s ago"]),
+        (301.0, []),
+    ],
+)
+def test_dropped_samples_are_told_while_the_loss_is_recent(ordinary: dict[Any, Any], age_s: float | None, notes: list):
+    xen01 = msgspec.structs.replace(ordinary["GET", "/v1/hosts"][0], samples_dropped=12, dropped_age_s=age_s)
+    assert [line.strip() for line in shown(("GET", "/v1/hosts"), [xen01])[2:]] == notes
+
+
 def test_history_tells_the_failed_migration_apart_and_why(ordinary: dict[Any, Any]):
     assert shown(("GET", "/v1/migrations"), ordinary["GET", "/v1/migrations"]) == [
         "ID      STARTED   GUEST  FROM   TO     PLANNED  TOOK  BY            RESULT      ",

@@ -24,6 +24,7 @@ from migd_controller.events import (
     MigrationEnded,
     MigrationProgressed,
     PoolReachability,
+    SampleArrived,
     Tick,
 )
 from migd_controller.intake import IntakeCounts
@@ -145,6 +146,17 @@ async def test_a_silent_host_is_listed_with_the_age_of_its_sample(served: Served
     hosts = await served.ask("GET", "/v1/hosts")
     assert [host.load_ratio for host in hosts] == [None, None]
     assert hosts[0].frozen_because == "last sample is 60.0 s old (limit 5 s)"
+
+
+async def test_a_host_tells_how_many_samples_its_agent_dropped_and_when_that_was_seen(served: Served) -> None:
+    (before, *_) = await served.ask("GET", "/v1/hosts")
+    assert (before.samples_dropped, before.dropped_age_s) == (0, None)
+    cluster = served.cluster
+    lossy = msgspec.structs.replace(cluster.sample("a", {}), sequence=cluster.sequence + 1, samples_dropped=3)
+    cluster.tell(SampleArrived(sample=lossy))
+    cluster.now_s += 2.0
+    (after, *_) = await served.ask("GET", "/v1/hosts")
+    assert (after.samples_dropped, after.dropped_age_s) == (3, 2.0)
 
 
 async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None:

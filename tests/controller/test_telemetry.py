@@ -52,6 +52,20 @@ def test_age_is_by_arrival_so_an_agents_clock_cannot_matter() -> None:
     assert telemetry.age_s("unknown", 12.5) is None
 
 
+def test_dropped_samples_are_dated_by_when_their_count_was_seen_to_grow() -> None:
+    telemetry = Telemetry(smoothing_s=5.0)
+    for sequence, dropped, now_s, seen_s in (
+        (6, 40, 1.0, None),
+        (7, 40, 2.0, None),
+        (8, 41, 3.0, 3.0),
+        (9, 41, 4.0, 3.0),
+    ):
+        telemetry.accept(replace(SAMPLE, sequence=sequence, samples_dropped=dropped), now_s)
+        assert telemetry.hosts["h"].dropped_s == seen_s
+    telemetry.accept(replace(SAMPLE, boot_id="restarted", sequence=1, samples_dropped=2), 5.0)
+    assert telemetry.hosts["h"].dropped_s is None
+
+
 def test_one_odd_second_moves_a_rate_by_its_share_of_the_period() -> None:
     telemetry = Telemetry(smoothing_s=5.0)
     telemetry.accept(busy(1, 0.0), 1.0)

@@ -1,5 +1,7 @@
 """`migctl hosts`."""
 
+from typing import Final
+
 import click
 
 from migd_cli.app import Command
@@ -7,8 +9,10 @@ from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Cell, Column, table
 from migd_core.api import HostView
-from migd_core.units import format_bytes, format_ratio
+from migd_core.units import format_bytes, format_duration, format_ratio
 
+# Samples that were lost longer ago than this are no longer worth a warning.
+DROPS_SHOWN_S: Final = 300.0
 COLUMNS = (
     Column("HOST", at_least=8),
     Column("CPUS", is_number=True, leaves=3),
@@ -68,9 +72,13 @@ def load_cell(load_ratio: float | None) -> Cell:
 
 def _state(host: HostView) -> tuple[Cell, Cell]:
     """Return the state in a word, and why it is so."""
-    dropped = f"its agent dropped {host.samples_dropped} samples" if host.samples_dropped else NOTHING
     if host.frozen_because is not None:
         return Cell("frozen", "red"), Cell(host.frozen_because, "red")
     if not host.is_enabled:
         return Cell("disabled", "yellow"), Cell("the pool lets it take no guests", "yellow")
+    age_s = host.dropped_age_s
+    if age_s is None or age_s > DROPS_SHOWN_S:
+        return Cell("ok", "green"), Cell(NOTHING)
+    ago = format_duration(age_s)
+    dropped = f"its agent has dropped {host.samples_dropped} samples since it started, the last {ago} ago"
     return Cell("ok", "green"), Cell(dropped, "yellow")
