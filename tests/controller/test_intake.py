@@ -14,7 +14,7 @@ from migd_controller.agents_file import AllowedAgents
 from migd_controller.config import TelemetrySection
 from migd_controller.intake import Intake
 from migd_core.errors import ConfigError, MigdError
-from migd_core.frames import encode_sample
+from migd_core.frames import MAX_MESSAGE_BYTES, encode_sample
 from migd_core.messages import HostSample
 
 SAMPLE = HostSample(
@@ -148,6 +148,19 @@ async def test_garbage_and_another_version_are_counted_and_the_rest_goes_on(
 
     await receiver.until(lambda: bool(receiver.samples) and counts.refused >= 2, send)
     assert "protocol version 1" in counts.last_refusal
+
+
+async def test_an_oversize_frame_costs_its_sender_the_connection_and_is_never_taken_in(
+    receiver: Receiver, connect: Connect
+) -> None:
+    socket = connect("h1")
+    counts = receiver.intake.counts
+    await receiver.until(lambda: bool(receiver.samples), lambda: socket.send_multipart(encode_sample(SAMPLE)))
+    topic, version, _ = encode_sample(SAMPLE)
+    socket.send_multipart([topic, version, b"\x00" * (MAX_MESSAGE_BYTES + 1)])
+    later = encode_sample(replace(SAMPLE, sequence=2))
+    await receiver.until(lambda: receiver.samples[-1].sequence == 2, lambda: socket.send_multipart(later))
+    assert counts.refused == 0  # it did not even come as far as being refused
 
 
 async def test_of_samples_that_wait_together_the_newest_is_handed_on(receiver: Receiver, connect: Connect) -> None:
