@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import XenAPI
 
+from migd_controller.pool_records import CLASSES
 from migd_core.units import GIB
 from migd_sim.model.cluster import Cluster
 from migd_sim.model.spec import GuestSpec, HostSpec, PoolSpec
@@ -34,8 +35,6 @@ GUESTS: Final = 1000
 MIGRATIONS: Final = 100
 CLIENTS: Final = 5
 ROUNDS: Final = 3
-# What migd's controller watches.
-WATCHED: Final = ("host", "host_metrics", "vm", "vif", "task")
 LIMIT_S: Final = 120.0
 Change = tuple[str, int, float]  # reference, generation, when
 
@@ -162,12 +161,12 @@ def _login_and_first_events(url: str) -> tuple[float, float]:
 def _watch(parent: Connection, url: str, begun: Barrier, over: Event) -> None:
     """Note each event as it comes, until nothing more does after the last migration."""
     session = _session(url)
-    token, heard = _events(session, WATCHED, "", 10.0)["token"], []
+    token, heard = _events(session, CLASSES, "", 10.0)["token"], []
     begun.wait(LIMIT_S)
     is_over = False
     while not is_over:
         is_over = over.is_set()
-        batch = _events(session, WATCHED, token, 1.0)
+        batch = _events(session, CLASSES, token, 1.0)
         now_s = time.monotonic()
         token = batch["token"]
         heard += [(event["ref"], int(event["id"]), now_s) for event in batch["events"] if event["operation"] != "del"]

@@ -12,7 +12,7 @@ from migd_core.errors import ConfigError
 class AgentsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file's one section."""
 
-    agents: dict[str, str]
+    agents: dict[str, str] = {}
 
 
 def by_key(agents: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -43,8 +43,8 @@ class AllowedAgents:
             status = self._path.stat()
         except OSError as error:
             raise ConfigError(
-                f"{self._path}: cannot be read: {error.strerror}; "
-                "`migd-controller keys authorize` creates it and adds an agent"
+                f"{self._path}: cannot be read: {error.strerror}; `migd-controller keys authorize` creates it and adds "
+                "an agent; where no host has one, an empty file will do"
             ) from error
         stamp = (status.st_mtime_ns, status.st_size)
         if stamp == self._stamp:

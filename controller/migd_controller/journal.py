@@ -2,7 +2,7 @@
 
 An event, the commands it led to and the memory it changed go in as one transaction, synced before any command is
 carried out: what was asked for is on record before it can have an effect. Samples are telemetry: they wait in memory
-and go in, compressed, with the next transaction, in their place in the order.
+and go in, compressed, with the next transaction, in their place in the order. Inventories are compressed, too.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import msgspec
 
 from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration
 from migd_controller.decision import Decision
-from migd_controller.events import AnyEvent, SampleArrived
+from migd_controller.events import AnyEvent, InventoryChanged, SampleArrived
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_core.errors import MigdError
@@ -95,7 +95,7 @@ class Journal:
             if len(self._pending) < MAX_PENDING_SAMPLES:
                 return
             event = None
-        rows = [(at, type(event).__name__, _encode(event))] if event is not None else []
+        rows = [(at, type(event).__name__, _body(event))] if event is not None else []
         rows += [(at, type(command).__name__, _encode(command)) for command in commands if _is_request(command)]
         self._transaction(at, rows, commands, memory)
 
@@ -189,6 +189,12 @@ class Journal:
                 f"journal {self._path}: cannot be written: {error}; nothing is migrated without it. "
                 "Check the disk's free space and health"
             ) from error
+
+
+def _body(event: AnyEvent) -> bytes:
+    """An inventory comes whole after every resync, half a megabyte for a thousand guests: it goes in compressed."""
+    body = _encode(event)
+    return zlib.compress(body, level=1) if isinstance(event, InventoryChanged) else body
 
 
 def _is_request(command: AnyCommand) -> bool:

@@ -40,15 +40,16 @@ class _Sources:
         return [value for value, match in found if match and (not direction or match[1] == direction)]
 
 
-def sample_of(body: bytes, host_uuid: str, control_domains: Collection[str]) -> HostSample | None:
-    """Return the newest whole step of a host that `/rrd_updates` answered with; None where it has measured none yet.
+def sample_of(body: bytes, host_uuid: str, control_domains: Collection[str]) -> HostSample:
+    """Return the newest whole step of a host that `/rrd_updates` answered with.
 
-    `control_domains` are the uuids of Dom0s. Raises RrdError.
+    `control_domains` are the uuids of Dom0s. Raises RrdError, also where the host has measured no whole step yet.
     """
-    at_s, owners = _newest(body, host_uuid)
-    host = owners.get(("host", host_uuid))
-    if host is None:
-        return None
+    newest = _newest(body, host_uuid)
+    if newest is None:
+        raise RrdError(f"host {host_uuid}: its RRDs have no whole step of 5 s yet")
+    at_s, owners = newest
+    host = owners["host", host_uuid]
     cpus = host.named(_CPU)
     total_kib, free_kib = host.values.get("memory_total_kib"), host.values.get("memory_free_kib")
     if not cpus or not total_kib or free_kib is None:
@@ -99,17 +100,20 @@ def _ratio(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-def _newest(body: bytes, host_uuid: str) -> tuple[float, Mapping[tuple[str, str], _Sources]]:
+def _newest(body: bytes, host_uuid: str) -> tuple[float, Mapping[tuple[str, str], _Sources]] | None:
     """Return the time of the newest row in which the host has a value, and that row's values by (kind, uuid)."""
     try:
         # Toolstacks before 23.31 write bare numbers and a bare NaN; later ones write all values as strings.
         answer: Any = json.loads(body)
+        step_s = float(answer["meta"]["step"])
         legend = [_column(entry) for entry in answer["meta"]["legend"]]
         rows = [(float(row["t"]), [float(value) for value in row["values"]]) for row in answer["data"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RrdError(
             f"host {host_uuid}: its answer to /rrd_updates is not what it should be: {type(error).__name__}: {error}"
         ) from error
+    if step_s != STEP_S:
+        raise RrdError(f"host {host_uuid}: asked for steps of {STEP_S:g} s, its RRDs answer with steps of {step_s:g} s")
     for at_s, values in sorted(rows, key=lambda row: row[0], reverse=True):
         if len(values) != len(legend):
             raise RrdError(f"host {host_uuid}: a row has {len(values)} values, the legend {len(legend)}")
@@ -119,7 +123,7 @@ def _newest(body: bytes, host_uuid: str) -> tuple[float, Mapping[tuple[str, str]
                 owners.setdefault((kind, uuid), _Sources()).values[name] = value
         if ("host", host_uuid) in owners:
             return at_s, owners
-    return 0.0, {}
+    return None
 
 
 def _column(entry: object) -> tuple[str, str, str, str]:

@@ -5,7 +5,6 @@ silent freezes its host, and nothing steps in for it.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -17,7 +16,7 @@ from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
 from migd_core.messages import HostSample
 
 WORKERS: Final = 8
-# Of the past that is asked for: the newest whole step, and one more where a clock differs a little.
+# How much of the past is asked for, by the host's own clock: the newest whole step is in it.
 PAST_S: Final = 3 * STEP_S
 
 
@@ -62,10 +61,8 @@ class RrdPoll:
                 self._sink(MeasuringFailed(host=host.uuid, problem=problem))
             return
         self._problems.pop(host.uuid, None)
-        if sample is not None:
-            self._sink(SampleArrived(sample=sample, source=Source.RRD))
+        self._sink(SampleArrived(sample=sample, source=Source.RRD))
 
-    def _sample(self, host: PoolHost) -> HostSample | None:
-        start = int(time.time() - PAST_S)
-        path = f"/rrd_updates?start={start}&cf=AVERAGE&interval={STEP_S:g}&host=true&json=true"
+    def _sample(self, host: PoolHost) -> HostSample:
+        path = f"/rrd_updates?start=-{PAST_S:g}&cf=AVERAGE&interval={STEP_S:g}&host=true&json=true"
         return sample_of(self._pool.fetch(host.address, path), host.uuid, host.control_domains)

@@ -140,7 +140,7 @@ def _immovable_because(
     if host_frozen is not None:
         return f"its host is frozen: {host_frozen}"
     if known is None or guest.uuid not in known.guests:
-        return "its host's agent does not report it yet"
+        return "it is not measured on its host yet"
     return _pinned_because(guest, inventory)
 
 

@@ -58,7 +58,9 @@ class Telemetry:
         """Take a sample in; False if it is not newer than the one at hand (doubled or out of order)."""
         known = self.hosts.get(sample.host_uuid)
         if known is not None and known.newest.boot_id == sample.boot_id and sample.sequence <= known.newest.sequence:
-            return False
+            if source is not Source.RRD or sample.sequence == known.newest.sequence:
+                return False
+            known = None  # XAPI's rows come in order, one answer after the other: its clock was set back
         if known is None or known.newest.boot_id != sample.boot_id:
             known = HostTelemetry(sample, source, now_s, sample.cpu_ratio, sample.dom0_cpu_ratio)
             self.hosts[sample.host_uuid] = known

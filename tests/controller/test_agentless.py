@@ -4,13 +4,13 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from live_cluster import LiveCluster, LiveController
+from live_cluster import LiveCluster, LiveController, until
 
 from migd_cli.demo.children import brood
 
 
 @pytest.fixture(scope="module")
-def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveController]:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveCluster, LiveController]]:
     """A controller over two hosts, of which the second has an agent. XAPI measures in steps of 5 s of real time."""
     folder = tmp_path_factory.mktemp("agentless")
     with brood(folder) as children:
@@ -20,8 +20,13 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveControl
         controller.config.write_text(text.replace("[telemetry]", "[telemetry]\nrrd_period_s = 0.5"))
         controller.start()
         cluster.start_agents(controller)
-        yield controller
+        yield cluster, controller
         controller.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def controller(live: tuple[LiveCluster, LiveController]) -> LiveController:
+    return live[1]
 
 
 def test_each_host_names_what_feeds_it(controller: LiveController) -> None:
@@ -32,6 +37,16 @@ def test_each_host_names_what_feeds_it(controller: LiveController) -> None:
     guests = {view.name: view for view in controller.ask("GET", "/v1/guests")}
     assert guests["rank0"].cpu_used_vcpus > 0.3
     assert {view.dirty_pages_per_s for view in guests.values()} == {None}
+
+
+@pytest.mark.parametrize("by_s", [86400.0, -172800.0])
+def test_a_clock_that_jumps_changes_nothing(live: tuple[LiveCluster, LiveController], by_s: float) -> None:
+    cluster, controller = live
+    controller.sees_everything()
+    cluster.pool.fault("clock-jumps", by_s=by_s)
+    age_s = next(view for view in controller.ask("GET", "/v1/hosts") if view.name == "xen1").sample_age_s
+    until(lambda: next(v for v in controller.ask("GET", "/v1/hosts") if v.name == "xen1").sample_age_s < age_s)
+    assert controller.sees_everything().hosts_frozen == 0
 
 
 def test_a_guest_is_moved_off_it_and_the_price_is_a_range(controller: LiveController) -> None:

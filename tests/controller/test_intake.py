@@ -197,3 +197,10 @@ def test_a_wrong_list_of_agents_is_refused_by_name(tmp_path: Path, text: str, wh
     path.write_text(text)
     with pytest.raises(ConfigError, match=why):
         AllowedAgents(path)
+
+
+def test_a_pool_without_agents_has_an_empty_list(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text("")
+    assert AllowedAgents(tmp_path / "agents.toml").host_of_key == {}
+    with pytest.raises(ConfigError, match="where no host has one, an empty file will do"):
+        AllowedAgents(tmp_path / "missing.toml")

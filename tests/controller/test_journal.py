@@ -1,6 +1,8 @@
 """What is on record survives; what cannot be recorded is not done."""
 
 import sqlite3
+import zlib
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -8,11 +10,12 @@ import pytest
 
 from migd_controller.commands import RecordDecision, RecordMigration, StartMigration
 from migd_controller.decision import Candidate, Decision, Gate
-from migd_controller.events import Paused, SampleArrived, Tick
+from migd_controller.events import InventoryChanged, Paused, PoolGuest, SampleArrived, Tick
 from migd_controller.journal import Journal, JournalError
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_core.messages import HostSample
+from migd_core.units import GIB
 from migd_core.world import Reason
 
 MEMORY = Memory(policy="observe")
@@ -100,6 +103,20 @@ def test_samples_that_wait_are_written_on_close(path: Path) -> None:
     journal.write(1.0, SampleArrived(sample=SAMPLE), [], MEMORY)
     journal.close()
     assert rows(path, "SELECT kind FROM log") == [("Samples",)]
+
+
+def test_an_inventory_is_kept_compressed(path: Path) -> None:
+    guests = tuple(
+        PoolGuest(uuid=f"guest-{n}", name=f"rank{n}", host="a", vcpus=1, memory_bytes=GIB) for n in range(400)
+    )
+    event = InventoryChanged(guests=guests, is_complete=True)
+    journal = Journal(path)
+    journal.write(1.0, event, [], Memory(policy="observe"))
+    journal.close()
+    with closing(sqlite3.connect(path)) as db:
+        ((body,),) = db.execute("SELECT body FROM log WHERE kind = 'InventoryChanged'").fetchall()
+    assert msgspec.msgpack.decode(zlib.decompress(body), type=InventoryChanged) == event
+    assert len(body) < 0.1 * len(msgspec.msgpack.encode(event))
 
 
 def test_decisions_are_found_by_cause_and_by_guest_newest_first(path: Path) -> None:

@@ -147,7 +147,7 @@ def test_what_the_pool_says_keeps_a_guest_where_it_is(guest: PoolGuest, why: str
 def test_a_guest_that_its_live_hosts_agent_does_not_report_may_not_move() -> None:
     found = seen(pool_guest("g", "a"), pool_guest("h", "a"), samples=[sample(name, "h") for name in ("a", "b", "c")])
     assert found.hosts["a"].frozen_because is None
-    assert found.guests["g"].immovable_because == "its host's agent does not report it yet"
+    assert found.guests["g"].immovable_because == "it is not measured on its host yet"
     assert found.guests["h"].immovable_because is None
 
 

@@ -107,3 +107,12 @@ def test_samples_of_another_source_start_afresh_and_end_the_sources_problem() ->
     assert telemetry.problems == {}
     assert telemetry.accept(busy(1, 0.1), 11.0)
     assert (telemetry.hosts["h"].source, telemetry.hosts["h"].cpu_ratio) == (Source.AGENT, 0.1)
+
+
+def test_rows_from_before_start_afresh_where_xapis_clock_was_set_back() -> None:
+    telemetry = Telemetry(smoothing_s=10.0)
+    row = replace(busy(95), boot_id="rrd")
+    assert telemetry.accept(row, 10.0, Source.RRD)
+    assert not telemetry.accept(row, 11.0, Source.RRD)
+    assert telemetry.accept(replace(row, sequence=35, cpu_ratio=0.2), 12.0, Source.RRD)
+    assert (telemetry.hosts["h"].newest.sequence, telemetry.hosts["h"].cpu_ratio) == (35, 0.2)
