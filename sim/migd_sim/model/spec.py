@@ -116,7 +116,6 @@ class PoolSpec(Part, frozen=True, kw_only=True):
     levels: dict[Level, LevelSpec] = msgspec.field(default_factory=_levels)
     rule_set: Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"] = "xen-4.6"
     clock_ratio: Positive = 1.0
-    seed: int = 1
 
     def checked(self) -> "PoolSpec":
         """Return the pool with every uuid, MAC and address filled in. Raises ValueError naming what does not fit."""
