@@ -3,8 +3,9 @@
 from typing import Literal
 
 from migd_core.units import GIB
+from migd_core.world import Level
 from migd_sim.model import Cluster, MigrationEnd
-from migd_sim.model.spec import GuestSpec, HogSpec, HostSpec, JobSpec, PoolSpec
+from migd_sim.model.spec import GuestSpec, HogSpec, HostSpec, JobSpec, LevelSpec, PoolSpec
 
 Rules = Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"]
 
@@ -29,6 +30,14 @@ def pool(*parts: HostSpec | GuestSpec | JobSpec | HogSpec, rules: Rules = "xen-4
         hogs=tuple(part for part in parts if isinstance(part, HogSpec)),
         rule_set=rules,
     )
+
+
+LEVELS = {
+    Level.SAME_GUEST: LevelSpec(bandwidth_bytes_per_s=2e9, latency_s=1e-6),
+    Level.SAME_HOST: LevelSpec(bandwidth_bytes_per_s=60e6, latency_s=2e-3),
+    Level.SAME_SWITCH: LevelSpec(bandwidth_bytes_per_s=40e6, latency_s=3e-3),
+    Level.WIDE_AREA: LevelSpec(bandwidth_bytes_per_s=10e6, latency_s=50e-3),
+}
 
 
 def two_hosts(moving: GuestSpec, *, link: float, rules: Rules) -> Cluster:

@@ -327,6 +327,9 @@ class Cluster:
         if self._is_formed:
             return
         if not self._are_cores_shared:
+            # Dom0's part of the cores follows from the traffic, and the traffic from the cores: once more is enough.
+            self._rates.share_cores()
+            self._rates.form_flows()
             self._rates.share_cores()
         self._rates.form_flows()
         self._is_formed = self._are_cores_shared = True

@@ -17,7 +17,7 @@ TRACKED_SPEED_RATIO: Final = 0.92
 
 @dataclass(slots=True)
 class HostState:
-    """One host as it stands. Counters start anew when it boots."""
+    """One host as it stands. Counters start anew when it boots. `bridged_rate` is between guests here, past no NIC."""
 
     spec: HostSpec
     link_bytes_per_s: float
@@ -33,6 +33,7 @@ class HostState:
     dom0_cpu_rate: float = 0.0
     rx_rate: float = 0.0
     tx_rate: float = 0.0
+    bridged_rate: float = 0.0
 
 
 @dataclass(slots=True)
@@ -131,10 +132,6 @@ class Migration:
     def is_copying(self) -> bool:
         """True while pages are copied."""
         return self.copy.phase in (Phase.LIVE, Phase.FINAL)
-
-    def uses_link_of(self, host: str) -> bool:
-        """Whether it copies through the host's NIC; one to its own host does not."""
-        return self.is_copying and self.source != self.target and host in (self.source, self.target)
 
     def end(self, ended_s: float, *, ok: bool, reason: str) -> MigrationEnd:
         """Return what it did."""

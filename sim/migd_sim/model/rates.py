@@ -1,8 +1,9 @@
 """The rates of one stretch of time: who gets which cores, how fast each job steps, what each link carries.
 
-Cores go max-min to runnable vCPUs once Dom0 has had its own. While ranks talk, all pairs of a host and the migrations
-at it share its NIC evenly, so that a migration slows messages by k_net = 1 + migrations / job flows. On average a job
-takes less than that of a NIC; migrations share what is left, max-min.
+Cores go max-min to runnable vCPUs once Dom0 has had its own. A link is one direction of a NIC, or of what lies between
+two switches. While ranks talk, all messages and migrations on a link share it evenly, so that a migration slows
+messages by k_net = 1 + migrations / job flows. On average a job takes less than that of a link; migrations share what
+is left, max-min.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,8 @@ from migd_sim.model.parts import GuestState, HostState, Migration
 from migd_sim.model.spec import PoolSpec
 
 # Dom0's own needs: idling, about a core for each GB/s that netback copies, and xenguest's half core a migration (of the
-# order seen in the Xen 4.17 lab and told in XenServer's sizing notes).
+# order seen in the Xen 4.17 lab and told in XenServer's sizing notes). A byte between two guests of one host is copied
+# twice: out of one and into the other.
 DOM0_IDLE_VCPUS: Final = 0.05
 DOM0_BYTES_PER_VCPU_S: Final = 1e9
 DOM0_VCPUS_PER_MIGRATION: Final = 0.5
@@ -37,12 +39,15 @@ class Rates:
     ) -> None:
         self._spec, self._hosts, self._guests, self._jobs, self._migrations = spec, hosts, guests, jobs, migrations
         self.flow_bytes_per_s: dict[tuple[str, str], float] = {}
+        self._ways: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def share_cores(self) -> None:
         """Give each host's cores to Dom0, by what the host moved until now, and the rest to the guests' vCPUs."""
         for uuid, host in self._hosts.items():
             copies = sum(uuid in (migration.source, migration.target) for migration in self._migrations)
-            moved = (host.rx_rate + host.tx_rate) / (DOM0_BYTES_PER_VCPU_S * self._spec.clock_ratio)
+            moved = (host.rx_rate + host.tx_rate + 2 * host.bridged_rate) / (
+                DOM0_BYTES_PER_VCPU_S * self._spec.clock_ratio
+            )
             wanted = DOM0_IDLE_VCPUS + moved + DOM0_VCPUS_PER_MIGRATION * copies
             host.dom0_cpu_rate = host.cpu_rate = min(wanted, float(host.spec.cpus)) if host.is_up else 0.0
         wants: dict[str, dict[tuple[str, bool], tuple[int, float]]] = {uuid: {} for uuid in self._hosts}
@@ -66,9 +71,10 @@ class Rates:
 
     def form_flows(self) -> None:
         """Form the jobs' speed, the migrations' bandwidth and all traffic, for the cores as they are shared."""
-        talking = self._pairs_by_host()
+        capacities, sharing = self._links()
+        fair = {link: capacities[link] / count for link, count in sharing.items()}
         for job in self._jobs.values():
-            step_s = inf if job.is_over else job.step_s(self._rank_speed, lambda *m: self._talk_s(talking, *m))
+            step_s = inf if job.is_over else job.step_s(self._rank_speed, lambda *m: self._talk_s(fair, *m))
             job.steps_per_s = 0.0 if step_s == inf else 1.0 / step_s
         self.flow_bytes_per_s = {}
         for job in self._jobs.values():
@@ -76,7 +82,7 @@ class Rates:
                 if (rate := step_bytes * job.steps_per_s) > 0:
                     for pair in ((a, b), (b, a)):
                         self.flow_bytes_per_s[pair] = self.flow_bytes_per_s.get(pair, 0.0) + rate
-        self._share_links()
+        self._share_links(capacities)
         self._count_traffic()
 
     def _rank_speed(self, uuid: str) -> float:
@@ -84,30 +90,44 @@ class Rates:
         guest = self._guests[uuid]
         return self._hosts[guest.host].spec.speed * guest.activity_ratio if guest.host is not None else 0.0
 
-    def _pairs_by_host(self) -> dict[str, int]:
-        """How many pairs of guests talk through each host's NIC."""
-        count: dict[str, int] = {}
-        for job in self._jobs.values():
-            for a, b in job.pair_bytes if not job.is_over else ():
-                ends = {self._guests[a].host, self._guests[b].host}
-                for host in ends if len(ends) > 1 else ():
-                    if host is not None:
-                        count[host] = count.get(host, 0) + 1
-        return count
+    def _way(self, source: str, target: str) -> tuple[str, ...]:
+        """The links that bytes from one host to another go through; none within a host."""
+        way = self._ways.get((source, target))
+        if way is None:
+            here, there = self._hosts[source].spec.switch, self._hosts[target].spec.switch
+            nics = (f"{source} tx", f"{target} rx") if source != target else ()
+            way = self._ways[source, target] = nics if here == there else (*nics, f"{here} to {there}")
+        return way
 
-    def _talk_s(self, talking: Mapping[str, int], a: str, b: str, message_bytes: float) -> float:
-        """The seconds that one message takes from one guest to another."""
+    def _links(self) -> tuple[dict[str, float], dict[str, int]]:
+        """What each link carries, in bytes per second, and how many messages and migrations share each used one."""
+        capacities = {f"{uuid} {way}": h.link_bytes_per_s for uuid, h in self._hosts.items() for way in ("tx", "rx")}
+        ways = [self._way(m.source, m.target) for m in self._migrations if m.is_copying]
+        for job in self._jobs.values():
+            for a, b in job.neighbours if not job.is_over else ():
+                one, other = self._guests[job.guests[a]].host, self._guests[job.guests[b]].host
+                if one is not None and other is not None and one != other:
+                    ways += (self._way(one, other), self._way(other, one))
+        sharing: dict[str, int] = {}
+        for way in ways:
+            for link in way:
+                sharing[link] = sharing.get(link, 0) + 1
+        for link in sharing.keys() - capacities.keys():
+            capacities[link] = self._spec.levels[Level.WIDE_AREA].bandwidth_bytes_per_s
+        return capacities, sharing
+
+    def _talk_s(self, fair: Mapping[str, float], a: str, b: str, message_bytes: float) -> float:
+        """The seconds that one message takes from one guest to another, and one back at the same time.
+
+        `fair` has the bytes per second that each one on a link gets of it.
+        """
         one, other = self._guests[a], self._guests[b]
-        level = self._level(one, other)
-        link = self._spec.levels[level]
-        bandwidth = link.bandwidth_bytes_per_s
-        if level in (Level.SAME_SWITCH, Level.WIDE_AREA):
-            for host in (one.host, other.host):
-                assert host is not None  # on two hosts: both run
-                copies = sum(m.uses_link_of(host) for m in self._migrations)
-                sharing = max(1, talking.get(host, 0) + copies)
-                bandwidth = min(bandwidth, self._hosts[host].link_bytes_per_s / sharing)
-        return link.latency_s + message_bytes / bandwidth
+        level = self._spec.levels[self._level(one, other)]
+        bandwidth = level.bandwidth_bytes_per_s
+        if one.host is not None and other.host is not None:
+            for link in (*self._way(one.host, other.host), *self._way(other.host, one.host)):
+                bandwidth = min(bandwidth, fair[link])
+        return level.latency_s + message_bytes / bandwidth
 
     def _level(self, a: GuestState, b: GuestState) -> Level:
         if a is b:
@@ -117,20 +137,18 @@ class Rates:
         same_switch = self._hosts[a.host].spec.switch == self._hosts[b.host].spec.switch
         return Level.SAME_SWITCH if same_switch else Level.WIDE_AREA
 
-    def _share_links(self) -> None:
+    def _share_links(self, capacities: Mapping[str, float]) -> None:
         copying = [migration for migration in self._migrations if migration.is_copying]
         if not copying:
             return
-        capacities = {f"{uuid} {way}": h.link_bytes_per_s for uuid, h in self._hosts.items() for way in ("tx", "rx")}
         streams = []
         for (a, b), rate in self.flow_bytes_per_s.items():
             one, other = self._guests[a].host, self._guests[b].host
-            if one != other:
-                streams.append(Stream(f"{a} {b}", (f"{one} tx", f"{other} rx"), rate))
+            if one is not None and other is not None and one != other:
+                streams.append(Stream(f"{a} {b}", self._way(one, other), rate))
         limit = STREAM_BYTES_PER_S * self._spec.clock_ratio
         for number, migration in enumerate(copying):
-            way = () if migration.source == migration.target else (f"{migration.source} tx", f"{migration.target} rx")
-            streams.append(Stream(f"migration {number}", way, limit))
+            streams.append(Stream(f"migration {number}", self._way(migration.source, migration.target), limit))
         rates = share_links(capacities, streams)
         for number, migration in enumerate(copying):
             migration.bytes_per_s = rates[f"migration {number}"]
@@ -138,14 +156,18 @@ class Rates:
     def _count_traffic(self) -> None:
         """Form what the counters of guests and NICs grow by."""
         for host in self._hosts.values():
-            host.rx_rate = host.tx_rate = 0.0
+            host.rx_rate = host.tx_rate = host.bridged_rate = 0.0
         for guest in self._guests.values():
             guest.rx_rate = guest.tx_rate = 0.0
         for (a, b), rate in self.flow_bytes_per_s.items():
             one, other = self._guests[a], self._guests[b]
             one.tx_rate += rate
             other.rx_rate += rate
-            if one.host is not None and other.host is not None and one.host != other.host:
+            if one.host is None or other.host is None:
+                continue
+            if one.host == other.host:
+                self._hosts[one.host].bridged_rate += rate
+            else:
                 self._hosts[one.host].tx_rate += rate
                 self._hosts[other.host].rx_rate += rate
         for migration in self._migrations:

@@ -90,7 +90,11 @@ class HogSpec(Part, frozen=True, kw_only=True):
 
 
 class LevelSpec(Part, frozen=True, kw_only=True):
-    """What a message between two ranks meets at one level."""
+    """What a message between two ranks meets at one level.
+
+    The wide area is what lies between two switches: `bandwidth_bytes_per_s`, each way, is all that two of them share,
+    migrations included. Within a switch NICs are what is shared.
+    """
 
     bandwidth_bytes_per_s: Positive
     latency_s: Seconds
