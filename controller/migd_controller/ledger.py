@@ -15,7 +15,7 @@ from math import inf
 from migd_controller.config import LedgerSection
 from migd_controller.decision import Bound, Price
 from migd_core.precopy import RULE_SETS
-from migd_core.world import Move, World
+from migd_core.world import Level, Move, World
 from migd_policies.precopy_prediction import MigrationPrediction, predict, predict_bounds
 from migd_policies.scoring import job_step_ratios
 
@@ -59,9 +59,24 @@ def _remaining_s(world: World, job: str | None) -> float:
 
 
 def _bandwidth_bytes_per_s(world: World, move: Move, settings: LedgerSection) -> float:
-    """What one more migration gets: the slower NIC, shared with those under way at either end."""
+    """What one more migration gets: of the slower NIC, and of the level that it crosses where that was measured.
+
+    Both are shared with the migrations under way on them.
+    """
     ends = {move.source, move.target}
     sharing = 1 + sum(bool(ends & {other.source, other.target}) for other in world.moves_in_flight)
     known = [link for uuid in ends if (link := world.hosts[uuid].link_bytes_per_s) > 0]
-    link = min(known) * settings.bandwidth_ratio if known else settings.bandwidth_bytes_per_s
-    return link / sharing
+    nic = min(known) * settings.bandwidth_ratio if known else settings.bandwidth_bytes_per_s
+    level = world.topology.links.get(world.topology.level(move.source, move.target))
+    if level is None:
+        return nic / sharing
+    crossing = 1 + sum(_joins(world, other) == _joins(world, move) for other in world.moves_in_flight)
+    return min(nic / sharing, level.bandwidth_bytes_per_s / crossing)
+
+
+def _joins(world: World, move: Move) -> frozenset[str | None]:
+    """What the link that a migration crosses joins: two switches, or two hosts of one switch."""
+    topology, ends = world.topology, (move.source, move.target)
+    if topology.level(*ends) is Level.WIDE_AREA:
+        return frozenset(topology.switch_of.get(uuid) for uuid in ends)
+    return frozenset(ends)
