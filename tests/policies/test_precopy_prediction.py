@@ -19,7 +19,7 @@ LEGACY, XEN_46 = RULE_SETS["xen-legacy"], RULE_SETS["xen-4.6"]
 PAPER_MEMORY_BYTES = 320 * MIB
 PAPER_BYTES_PER_S = 11.7e6
 HPL_PAGES = 8000**2 * 8 // 3 // PAGE_BYTES
-IDLE = DirtyCurve(ages_s=(1.0, 8.0), unique_pages=(20, 40))
+IDLE = DirtyCurve(ages_s=(1.0, 8.0), unique_pages=(66, 259))
 
 
 def sweep(pages: int, seconds: float) -> DirtyCurve:
@@ -92,9 +92,24 @@ def test_a_link_that_carries_nothing_is_an_error(bandwidth: float):
         predict(1024 * MIB, IDLE, bandwidth, XEN_46)
 
 
-def test_written_pages_follow_the_measured_points_and_go_on_with_the_last_slope_until_memory_is_full():
+def test_beyond_its_points_a_curve_goes_on_with_a_slope_that_falls_as_it_fell_before():
+    """From 100 to 50 pages a second within 1 s: after another half, at 2 s, 35.4, and half of that each second later."""
     written = WrittenPages(DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(100, 150)), memory_pages=300)
-    assert [written.after(age_s) for age_s in (0, 0.5, 1, 1.5, 2, 4, 5, 6)] == [0, 50, 100, 125, 150, 250, 300, 300]
+    assert [written.after(age_s) for age_s in (0, 0.5, 1, 1.5, 2)] == [0, 50, 100, 125, 150]
+    for age_s in (2.5, 3, 4, 5, 60):
+        expected = 150 + 50 / math.sqrt(2) / math.log(2) * (1 - 2 ** (2 - age_s))
+        assert written.after(age_s) == pytest.approx(expected, rel=0.005)
+
+
+def test_a_curve_that_falls_too_little_to_end_before_it_ends_where_memory_is_full():
+    written = WrittenPages(DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(100, 190)), memory_pages=300)
+    assert [written.after(age_s) for age_s in (3.5, 60)] == [pytest.approx(300, rel=0.02), 300]
+    assert written.ages_s[-1] < 4.0
+
+
+def test_a_curve_that_is_straight_so_far_goes_on_straight_until_memory_is_full():
+    written = WrittenPages(DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(100, 200)), memory_pages=300)
+    assert [written.after(age_s) for age_s in (1, 2, 2.5, 3, 9)] == [100, 200, 250, 300, 300]
 
 
 def test_noise_that_bends_a_curve_the_wrong_way_is_bridged():

@@ -39,8 +39,8 @@ from migd_sim.model import CannotMigrate, Cluster, MigrationEnd, PoolSpec
 SAMPLE_S: Final = 1.0
 # Virtual time starts at this Unix time: 2026-01-01 00:00 UTC.
 EPOCH_S: Final = 1_767_225_600.0
-# Ages of a dirty curve as the agent's probe measures it: geometric, 0.05 to 8 s.
-CURVE_AGES_S: Final = tuple(0.05 * (160.0 ** (n / 10)) for n in range(11))
+# Ages of a dirty curve as the agent measures it unless it is told otherwise: 8, geometric, 0.05 to 4 s.
+CURVE_AGES_S: Final = tuple(round(0.05 * 80.0 ** (n / 7), 6) for n in range(8))
 
 
 @dataclass(slots=True)
