@@ -9,7 +9,7 @@ from migd_core.world import Level
 from migd_sim.model import Cluster, MigrationEnd
 from migd_sim.model.precopy import RESUME_S, SETUP_S, SUSPEND_S
 from migd_sim.model.rates import DOM0_BYTES_PER_VCPU_S, DOM0_IDLE_VCPUS
-from migd_sim.model.spec import GuestSpec, HostSpec, JobSpec
+from migd_sim.model.spec import GuestSpec, HostSpec, JobSpec, LevelSpec, PoolSpec
 
 WAN_BYTES_PER_S = LEVELS[Level.WIDE_AREA].bandwidth_bytes_per_s
 FIXED_S = SETUP_S + SUSPEND_S + RESUME_S
@@ -145,3 +145,10 @@ def test_dom0_pays_for_what_it_moves_now_not_for_a_migration_that_is_over() -> N
     cluster = cluster_of(host("a"), host("b"), guest("g", "a"))
     migrate(cluster)
     assert [state.dom0_cpu_rate for state in cluster.hosts.values()] == [DOM0_IDLE_VCPUS] * 2
+
+
+def test_a_pool_that_names_one_level_has_the_others_as_they_usually_are() -> None:
+    slow = LevelSpec(bandwidth_bytes_per_s=1e6, latency_s=1e-3)
+    usual = PoolSpec(name="p", hosts=(HostSpec(name="a", cpus=1, memory_bytes=1),)).levels
+    one = PoolSpec(name="p", hosts=(HostSpec(name="a", cpus=1, memory_bytes=1),), levels={Level.SAME_HOST: slow}).levels
+    assert one == {**usual, Level.SAME_HOST: slow}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from migd_core.units import PAGE_BYTES, Lasting, NotNegative, Positive, Seconds
 from migd_core.world import Level
@@ -120,6 +120,11 @@ class PoolSpec(Part, frozen=True, kw_only=True):
     levels: dict[Level, LevelSpec] = msgspec.field(default_factory=_levels)
     rule_set: Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"] = "xen-4.6"
     clock_ratio: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        """A level that the file does not name is as it usually is."""
+        if missing := _levels().keys() - self.levels.keys():
+            force_setattr(self, "levels", {**self.levels, **{level: _levels()[level] for level in sorted(missing)}})
 
     def checked(self) -> "PoolSpec":
         """Return the pool with every uuid, MAC and address filled in. Raises ValueError naming what does not fit."""
