@@ -11,10 +11,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=T
 
 
 class StartMigration(Command, frozen=True, kw_only=True):
-    """Ask the pool to live-migrate a guest (uuids), after asking it whether the target can take the guest."""
+    """Ask the pool to live-migrate a guest (uuids), if it is idle on its source still and the target can take it."""
 
     cause: str
     guest: str
+    source: str
     target: str
 
 

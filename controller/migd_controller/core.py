@@ -251,7 +251,11 @@ class Core:
         commands: list[AnyCommand] = [RecordDecision(decision=verdict.decision)]
         for migration in verdict.migrations:
             commands.append(RecordMigration(migration=migration))
-            commands.append(StartMigration(cause=migration.cause, guest=migration.guest, target=migration.target))
+            commands.append(
+                StartMigration(
+                    cause=migration.cause, guest=migration.guest, source=migration.source, target=migration.target
+                )
+            )
         return commands
 
     def _update(self, cause: str, change: Callable[[Migration], Migration]) -> list[AnyCommand]:

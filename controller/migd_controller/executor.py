@@ -35,6 +35,8 @@ TASK_VANISHED: Final = "TASK_VANISHED"
 ANSWER_LOST: Final = "ANSWER_LOST"
 # The pool was lost before the migration was asked for, so there is none.
 NOT_ASKED: Final = "NOT_ASKED"
+# Somebody else moves or changes the guest, and the inventory had not told of it when the move was planned.
+CHANGED_MEANWHILE: Final = "CHANGED_MEANWHILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,14 @@ class Executor:
         return Ending(refusal.code, self._watch.view.readable(str(refusal)))
 
     def _checked(self, command: StartMigration) -> tuple[str, str]:
-        """Ask whether the target can take the guest; return the references of both."""
+        """Ask whether guest and target are as planned still; return the references of both.
+
+        The inventory may be late, and XAPI refuses no request for a guest that is being moved: it queues it.
+        """
         guest = self._pool.call("VM.get_by_uuid", command.guest)
-        target = self._pool.call("host.get_by_uuid", command.target)
+        source, target = (self._pool.call("host.get_by_uuid", host) for host in (command.source, command.target))
+        if changed := _changed(self._pool.call("VM.get_record", guest), source):
+            raise PoolRefusal([CHANGED_MEANWHILE, guest, changed])
         self._pool.call("VM.assert_can_boot_here", guest, target)
         return guest, target
 
@@ -244,6 +251,17 @@ class Executor:
             except (PoolUnreachable, PoolRefusal) as error:
                 log.warning("the pool gave no usable answer; asking again", why=str(error), retry_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
+
+
+def _changed(guest: Record, source: str) -> str:
+    """Say what a guest that is not idle on `source` (a reference) is doing; empty if it is."""
+    if guest["resident_on"] != source:
+        return f"is on {guest['resident_on']}, not on {source}"
+    if guest["current_operations"]:
+        return f"is busy with {', '.join(sorted(guest['current_operations'].values()))}"
+    if guest["scheduled_to_be_resident_on"] != NULL_REF:
+        return f"is expected on {guest['scheduled_to_be_resident_on']}"
+    return ""
 
 
 def _ending(task: Record) -> Ending | None:

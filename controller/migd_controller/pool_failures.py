@@ -59,6 +59,7 @@ MEANINGS: Final = MappingProxyType(
         "": _retry("the pool reported success, and yet it is not on the target"),
         # The answer, not the migration, is what is known to have failed.
         "NOT_ASKED": _retry("the pool could not be reached, so it was not asked"),
+        "CHANGED_MEANWHILE": _retry("somebody else was at work on it, so the pool was not asked"),
         "ANSWER_LOST": _retry("the pool's answer was lost on the way"),
         "TASK_VANISHED": _retry("the pool lost the task, as it does when its toolstack restarts"),
         "INTERNAL_ERROR": _retry("see the log of the source host's toolstack"),

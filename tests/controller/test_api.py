@@ -253,7 +253,7 @@ async def test_a_plan_shows_what_would_move_and_moves_nothing(served: Served) ->
 async def test_a_guest_is_migrated_by_hand_and_its_history_is_told(served: Served) -> None:
     asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
     assert (asked.guest_name, asked.state, asked.ok) == ("rank0", "asked", None)
-    assert served.asked == [StartMigration(cause=asked.cause, guest="rank0", target="b")]
+    assert served.asked == [StartMigration(cause=asked.cause, guest="rank0", source="a", target="b")]
     served.control.dispatch(MigrationAccepted(cause=asked.cause, task="OpaqueRef:t"))
     served.control.dispatch(MigrationProgressed(cause=asked.cause, progress_ratio=0.5))
     (running,) = (await served.ask("GET", "/v1/status")).migrations

@@ -18,7 +18,7 @@ from migd_controller.events import (
     PoolReachability,
 )
 from migd_controller.executor import Executor
-from migd_controller.pool_records import NULL_REF
+from migd_controller.pool_records import MIGRATE, NULL_REF
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.xapi import Pool
 from migd_xapi.backend import MigrationOutcome
@@ -27,7 +27,7 @@ from scripted_pool import USERS, ScriptedMigration, ServedPool, backend_of
 from tcp_proxy import CuttingProxy
 
 LIMIT_S = 15.0
-START = StartMigration(cause="D1.1", guest="guest-0", target="host-1")
+START = StartMigration(cause="D1.1", guest="guest-0", source="host-0", target="host-1")
 SETTINGS = Settings(users=USERS, refusal_delay_s=0.0)
 
 
@@ -153,6 +153,38 @@ async def test_what_the_pool_would_refuse_is_not_asked_of_it(served: ServedPool,
     assert served.backend.migrations == []
 
 
+async def test_a_guest_that_somebody_else_is_moving_is_left_to_them(served: ServedPool, rig: Rig) -> None:
+    """XAPI would queue the request, and move the guest on as soon as it has arrived."""
+    served.backend.ends_at_once = False
+    await asyncio.to_thread(ask_for_migration, rig.pool)
+    migration = await begun(served)
+    rig.executor.submit(StartMigration(cause="D1.1", guest="guest-0", source="host-0", target="host-2"))
+    ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-0", "CHANGED_MEANWHILE")
+    served.do(lambda: served.backend.end(migration))
+    assert len(served.backend.migrations) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"resident_on": "host-2"}, "is on xen2, not on xen0"),
+        ({"scheduled_to_be_resident_on": "host-2"}, "is expected on xen2"),
+        ({"current_operations": {"OpaqueRef:other": "snapshot"}}, "is busy with snapshot"),
+    ],
+)
+async def test_a_guest_that_is_not_as_the_plan_took_it_is_not_moved(
+    served: ServedPool, rig: Rig, changes: dict[str, Any], found: str
+) -> None:
+    vm, other = row(served, "VM", "guest-0"), row(served, "host", "host-2")
+    values = {key: other.ref if value == "host-2" else value for key, value in changes.items()}
+    served.do(lambda: served.server.pool.db.update(vm, **values))
+    rig.executor.submit(START)
+    ended = await rig.first(MigrationEnded)
+    assert (ended.code, ended.text) == ("CHANGED_MEANWHILE", f"CHANGED_MEANWHILE(rank0, {found})")
+    assert served.backend.migrations == []
+
+
 async def test_a_refusal_that_comes_in_the_task_is_told_with_its_parameters(served: ServedPool, rig: Rig) -> None:
     vm = row(served, "VM", "guest-0")
     served.do(lambda: served.server.pool.db.update(vm, blocked_operations={"pool_migrate": "backup"}))
@@ -202,7 +234,7 @@ async def test_a_cancellation_is_asked_for_again_until_the_pool_has_heard_it(
 
 
 async def test_a_guest_that_does_not_exist_is_gone_with_the_pools_reason(rig: Rig) -> None:
-    rig.executor.submit(StartMigration(cause="D1.1", guest="nobody", target="host-1"))
+    rig.executor.submit(StartMigration(cause="D1.1", guest="nobody", source="host-0", target="host-1"))
     ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == (None, "UUID_INVALID")
 
@@ -302,9 +334,13 @@ async def test_a_migration_that_waits_in_the_pool_when_its_answer_is_lost_is_wai
     """XAPI holds a request back while another operation has the guest; only its task tells that it was taken."""
     served.backend.ends_at_once = False
     vm = row(served, "VM", "guest-0")
-    served.do(lambda: served.server.pool.db.update(vm, current_operations={"OpaqueRef:other": "snapshot"}))
+
+    def busy() -> None:
+        served.do(lambda: served.server.pool.db.update(vm, current_operations={"OpaqueRef:other": "snapshot"}))
+
     async with CuttingProxy(port_of(served)) as proxy, Rig(f"http://127.0.0.1:{proxy.port}", tmp_path) as rig:
         await rig.first(PoolReachability, is_reachable=True)
+        rig.executor._pool = Meddled(rig.pool, busy)
         proxy.lose_answer_to = b"Async.VM.pool_migrate"
         rig.executor.submit(START)
         await rig.until(lambda: served.do(lambda: served.server.pool.db.tables["task"]))
@@ -380,7 +416,7 @@ async def test_a_task_that_is_lost_does_not_end_a_migration_that_goes_on(served:
     accepted = await rig.first(MigrationAccepted)
     db = served.server.pool.db
     served.do(lambda: db.delete(db.get("task", accepted.task)))
-    rig.executor.submit(StartMigration(cause="D2.1", guest="guest-1", target="host-2"))
+    rig.executor.submit(StartMigration(cause="D2.1", guest="guest-1", source="host-1", target="host-2"))
     other = await begun(served, 2)
     served.do(lambda: served.backend.end(other))
     await rig.first(MigrationEnded, cause="D2.1")
@@ -454,6 +490,18 @@ async def test_a_pool_that_comes_late_is_seen_in_full(tmp_path: Path) -> None:
         (inventory,) = rig.of(InventoryChanged, is_complete=True)
         assert (len(inventory.hosts), len(inventory.guests)) == (3, 4)
     await asyncio.to_thread(back.close)
+
+
+class Meddled:
+    """A pool in which something happens just before a request to migrate reaches it."""
+
+    def __init__(self, pool: Pool, meddle: Callable[[], None]) -> None:
+        self._pool, self._meddle = pool, meddle
+
+    def call(self, method: str, *args: Any) -> Any:
+        if method == MIGRATE:
+            self._meddle()
+        return self._pool.call(method, *args)
 
 
 class Spoiled:

@@ -77,7 +77,7 @@ def test_memory_is_what_was_written_last(path: Path) -> None:
 def test_event_and_commands_are_on_disk_before_write_returns(path: Path) -> None:
     """Another connection sees them: the transaction is committed when `write` returns."""
     journal = Journal(path)
-    journal.write(5.0, Tick(), [StartMigration(cause="D1.1", guest="g1", target="b")], MEMORY)
+    journal.write(5.0, Tick(), [StartMigration(cause="D1.1", guest="g1", source="a", target="b")], MEMORY)
     assert rows(path, "SELECT at, kind FROM log ORDER BY id") == [(5.0, "Tick"), (5.0, "StartMigration")]
     journal.close()
 
@@ -165,7 +165,7 @@ def test_a_failed_write_leaves_nothing_behind_and_says_so(path: Path) -> None:
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN EXCLUSIVE")
     journal._db.execute("PRAGMA busy_timeout = 1")
-    start = StartMigration(cause="D1.1", guest="g1", target="b")
+    start = StartMigration(cause="D1.1", guest="g1", source="a", target="b")
     with pytest.raises(JournalError, match=r"cannot be written: database is locked; nothing is migrated without it"):
         journal.write(2.0, Tick(), [start], msgspec.structs.replace(MEMORY, is_paused=True))
     blocker.execute("ROLLBACK")
