@@ -165,6 +165,17 @@ def test_a_host_moves_four_guests_at_once_and_the_fifth_waits(steps: Callable[..
     assert [task["status"] for task in tasks] == ["success"] * 5
 
 
+def test_four_guests_arrive_at_a_host_at_once_from_wherever_and_the_fifth_waits(steps: Callable[..., Steps]) -> None:
+    a = steps(size=(3, 9), guests={f"rank{number}": SMALL for number in range(9)})
+    a.hold()
+    tasks = [a.migrate(guest=f"guest-{number}") for number in (0, 3, 6, 2, 5)]  # three of one host, two of another
+    assert [migration.guest for migration in a.backend.migrations] == ["guest-0", "guest-3", "guest-6", "guest-2"]
+    a.end(a.backend.migrations[0])
+    for migration in a.backend.migrations[1:5]:
+        a.end(migration)
+    assert [task["status"] for task in tasks] == ["success"] * 5
+
+
 def test_one_that_waits_for_a_worker_can_be_cancelled(steps: Callable[..., Steps]) -> None:
     a = steps(size=(2, 10), guests={f"rank{number}": SMALL for number in range(10)})
     a.hold()

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import XenAPI
 
+from migd_xapi.events import token_of
+
 
 def events_from(session: XenAPI.Session, classes: list[str], token: str, timeout_s: float = 5.0) -> dict[str, Any]:
     return dict(getattr(session.xenapi.event, "from")(classes, token, timeout_s))
@@ -41,6 +43,16 @@ def test_two_changes_are_told_once_and_a_flash_not_at_all(session: XenAPI.Sessio
     batch = events_from(session, ["*"], token)
     assert told(batch) == [("mod", "vm", vm)]
     assert batch["events"][0]["snapshot"]["name_label"] == "second"
+
+
+def test_what_was_made_at_the_token_itself_and_changed_since_has_not_been_added_since(
+    session: XenAPI.Session, pool: Any
+) -> None:
+    task = session.xenapi.task.create("mine", "")
+    made = pool.do(lambda: pool.server.pool.db.get("task", task).created)
+    session.xenapi.task.set_status(task, "failure")
+    assert told(events_from(session, ["task"], token_of(made))) == [("mod", "task", task)]
+    assert told(events_from(session, ["task"], token_of(made - 1))) == [("add", "task", task)]
 
 
 def test_what_is_gone_is_told_without_a_record(session: XenAPI.Session) -> None:
