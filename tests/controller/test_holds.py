@@ -352,7 +352,7 @@ MIGRATE_PATH = [
     "HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN",
     "INTERNAL_ERROR",
 ]
-OWN = {"", "NOT_ASKED", "ANSWER_LOST", "TASK_VANISHED"}
+OWN = {"", "NOT_ASKED", "ANSWER_LOST", "TASK_VANISHED", "CHANGED_MEANWHILE"}
 # Raised by xapi, but not published with the datamodel.
 UNPUBLISHED = {"Fault", "VM_IS_SNAPSHOT"}
 
