@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _LOOK: Final = "`systemctl status migd-controller` tells"
-_MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of Linux, less its final zero
+MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of Linux, less its final zero
 
 
 def why_unreachable(path: str, error: Exception, timeout_s: float) -> str:
@@ -35,9 +35,9 @@ def why_unreachable(path: str, error: Exception, timeout_s: float) -> str:
             return f"the controller closed the connection on {path} without an answer; has it just ended? {_LOOK}"
         case http.client.HTTPException():
             return f"what answers on {path} does not speak HTTP; is it the controller's socket?"
-        case _ if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+        case _ if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
             return (
-                f"the path of a socket may have {_MAX_SOCKET_PATH_BYTES} bytes, {path} has {len(os.fsencode(path))}; "
+                f"the path of a socket may have {MAX_SOCKET_PATH_BYTES} bytes, {path} has {len(os.fsencode(path))}; "
                 "use a shorter one"
             )
         case OSError(strerror=words):

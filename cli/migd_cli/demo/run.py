@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from migd_cli.demo.children import Brood, ChildDied, brood
+from migd_cli.demo.configuration import Files
 from migd_cli.demo.interruption import Interrupted, pause, signals_held
 from migd_cli.demo.report import DemoReport, report, report_lines, shortcoming
 from migd_cli.demo.scene import Scene
@@ -25,6 +26,7 @@ from migd_cli.demo.staging import TIMES_FASTER, Stage, raise_stage
 from migd_cli.demo.story import Act, Reading, Story
 from migd_cli.failures import EXIT_FAILED, Failure
 from migd_cli.screen import Screen
+from migd_cli.unreachable import MAX_SOCKET_PATH_BYTES
 from migd_core.api import GuestView, HostView, MigrationView, StatusView
 from migd_core.errors import MigdError
 
@@ -32,8 +34,6 @@ TICK_S: Final = 0.3
 # The speed that is drawn is measured over this many ticks: over one, a step more or less would make it jump.
 SPEED_TICKS: Final = 4
 SPEEDS_KEPT: Final = 200
-# What the longest path in the folder may have: sun_path of Linux, less its final zero.
-MAX_SOCKET_PATH_BYTES: Final = 107
 # What the demo's pool and controller need beyond what migctl itself does.
 NEEDED_PACKAGES: Final = ("aiohttp", "XenAPI")
 
@@ -171,7 +171,7 @@ def _folder() -> Iterator[Path]:
     """A new folder for everything the demo writes; it goes with the block."""
     folder = Path(tempfile.mkdtemp(prefix="migd-demo-"))
     try:
-        longest = folder / "controller.sock"
+        longest = Files(folder).socket
         if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
             raise Failure(
                 f"{longest}: the path of a socket may have {MAX_SOCKET_PATH_BYTES} bytes; "
