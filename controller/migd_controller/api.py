@@ -24,8 +24,10 @@ from migd_controller.events import (
     PolicySet,
     Resumed,
 )
+from migd_controller.holds import quarantine
 from migd_controller.intake import IntakeCounts
 from migd_controller.views import (
+    LOST_TEXT,
     decision_view,
     guest_text,
     guests_view,
@@ -72,7 +74,7 @@ class Api:
             ("GET", "/v1/plan"): self._plan,
             ("GET", "/v1/migrations"): self._migrations,
             ("POST", "/v1/migrations"): self._migrate,
-            ("POST", "/v1/migrations/{cause}/cancel"): self._cancel,
+            ("POST", "/v1/migrations/{name}/cancel"): self._cancel,
             ("POST", "/v1/guests/{guest}/release"): self._release,
             ("POST", "/v1/pause"): self._pause,
             ("POST", "/v1/resume"): self._resume,
@@ -150,23 +152,41 @@ class Api:
         raise Refused(f"{'; '.join(failed)} (see `migctl explain {decisions[0].cause}`)")
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        cause = request.match_info["cause"].upper()
-        if cause not in self._core.memory.in_flight:
-            known = ", ".join(self._core.memory.in_flight) or "there are none"
-            raise UnknownName(f"no migration {cause} is under way; those that are: {known}")
-        self._control.dispatch(CancelRequested(cause=cause))
-        return _answer(migration_view(self._core.memory.in_flight[cause]), status=202)
+        name, in_flight = request.match_info["name"], self._core.memory.in_flight
+        migration = in_flight.get(name.upper()) or next(
+            (each for each in in_flight.values() if name in (each.guest, each.guest_name)), None
+        )
+        if migration is None:
+            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values()) or "there are none"
+            raise UnknownName(
+                f"no migration of a guest {name}, nor {name} itself, is under way; those that are: {known}"
+            )
+        if migration.is_task_lost:
+            raise Refused(f"migration {migration.cause} cannot be cancelled: {LOST_TEXT}")
+        self._control.dispatch(CancelRequested(cause=migration.cause))
+        return _answer(migration_view(self._core.memory.in_flight[migration.cause]), status=202)
 
     async def _release(self, request: web.Request) -> web.Response:
         name, now_s = request.match_info["guest"], self._control.clock.now_s()
         holds = self._core.memory.holds.values()
         held = [hold for hold in holds if name in (hold.guest, hold.guest_name)]
         if not held:
+            self._refuse_if_every_guest_is_held(name)
             known = ", ".join(sorted({hold.guest_name for hold in holds})) or "there are none"
             raise UnknownName(f"no guest called {name} is held back; those that are: {known}")
         for guest in {hold.guest for hold in held}:
             self._control.dispatch(GuestReleased(guest=guest))
         return _answer(holds_view(held, now_s))
+
+    def _refuse_if_every_guest_is_held(self, name: str) -> None:
+        """Say whose hold it is that keeps a guest which has none of its own. Raises Refused."""
+        if (guest := self._core.inventory.guest_named(name)) is None:
+            return
+        if (hold := quarantine(self._core.memory.holds, guest.uuid)) is not None:
+            raise Refused(
+                f"guest {guest.name} is held back as every guest is, since {hold.guest_name} failed: {hold.text}; this "
+                f"ends when the pool comes back after it was lost, or with `migctl release {hold.guest_name}`"
+            )
 
     async def _pause(self, request: web.Request) -> web.Response:
         self._control.dispatch(Paused())

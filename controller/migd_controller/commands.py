@@ -11,12 +11,16 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=T
 
 
 class StartMigration(Command, frozen=True, kw_only=True):
-    """Ask the pool to live-migrate a guest (uuids), if it is idle on its source still and the target can take it."""
+    """Ask the pool to live-migrate a guest (uuids), if it is idle on its source still and the target can take it.
+
+    `predicted_at_most_s` is how long it may take, 0 where that is not known.
+    """
 
     cause: str
     guest: str
     source: str
     target: str
+    predicted_at_most_s: float = 0.0
 
 
 class FollowMigration(Command, frozen=True, kw_only=True):
@@ -29,6 +33,7 @@ class FollowMigration(Command, frozen=True, kw_only=True):
     guest: str
     target: str
     task: str | None
+    predicted_at_most_s: float = 0.0
 
 
 class CancelMigration(Command, frozen=True, kw_only=True):

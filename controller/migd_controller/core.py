@@ -43,6 +43,7 @@ from migd_controller.events import (
     MigrationEnded,
     MigrationProgressed,
     MigrationRequested,
+    MigrationTaskLost,
     Paused,
     PolicySet,
     PoolReachability,
@@ -92,7 +93,13 @@ class Core:
     def adopt(self) -> list[AnyCommand]:
         """Return the commands that take up the migrations of an earlier life; to be called once, at start."""
         return [
-            FollowMigration(cause=m.cause, guest=m.guest, target=m.target, task=m.task)
+            FollowMigration(
+                cause=m.cause,
+                guest=m.guest,
+                target=m.target,
+                task=m.task,
+                predicted_at_most_s=m.predicted_at_most_s,
+            )
             for m in self.memory.in_flight.values()
         ]
 
@@ -115,6 +122,8 @@ class Core:
             case MigrationAccepted(cause=cause, task=task):
                 commands = self._update(cause, lambda migration: migration.accepted(task, now_s))
                 return [*commands, *self._cancellation(cause)]
+            case MigrationTaskLost(cause=cause):
+                return self._update(cause, lambda migration: migration.lost())
             case MigrationProgressed(cause=cause, progress_ratio=progress_ratio):
                 self._update(cause, lambda migration: migration.progressed(progress_ratio))
             case MigrationEnded():
@@ -237,6 +246,7 @@ class Core:
             memory_bytes=self.inventory.guests[candidate.guest].memory_bytes,
             predicted_s=candidate.price.total_s if candidate.price is not None else None,
             predicted_pause_s=candidate.price.pause_s if candidate.price is not None else None,
+            predicted_at_most_s=candidate.price.total_at_most_s if candidate.price is not None else 0.0,
         )
 
     def _commit(self, verdict: Verdict, now_s: float) -> list[AnyCommand]:
@@ -253,7 +263,11 @@ class Core:
             commands.append(RecordMigration(migration=migration))
             commands.append(
                 StartMigration(
-                    cause=migration.cause, guest=migration.guest, source=migration.source, target=migration.target
+                    cause=migration.cause,
+                    guest=migration.guest,
+                    source=migration.source,
+                    target=migration.target,
+                    predicted_at_most_s=migration.predicted_at_most_s,
                 )
             )
         return commands

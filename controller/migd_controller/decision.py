@@ -34,6 +34,10 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     most: "Bound | None" = None
 
     @property
+    def total_at_most_s(self) -> float:
+        return self.most.total_s if self.most is not None else self.total_s
+
+    @property
     def cost_at_most_s(self) -> float:
         return self.most.cost_s if self.most is not None else self.cost_s
 

@@ -121,6 +121,12 @@ class MigrationAccepted(Event, frozen=True, kw_only=True):
     task: str
 
 
+class MigrationTaskLost(Event, frozen=True, kw_only=True):
+    """The pool no longer has the task, or its answer never came; the guest may be moving all the same."""
+
+    cause: str
+
+
 class MigrationProgressed(Event, frozen=True, kw_only=True):
     """The pool's own progress of the task, 0..1. It may go back (XAPI restarts it for its clean-up)."""
 
@@ -195,6 +201,7 @@ AnyEvent = (
     | InventoryChanged
     | PoolReachability
     | MigrationAccepted
+    | MigrationTaskLost
     | MigrationProgressed
     | MigrationEnded
     | PolicySet

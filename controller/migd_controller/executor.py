@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from migd_controller.commands import CancelMigration, FollowMigration, PoolCommand, StartMigration
-from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed
+from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, MigrationTaskLost
 from migd_controller.pool_failures import CANCELLED
 from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of
 from migd_controller.pool_watch import PoolWatch
@@ -23,13 +23,17 @@ from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
 
 log = structlog.get_logger()
 T = TypeVar("T")
-Emit = Callable[[MigrationAccepted | MigrationProgressed | MigrationEnded], None]
+Emit = Callable[[MigrationAccepted | MigrationTaskLost | MigrationProgressed | MigrationEnded], None]
 
 WORKERS: Final = 8
 # Between attempts to reach a pool that gave no answer.
 RETRY_S: Final = 1.0
 # Progress is an event in the journal, so small steps are not worth one.
 PROGRESS_STEP: Final = 0.02
+# A migration that goes on without its task is given this many times what it was predicted to take at most, since its
+# start, but never more than a day.
+PATIENCE_RATIO: Final = 2.0
+PATIENCE_AT_MOST_S: Final = 86400.0
 # The pool's word is lost with the task: a toolstack that restarts forgets its tasks, and their migrations go on.
 TASK_VANISHED: Final = "TASK_VANISHED"
 ANSWER_LOST: Final = "ANSWER_LOST"
@@ -50,7 +54,7 @@ class Ending:
 class Executor:
     """Starts and follows migrations. `emit` is called in the event loop.
 
-    `settle_s` is how long a guest whose task was lost may still turn up on its target.
+    `settle_s` is how long, at least, a guest whose task was lost may still turn up on its target.
     """
 
     def __init__(self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settle_s: float) -> None:
@@ -81,24 +85,27 @@ class Executor:
     async def _carry_out(self, command: StartMigration | FollowMigration) -> None:
         cause, guest = command.cause, command.guest
         with structlog.contextvars.bound_contextvars(cause=cause, guest=guest):
+            clock = asyncio.get_running_loop().time
+            patience_s = min(PATIENCE_AT_MOST_S, PATIENCE_RATIO * command.predicted_at_most_s)
             if isinstance(command, StartMigration):
                 task, ending = await self._begun(command)
             else:
                 task = command.task or await self._task_of_request(guest)
                 ending = Ending() if task else Ending(ANSWER_LOST, "migd restarted before the pool had answered")
+            arrives_by_s = clock() + patience_s
             if task is None and ending.code == ANSWER_LOST:
-                task = await self._task_after(None, ending, command)
+                task = await self._task_after(None, ending, command, arrives_by_s)
             while task is not None:
                 self._emit(MigrationAccepted(cause=cause, task=task))
                 ending = await self._follow(cause, task)
-                task = await self._task_after(task, ending, command)
+                task = await self._task_after(task, ending, command, arrives_by_s)
             host_now = await self._host_of(guest)
             self._emit(MigrationEnded(cause=cause, host_now=host_now, code=ending.code, text=ending.text))
 
     async def _begun(self, command: StartMigration) -> tuple[str | None, Ending]:
         """Ask for a migration; return its task, or none and why."""
         try:
-            guest, target = await self._once(self._checked, command)
+            guest, target, earlier = await self._once(self._checked, command)
         except PoolRefusal as refusal:
             return None, self._refused(refusal)
         except PoolUnreachable as error:
@@ -109,13 +116,13 @@ class Executor:
             return None, self._refused(refusal)
         except PoolUnreachable as error:
             log.warning("the pool's answer to a request was lost", why=str(error))
-            return await self._task_of_request(command.guest), Ending(ANSWER_LOST, str(error))
+            return await self._task_of_request(command.guest, earlier), Ending(ANSWER_LOST, str(error))
 
     def _refused(self, refusal: PoolRefusal) -> Ending:
         return Ending(refusal.code, self._watch.view.readable(str(refusal)))
 
-    def _checked(self, command: StartMigration) -> tuple[str, str]:
-        """Ask whether guest and target are as planned still; return the references of both.
+    def _checked(self, command: StartMigration) -> tuple[str, str, frozenset[str]]:
+        """Ask whether guest and target are as planned still; return the references of both, and of others' migrations.
 
         The inventory may be late, and XAPI refuses no request for a guest that is being moved: it queues it.
         """
@@ -124,7 +131,7 @@ class Executor:
         if changed := _changed(self._pool.call("VM.get_record", guest), source):
             raise PoolRefusal([CHANGED_MEANWHILE, guest, changed])
         self._pool.call("VM.assert_can_boot_here", guest, target)
-        return guest, target
+        return guest, target, self._pending_migrations()
 
     def _request(self, guest: str, target: str) -> str:
         return str(self._pool.call(MIGRATE, guest, target, {"live": "true"}))
@@ -172,29 +179,33 @@ class Executor:
         record: Record | None = self._unless_gone("task.get_record", task)
         return record
 
-    async def _task_of_request(self, guest: str) -> str | None:
+    async def _task_of_request(self, guest: str, earlier: frozenset[str] = frozenset()) -> str | None:
         """Return the task of a request whose answer was lost; None once it is certain that the pool has none.
 
         XAPI's tasks do not name their guest. The guest names its task, but not before the migration may begin, so a
-        pending one that no guest names yet may be the one looked for.
+        pending one that no guest names yet may be the one looked for, unless it is `earlier` than the request.
         """
         while True:
             pending = await self._patiently(self._pending_migrations)
             task = await self._migration_of(guest)
-            if task is not None or not pending - self._watch.view.migrating - self._followed:
+            if task is not None or not pending - earlier - self._watch.view.migrating - self._followed:
                 return task
             await self._change()
 
     async def _task_after(
-        self, task: str | None, ending: Ending, command: StartMigration | FollowMigration
+        self, task: str | None, ending: Ending, command: StartMigration | FollowMigration, arrives_by_s: float
     ) -> str | None:
         """Return the task that migrates the guest after `task` has ended or was lost, None if none does.
 
         Where it was lost, the guest may be moving without one: then that is certain only when the guest is on its
-        target or gone, or has stayed for long enough.
+        target or gone, or has stayed for long enough. A toolstack that restarts tells nothing of it meanwhile, so for
+        as long as the guest may be moving nothing else is done with it.
         """
         clock = asyncio.get_running_loop().time
-        settled_s = clock() + (self._settle_s if ending.code in (TASK_VANISHED, ANSWER_LOST) else 0.0)
+        is_lost = ending.code in (TASK_VANISHED, ANSWER_LOST)
+        settled_s = max(clock() + self._settle_s, arrives_by_s) if is_lost else clock()
+        if is_lost:
+            self._emit(MigrationTaskLost(cause=command.cause))
         while True:
             now = await self._migration_of(command.guest)
             if now is not None and now != task:
@@ -208,9 +219,9 @@ class Executor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._watch.next_change(), RETRY_S)
 
-    def _pending_migrations(self) -> set[str]:
+    def _pending_migrations(self) -> frozenset[str]:
         records: dict[str, Record] = self._pool.call("task.get_all_records")
-        return {ref for ref, record in records.items() if is_pending_migration(record)}
+        return frozenset(ref for ref, record in records.items() if is_pending_migration(record))
 
     async def _migration_of(self, guest: str) -> str | None:
         """Return the task that migrates the guest at this moment, None if none does."""

@@ -40,7 +40,8 @@ NEXT_STATES: Final = MappingProxyType(
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one.
 
-    `is_cancelling` once an operator wants it to end; it may yet arrive.
+    `is_cancelling` once an operator wants it to end; it may yet arrive. `is_task_lost` while the pool has no task that
+    could be asked about it, and the guest may be moving all the same.
     """
 
     cause: str
@@ -58,11 +59,13 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     progress_ratio: float | None = None
     predicted_s: float | None = None
     predicted_pause_s: float | None = None
+    predicted_at_most_s: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
     code: str = ""
     text: str = ""
     is_cancelling: bool = False
+    is_task_lost: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -71,7 +74,11 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     def accepted(self, task: str, now_s: float) -> "Migration":
         """Return the migration once the pool has a task for it."""
         started_at = self.started_at if self.started_at is not None else now_s
-        return msgspec.structs.replace(self._into(State.RUNNING), task=task, started_at=started_at)
+        return msgspec.structs.replace(self._into(State.RUNNING), task=task, started_at=started_at, is_task_lost=False)
+
+    def lost(self) -> "Migration":
+        """Return the migration once the pool has no task for it, although the guest may be moving."""
+        return msgspec.structs.replace(self, task=None, is_task_lost=True)
 
     def progressed(self, progress_ratio: float) -> "Migration":
         """Return the migration with the pool's own progress, which may go back."""

@@ -1,7 +1,7 @@
 """The controller's state as the API shows it. Pure: core and journal entries in, bodies of the API out."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,11 @@ from migd_core.messages import DirtyCurve
 from migd_core.world import Guest, Host, Job, World
 from migd_policies.policy import Policy
 from migd_policies.registry import available
+
+LOST_TEXT: Final = (
+    "the pool has lost its task, so nothing can be asked about it; the guest may be moving all the same, "
+    "and migd waits until it has arrived or has stayed for long enough"
+)
 
 
 def hosts_view(core: Core, now_s: float) -> list[api.HostView]:
@@ -85,7 +90,7 @@ def migration_view(migration: Migration) -> api.MigrationView:
         predicted_pause_s=migration.predicted_pause_s,
         actual_s=None if ended_at is None else ended_at - (migration.started_at or migration.asked_at),
         ok=None if not migration.is_over else migration.state is State.MOVED,
-        text=migration.text,
+        text=LOST_TEXT if migration.is_task_lost and not migration.is_over else migration.text,
         is_cancelling=migration.is_cancelling,
     )
 

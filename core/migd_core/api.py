@@ -248,7 +248,7 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/plan"): (None, DecisionView),
     ("GET", "/v1/migrations"): (None, list[MigrationView]),
     ("POST", "/v1/migrations"): (MigrateRequest, MigrationView),
-    ("POST", "/v1/migrations/{cause}/cancel"): (None, MigrationView),
+    ("POST", "/v1/migrations/{name}/cancel"): (None, MigrationView),
     ("POST", "/v1/guests/{guest}/release"): (None, list[HoldView]),
     ("POST", "/v1/pause"): (None, StatusView),
     ("POST", "/v1/resume"): (None, StatusView),

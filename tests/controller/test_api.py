@@ -23,6 +23,7 @@ from migd_controller.events import (
     MigrationAccepted,
     MigrationEnded,
     MigrationProgressed,
+    MigrationTaskLost,
     PoolReachability,
     SampleArrived,
     Tick,
@@ -253,7 +254,10 @@ async def test_a_plan_shows_what_would_move_and_moves_nothing(served: Served) ->
 async def test_a_guest_is_migrated_by_hand_and_its_history_is_told(served: Served) -> None:
     asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
     assert (asked.guest_name, asked.state, asked.ok) == ("rank0", "asked", None)
-    assert served.asked == [StartMigration(cause=asked.cause, guest="rank0", source="a", target="b")]
+    (start,) = served.asked
+    assert isinstance(start, StartMigration)
+    assert (start.cause, start.guest, start.source, start.target) == (asked.cause, "rank0", "a", "b")
+    assert start.predicted_at_most_s >= asked.predicted_s
     served.control.dispatch(MigrationAccepted(cause=asked.cause, task="OpaqueRef:t"))
     served.control.dispatch(MigrationProgressed(cause=asked.cause, progress_ratio=0.5))
     (running,) = (await served.ask("GET", "/v1/status")).migrations
@@ -307,12 +311,47 @@ async def test_a_migration_under_way_is_cancelled_by_its_id(served: Served) -> N
     assert served.asked[-1] == CancelMigration(cause=asked.cause, task="OpaqueRef:t")
 
 
+@pytest.mark.parametrize("guest", ["rank0", "uuid of rank0"])
+async def test_a_migration_under_way_is_cancelled_by_its_guest(served: Served, guest: str) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    name = asked.guest if guest != "rank0" else guest
+    view = await served.ask("POST", f"/v1/migrations/{name}/cancel")
+    assert (view.cause, view.is_cancelling) == (asked.cause, True)
+
+
 async def test_what_is_not_under_way_cannot_be_cancelled(served: Served) -> None:
-    assert await served.refused("POST", "/v1/migrations/D9.1/cancel") == (
-        404,
-        "UnknownName",
-        "no migration D9.1 is under way; those that are: there are none",
+    text = "no migration of a guest D9.1, nor D9.1 itself, is under way; those that are: "
+    refused = await served.refused("POST", "/v1/migrations/D9.1/cancel")
+    assert refused == (404, "UnknownName", text + "there are none")
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    _, _, found = await served.refused("POST", "/v1/migrations/D9.1/cancel")
+    assert found == f"{text}{asked.cause} (rank0)"
+
+
+async def test_a_migration_whose_task_is_lost_cannot_be_cancelled_until_it_has_another(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    served.control.dispatch(MigrationAccepted(cause=asked.cause, task="OpaqueRef:t"))
+    served.control.dispatch(MigrationTaskLost(cause=asked.cause))
+    status, _, text = await served.refused("POST", f"/v1/migrations/{asked.cause}/cancel")
+    assert status == 409
+    assert text.startswith(f"migration {asked.cause} cannot be cancelled: the pool has lost its task")
+    (view,) = (await served.ask("GET", "/v1/status")).migrations
+    assert (view.state, view.text[:26]) == ("running", "the pool has lost its task")
+    served.control.dispatch(MigrationAccepted(cause=asked.cause, task="OpaqueRef:u"))
+    await served.ask("POST", f"/v1/migrations/{asked.cause}/cancel")
+    assert served.asked[-1] == CancelMigration(cause=asked.cause, task="OpaqueRef:u")
+
+
+async def test_a_guest_that_is_held_back_as_every_guest_is_is_told_whose_hold_that_is(served: Served) -> None:
+    asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
+    served.control.dispatch(
+        MigrationEnded(cause=asked.cause, host_now="a", code="RBAC_PERMISSION_DENIED", text="RBAC_PERMISSION_DENIED()")
     )
+    others = [guest.name for guest in await served.ask("GET", "/v1/guests") if guest.name != "rank0"]
+    status, _, text = await served.refused("POST", f"/v1/guests/{others[0]}/release")
+    assert status == 409
+    assert text.startswith(f"guest {others[0]} is held back as every guest is, since rank0 failed: RBAC_PERMISSION_")
+    assert text.endswith("or with `migctl release rank0`")
 
 
 async def test_a_guest_that_is_held_back_is_told_everywhere_and_released(served: Served) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from migd_controller.commands import CancelMigration, FollowMigration, StartMigration
 from migd_controller.config import XapiSection
@@ -15,6 +16,7 @@ from migd_controller.events import (
     MigrationAccepted,
     MigrationEnded,
     MigrationProgressed,
+    MigrationTaskLost,
     PoolReachability,
 )
 from migd_controller.executor import Executor
@@ -114,9 +116,9 @@ def port_of(served: ServedPool) -> int:
     return int(served.url.rpartition(":")[2])
 
 
-def ask_for_migration(pool: Pool) -> str:
-    """Ask as an earlier life of the controller did."""
-    vm, host = pool.call("VM.get_by_uuid", "guest-0"), pool.call("host.get_by_uuid", "host-1")
+def ask_for_migration(pool: Pool, guest: str = "guest-0", target: str = "host-1") -> str:
+    """Ask as an earlier life of the controller did, or as somebody else does."""
+    vm, host = pool.call("VM.get_by_uuid", guest), pool.call("host.get_by_uuid", target)
     return str(pool.call("Async.VM.pool_migrate", vm, host, {}))
 
 
@@ -393,6 +395,53 @@ async def test_a_guest_is_waited_for_whose_task_was_lost_with_the_toolstack_that
         ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == ("host-1", "TASK_VANISHED")
     assert len(served.backend.migrations) == 1
+
+
+async def test_a_guest_whose_task_was_lost_is_waited_for_as_long_as_its_migration_may_take(
+    served: ServedPool, rig: Rig
+) -> None:
+    """`settle_s` is 0.3 s here; it stands for a migration that takes longer than the time given to any."""
+    served.backend.ends_at_once = False
+    rig.executor.submit(replace(START, predicted_at_most_s=LIMIT_S))
+    migration = await begun(served)
+    await rig.first(MigrationAccepted)
+    await asyncio.to_thread(served.forget)
+    await rig.first(MigrationTaskLost, cause=START.cause)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(4 * rig.settle_s):
+            await rig.first(MigrationEnded)
+    served.do(lambda: served.backend.end(migration))
+    ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-1", "TASK_VANISHED")
+
+
+async def test_a_guest_whose_task_was_lost_has_stayed_after_twice_what_its_migration_may_take(
+    served: ServedPool, rig: Rig
+) -> None:
+    served.backend.ends_at_once = False
+    rig.executor.submit(replace(START, predicted_at_most_s=0.4))
+    await begun(served)
+    await rig.first(MigrationAccepted)
+    await asyncio.to_thread(served.forget)
+    ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-0", "TASK_VANISHED")
+
+
+async def test_somebody_elses_migration_that_waits_in_the_pool_is_not_taken_for_a_request_that_never_arrived(
+    served: ServedPool, tmp_path: Path
+) -> None:
+    """A queued migration names no guest until it begins, so only its age tells that it is not ours."""
+    served.backend.ends_at_once = False
+    async with CuttingProxy(port_of(served)) as proxy, Rig(f"http://127.0.0.1:{proxy.port}", tmp_path) as rig:
+        await rig.first(PoolReachability, is_reachable=True)
+        vm = row(served, "VM", "guest-1")
+        served.do(lambda: served.server.pool.db.update(vm, current_operations={"OpaqueRef:other": "snapshot"}))
+        await asyncio.to_thread(ask_for_migration, rig.pool, "guest-1", "host-2")
+        proxy.lose_request_with = b"Async.VM.pool_migrate"
+        rig.executor.submit(START)
+        ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-0", "ANSWER_LOST")
+    assert served.backend.migrations == []
 
 
 async def test_a_pool_that_never_comes_back_is_waited_for_and_the_end_is_clean(tmp_path: Path) -> None:

@@ -44,11 +44,15 @@ class Stage:
         view: api.MigrationView = self.controller.ask("POST", "/v1/migrations", guest=guest, host=to)
         return view
 
-    def copying(self, guest: str, to: str) -> api.MigrationView:
-        """Return a migration that has begun, and that goes on for as long as the target's link is slow."""
-        self.fault("link-slows", host=to, factor=SLOW)
+    def copying(self, guest: str, to: str, planned_with: float = SLOW) -> api.MigrationView:
+        """Return a migration that has begun, and that goes on for as long as the target's link is slow.
+
+        `planned_with` is what the link carries, as a part of its speed, until the migration has begun.
+        """
+        self.fault("link-slows", host=to, factor=planned_with)
         view = self.migrate(guest, to)
         until(lambda: self.migrations() and self.view(view.cause).state == "running")
+        self.fault("link-slows", host=to, factor=SLOW)
         return view
 
     def view(self, cause: str) -> api.MigrationView:
@@ -202,8 +206,11 @@ def test_a_migration_that_goes_on_when_the_toolstack_restarts_is_followed_to_its
 
 def test_a_migration_that_fails_when_the_toolstack_restarts_has_its_guest_where_it_was(stage: Stage) -> None:
     source, target = stage.host_of("rank4"), stage.away("rank4")
-    asked = stage.copying("rank4", target)
+    asked = stage.copying("rank4", target, planned_with=0.1)
     stage.fault("toolstack-restarts", down_s=0.2, migrations="fail")
+    until(lambda: "the pool has lost its task" in stage.view(asked.cause).text)
+    with pytest.raises(Failure, match=r"D\d+\.1 cannot be cancelled: the pool has lost its task"):
+        stage.controller.ask("POST", "/v1/migrations/rank4/cancel")
     ended = stage.ended(asked)
     assert (ended.state, ended.text) == ("stayed", "the pool no longer has the task")
     assert stage.host_of("rank4") == source

@@ -1,4 +1,4 @@
-"""`migctl cancel MIGRATION`."""
+"""`migctl cancel MIGRATION|GUEST`."""
 
 from urllib.parse import quote
 
@@ -16,8 +16,8 @@ from migd_core.api import MigrationView
 def cancel(session: Session, migration: str) -> None:
     """End a migration that is under way.
 
-    It is named by its id (D812.1, as `migctl status` shows it). The guest stays where it is; it moves all the same
-    where it is being handed over already.
+    It is named by its id (D812.1, as `migctl status` shows it), or by its guest. The guest stays where it is; it moves
+    all the same where it is being handed over already.
     """
     answer = session.ask("POST", f"/v1/migrations/{quote(migration, safe='')}/cancel")
     session.show(answer, MigrationView, cancel_lines)
