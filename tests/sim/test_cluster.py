@@ -104,6 +104,16 @@ def test_a_paused_or_stopped_rank_stops_its_job_until_it_goes_on() -> None:
         assert cluster.jobs["brams"].steps_done > before
 
 
+def test_a_guest_that_does_not_run_cannot_be_paused_and_so_runs_once_it_is_started() -> None:
+    cluster = cluster_of(job())
+    uuid = uuid_of(cluster, "r3")
+    cluster.stop_guest(uuid)
+    with pytest.raises(ValueError, match="guest r3 does not run"):
+        cluster.pause_guest(uuid)
+    cluster.start_guest(uuid, uuid_of(cluster, "b"))
+    assert not cluster.guests[uuid].is_paused
+
+
 def test_a_guest_that_migrates_to_its_own_host_gets_a_new_domain_and_leaves_the_link_alone() -> None:
     cluster = cluster_of(job(exchange_bytes=1e6))
     cluster.run_until(10.0)

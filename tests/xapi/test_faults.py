@@ -160,6 +160,17 @@ def test_a_dead_coordinator_leaves_the_pool_unanswered_until_another_takes_over(
     assert pool.answers("xen1", within_s=5.0) == f"HOST_IS_SLAVE {pool.address('xen2')}"
 
 
+def test_a_coordinator_that_returns_notices_who_died_meanwhile(pool: FaultyPool, api: Any) -> None:
+    pool.fault("host-dies", host="xen2", noticed_after_s=0.0)
+    pool.fault("host-dies", host="xen1", noticed_after_s=0.0)
+    pool.fault("host-dies", host="xen3", noticed_after_s=0.0)
+    pool.fault("host-returns", host="xen1")
+    until(lambda: pool.answers("xen1") == "success")
+    new = pool.client("xen1").xenapi
+    until(lambda: {name for name in ("xen1", "xen2", "xen3") if is_live(new, name)} == {"xen1"})
+    assert new.VM.get_power_state(vm(new, "rank1")) == "Halted"
+
+
 def test_a_slow_link_slows_a_migration_and_recovers(pool: FaultyPool, api: Any) -> None:
     healthy = pool.ask("GET", "/truth")["hosts"]
     pool.fault("link-slows", host="xen3", factor=SLOW)

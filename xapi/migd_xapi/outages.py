@@ -59,8 +59,11 @@ class Outages:
         del self._deaths[host.ref]
         self._backend.settle()
         self._backend.cluster.restore_host(host["uuid"])
-        self._set_live(host, True)
-        await self._doors.reopen(host["address"])
+        if self._pool.is_coordinator(host):
+            await self._come_up(host)
+        else:
+            self._set_live(host, True)
+            await self._doors.reopen(host["address"])
 
     async def restart(self, down_s: float | None, migrations: Literal["go-on", "fail"]) -> None:
         """Restart the coordinator's toolstack, or all of it on all hosts, xenopsd too: then migrations fail."""

@@ -125,7 +125,10 @@ class SimBackend:
 
     def pause(self, guest: str) -> None:
         self.settle()
-        self.cluster.pause_guest(guest)
+        try:
+            self.cluster.pause_guest(guest)
+        except ValueError as error:
+            raise BackendRefusal(str(error)) from error
 
     def unpause(self, guest: str) -> None:
         self.settle()

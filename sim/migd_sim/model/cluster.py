@@ -154,7 +154,9 @@ class Cluster:
         self._changed()
 
     def pause_guest(self, guest: str) -> None:
-        """Keep a guest in memory and give it no CPU."""
+        """Keep a guest in memory and give it no CPU. Raises ValueError where it does not run."""
+        if self.guests[guest].host is None:
+            raise ValueError(f"guest {self.guests[guest].spec.name} does not run")
         self.guests[guest].is_paused = True
         self._changed()
 
