@@ -181,6 +181,7 @@ class Core:
             plan = _by_value(self.policy.propose(world))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
+            text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be journaled
             plan = Plan((), Reason("policy-failed", text))
         return self._verdict(self.policy.name, plan, world, now_s)
 

@@ -69,10 +69,12 @@ class Journal:
             )
 
     def close(self) -> None:
-        """Write what waits and close the file."""
-        if self._pending:
-            self._transaction(self._pending[-1][0], [])
-        self._db.close()
+        """Write what waits and close the file, also where that cannot be written. Raises JournalError."""
+        try:
+            if self._pending:
+                self._transaction(self._pending[-1][0], [])
+        finally:
+            self._db.close()
 
     def memory(self) -> Memory | None:
         """Return what the controller remembered last, None at the very first start. Raises JournalError."""

@@ -424,6 +424,23 @@ def test_a_policy_that_answers_no_plan_moves_nothing_and_is_named() -> None:
     assert "policy answers-nothing failed with TypeError: propose returned NoneType, not a Plan" in decision.reason.text
 
 
+class RaisesHalfACharacter(Raises, frozen=True):
+    """Says why it failed in a text that no encoding takes."""
+
+    name: ClassVar[str] = "raises-half"
+
+    def propose(self, world: World) -> Plan:
+        raise ValueError("half of \ud83d")
+
+
+def test_the_reason_of_a_policy_that_raises_can_be_journaled_whatever_it_says() -> None:
+    cluster = overloaded()
+    cluster.core.policy = RaisesHalfACharacter()
+    decision = cluster.run(1)
+    assert r"ValueError: half of \ud83d" in decision.reason.text
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(decision), type=core_module.Decision) == decision
+
+
 def test_a_policy_that_raises_moves_nothing_and_is_named() -> None:
     cluster = overloaded()
     cluster.core.policy = Raises()
