@@ -49,7 +49,8 @@ class XapiSection(Section, frozen=True, kw_only=True):
     Its certificates are checked: against the authorities in `ca_file`, or the system's without one; or, where
     `fingerprints` lists any, by their SHA-256 alone. Every host that may become the coordinator shows its own.
 
-    When the pool has lost the task of a migration, the guest may still arrive: `settle_s` is how long it is waited for.
+    When the pool has lost the task of a migration, the guest may still arrive. It is waited for until `settle_s` have
+    passed since then, and `settle_ratio` times what the migration was predicted to take at most since it began.
     """
 
     url: str
@@ -59,6 +60,7 @@ class XapiSection(Section, frozen=True, kw_only=True):
     fingerprints: tuple[str, ...] = ()
     timeout_s: Annotated[float, Meta(gt=0, le=86400)] = 30.0  # a socket takes no more than 24 days
     settle_s: Seconds = 120.0
+    settle_ratio: Annotated[float, Meta(ge=0, le=100)] = 2.0
 
     def __post_init__(self) -> None:
         if self.fingerprints and self.ca_file is not None:

@@ -53,7 +53,7 @@ async def run(config: ControllerConfig) -> None:
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:
-            executor = Executor(pool, watch, control.take_in, tasks, config.xapi.settle_s)
+            executor = Executor(pool, watch, control.take_in, tasks, config.xapi)
             control.submit = executor.submit
             try:
                 async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):

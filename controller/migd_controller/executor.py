@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from migd_controller.commands import CancelMigration, FollowMigration, PoolCommand, StartMigration
+from migd_controller.config import XapiSection
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, MigrationTaskLost
 from migd_controller.pool_failures import CANCELLED
 from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of
@@ -30,9 +31,7 @@ WORKERS: Final = 8
 RETRY_S: Final = 1.0
 # Progress is an event in the journal, so small steps are not worth one.
 PROGRESS_STEP: Final = 0.02
-# A migration that goes on without its task is given this many times what it was predicted to take at most, since its
-# start, but never more than a day.
-PATIENCE_RATIO: Final = 2.0
+# However long a migration was predicted to take, one without a task is not waited for any longer than this.
 PATIENCE_AT_MOST_S: Final = 86400.0
 # The pool's word is lost with the task: a toolstack that restarts forgets its tasks, and their migrations go on.
 TASK_VANISHED: Final = "TASK_VANISHED"
@@ -54,12 +53,14 @@ class Ending:
 class Executor:
     """Starts and follows migrations. `emit` is called in the event loop.
 
-    `settle_s` is how long, at least, a guest whose task was lost may still turn up on its target.
+    `settings` say how long a guest whose task was lost may still turn up on its target.
     """
 
-    def __init__(self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settle_s: float) -> None:
+    def __init__(
+        self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settings: XapiSection
+    ) -> None:
         self._pool, self._watch, self._emit, self._tasks = pool, watch, emit, tasks
-        self._settle_s = settle_s
+        self._settings = settings
         self._under_way: set[asyncio.Task[None]] = set()
         self._followed: set[str] = set()
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pool")
@@ -86,7 +87,7 @@ class Executor:
         cause, guest = command.cause, command.guest
         with structlog.contextvars.bound_contextvars(cause=cause, guest=guest):
             clock = asyncio.get_running_loop().time
-            patience_s = min(PATIENCE_AT_MOST_S, PATIENCE_RATIO * command.predicted_at_most_s)
+            patience_s = min(PATIENCE_AT_MOST_S, self._settings.settle_ratio * command.predicted_at_most_s)
             if isinstance(command, StartMigration):
                 task, ending = await self._begun(command)
             else:
@@ -203,7 +204,7 @@ class Executor:
         """
         clock = asyncio.get_running_loop().time
         is_lost = ending.code in (TASK_VANISHED, ANSWER_LOST)
-        settled_s = max(clock() + self._settle_s, arrives_by_s) if is_lost else clock()
+        settled_s = max(clock() + self._settings.settle_s, arrives_by_s) if is_lost else clock()
         if is_lost:
             self._emit(MigrationTaskLost(cause=command.cause))
         while True:

@@ -262,7 +262,7 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("GET", "/v1/plan"): decision,
         ("GET", "/v1/migrations"): [running, moved, stayed],
         ("POST", "/v1/migrations"): running,
-        ("POST", "/v1/migrations/{cause}/cancel"): msgspec.structs.replace(running, is_cancelling=True),
+        ("POST", "/v1/migrations/{name}/cancel"): msgspec.structs.replace(running, is_cancelling=True),
         ("POST", "/v1/guests/{guest}/release"): [hold],
         ("POST", "/v1/pause"): msgspec.structs.replace(status, is_paused=True),
         ("POST", "/v1/resume"): status,

@@ -32,7 +32,7 @@ LINES = {
     ("GET", "/v1/plan"): plan_lines,
     ("GET", "/v1/migrations"): history_lines,
     ("POST", "/v1/migrations"): migrate_lines,
-    ("POST", "/v1/migrations/{cause}/cancel"): cancel_lines,
+    ("POST", "/v1/migrations/{name}/cancel"): cancel_lines,
     ("POST", "/v1/guests/{guest}/release"): release_lines,
     ("POST", "/v1/pause"): pause_lines,
     ("POST", "/v1/resume"): pause_lines,

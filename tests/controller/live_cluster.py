@@ -83,6 +83,7 @@ username = "root"
 password_file = {password_file}
 timeout_s = {timeout_s}
 settle_s = {settle_s}
+settle_ratio = {settle_ratio}
 
 [ledger]
 warm_up_s = 0.1
@@ -278,6 +279,7 @@ class LiveCluster:
             "password_file": self.password_file,
             "timeout_s": 5.0,
             "settle_s": 0.5,
+            "settle_ratio": 0.0,
         }
         config = folder / "controller.toml"
         config.write_text(toml(CONTROLLER, **{**values, **changes}))

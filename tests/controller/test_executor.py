@@ -40,7 +40,8 @@ class Rig:
         self.settle_s = 0.3
         password_file = folder / "password"
         password_file.write_text(f"{password}\n")
-        self.pool = Pool(XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0))
+        self.section = XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0)
+        self.pool = Pool(self.section)
         self.events: list[Any] = []
         self._news = asyncio.Event()
         self.watch = PoolWatch(self.pool, self._take)
@@ -48,7 +49,9 @@ class Rig:
 
     async def __aenter__(self) -> "Rig":
         await self._tasks.__aenter__()
-        self.executor = Executor(self.pool, self.watch, self._take, self._tasks, self.settle_s)
+        self.executor = Executor(
+            self.pool, self.watch, self._take, self._tasks, replace(self.section, settle_s=self.settle_s)
+        )
         self._watching = self._tasks.create_task(self.watch.run())
         return self
 

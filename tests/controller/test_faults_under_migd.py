@@ -126,7 +126,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveClus
     folder = tmp_path_factory.mktemp("faults")
     with brood(folder) as children:
         cluster = LiveCluster(folder, children, POOL)
-        controller = cluster.controller(timeout_s=TIMEOUT_S, settle_s=SETTLE_S)
+        controller = cluster.controller(timeout_s=TIMEOUT_S, settle_s=SETTLE_S, settle_ratio=2.0)
         controller.start()
         cluster.start_agents(controller)
         controller.sees_everything()
