@@ -55,7 +55,10 @@ class CuttingProxy:
         except ConnectionError:
             return
         finally:
+            # Closed before anything is waited for, for the waiting may be cancelled by the end of the proxy.
             answers.cancel()
+            server_writer.close()
+            writer.close()
             await asyncio.gather(answers, return_exceptions=True)
             await _close(server_writer)
             await _close(writer)
