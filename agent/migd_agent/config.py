@@ -56,6 +56,14 @@ class NoGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="none
     """Guests are not measured."""
 
 
+class AutoGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="auto"):
+    """Xen where this is a Dom0, else nothing but this machine."""
+
+
+class XenGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="xen"):
+    """Guests, and the host as a whole, are measured on the Xen that this Dom0 controls."""
+
+
 class SimGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="sim"):
     """Guests, and the host they run on, are measured on an emulated pool; `url` is its control endpoint."""
 
@@ -78,7 +86,7 @@ class MeasureSection(Section, frozen=True, kw_only=True):
     host_uuid: Annotated[str, Meta(max_length=128)] = ""
     nics: tuple[str, ...] = ()
     collectors_off: tuple[Optional, ...] = ()
-    guests: SimGuests | NoGuests = NoGuests()
+    guests: AutoGuests | XenGuests | SimGuests | NoGuests = AutoGuests()
 
 
 class AgentConfig(Section, frozen=True, kw_only=True):

@@ -8,7 +8,10 @@ import msgspec
 
 
 class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx the guest's."""
+    """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx the guest's.
+
+    What it read and wrote is of its disks.
+    """
 
     uuid: str
     domid: int
@@ -18,6 +21,8 @@ class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
     rx_bytes: int
     tx_bytes: int
     is_paused: bool = False
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 class FlowCounter(msgspec.Struct, frozen=True, array_like=True):

@@ -45,7 +45,8 @@ class DirtyCurve(msgspec.Struct, frozen=True):
 class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
     """What one guest did during the interval, as Dom0 counts it.
 
-    `cpu_ratio` is CPU time over `vcpus` × interval; rx and tx are from the guest's point of view.
+    `cpu_ratio` is CPU time over `vcpus` × interval; rx and tx are from the guest's point of view, read and written are
+    of its disks.
     """
 
     uuid: Name
@@ -55,6 +56,8 @@ class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
     rx_bytes_per_s: Rate
     tx_bytes_per_s: Rate
     dirty_curve: DirtyCurve | None = None
+    read_bytes_per_s: Rate = 0.0
+    written_bytes_per_s: Rate = 0.0
 
 
 class FlowSample(msgspec.Struct, frozen=True, array_like=True):

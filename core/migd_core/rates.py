@@ -175,6 +175,8 @@ def _guest(before: GuestCounters | None, now: GuestCounters, elapsed_s: float, c
         rx_bytes_per_s=_bytes_per_s(before.rx_bytes, now.rx_bytes, elapsed_s),
         tx_bytes_per_s=_bytes_per_s(before.tx_bytes, now.tx_bytes, elapsed_s),
         dirty_curve=curve,
+        read_bytes_per_s=_bytes_per_s(before.read_bytes, now.read_bytes, elapsed_s),
+        written_bytes_per_s=_bytes_per_s(before.written_bytes, now.written_bytes, elapsed_s),
     )
 
 

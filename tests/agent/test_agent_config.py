@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from migd_agent.config import AgentConfig, ControllerSection, DirtyCurvesSection, NoGuests, SimGuests, load
+from migd_agent.config import AgentConfig, AutoGuests, ControllerSection, DirtyCurvesSection, SimGuests, load
 from migd_core import config
 from migd_core.errors import ConfigError
 
@@ -15,12 +15,12 @@ CONTROLLER = 'controller = {endpoint = "tcp://c:7201", public_key_file = "p", se
 
 def test_the_shipped_example_loads() -> None:
     shipped = load(EXAMPLE)
-    assert shipped.measure.guests == NoGuests()
+    assert shipped.measure.guests == AutoGuests()
     assert shipped == AgentConfig(controller=shipped.controller)
 
 
 def test_the_shipped_example_with_every_comment_taken_off_shows_the_defaults() -> None:
-    text = EXAMPLE.read_text(encoding="utf-8").replace('source = "none"  ', "")
+    text = EXAMPLE.read_text(encoding="utf-8").replace('source = "auto"  ', "")
     opened = re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE)
     shown = config.parse(opened, AgentConfig)
     sim = SimGuests(url="http://127.0.0.1:8089", dirty_curves=DirtyCurvesSection())
@@ -44,8 +44,8 @@ def test_a_minimal_file_is_enough() -> None:
         ),
         (CONTROLLER + "[measure]\nperiod_s = 0", "measure.period_s: expected `float` >= 0.05, found 0"),
         (
-            CONTROLLER + '[measure]\nguests = {source = "xen"}',
-            "measure.guests.source: expected one of sim, none, found 'xen'",
+            CONTROLLER + '[measure]\nguests = {source = "xenstat"}',
+            "measure.guests.source: expected one of auto, xen, sim, none, found 'xenstat'",
         ),
         (
             CONTROLLER + '[measure]\nguests = {source = "sim"}',

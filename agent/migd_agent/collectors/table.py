@@ -3,19 +3,30 @@
 from collections.abc import Callable
 from typing import Final
 
-from migd_agent.collectors import Collector
+import structlog
+
+from migd_agent.collectors import Collector, xen
 from migd_agent.collectors.dom0 import Dom0
 from migd_agent.collectors.sim import EmulatedPool
-from migd_agent.config import MeasureSection, NoGuests, SimGuests
+from migd_agent.collectors.xen import XenHost
+from migd_agent.config import AutoGuests, MeasureSection, NoGuests, SimGuests, XenGuests
 from migd_agent.guest_source import GuestSource
+from migd_agent.xen import library
 
 
 def guest_source(measure: MeasureSection, host_uuid: str) -> GuestSource | None:
-    """Return where guests are measured; None where they are not."""
+    """Return where guests are measured; None where they are not. Raises XenUnreadable."""
     if "guests" in measure.collectors_off:
         return None
     match measure.guests:
         case NoGuests():
+            return None
+        case XenGuests():
+            return XenHost(xen.connect(), host_uuid, measure.nics)
+        case AutoGuests():
+            if library.is_dom0():
+                return XenHost(xen.connect(), host_uuid, measure.nics)
+            structlog.get_logger().info("no guests are measured: this is no Dom0 of a Xen host")
             return None
         case SimGuests(url=url):
             return EmulatedPool(host_uuid, url)

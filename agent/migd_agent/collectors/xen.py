@@ -1,0 +1,109 @@
+"""The whole host and its guests as Xen counts them. Dom0's own kernel sees Dom0 only, and supplies NICs and clock."""
+
+import math
+from typing import Final, Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from migd_agent.collectors.dom0 import Dom0
+from migd_agent.guest_source import PendingCurve
+from migd_agent.xen import library
+from migd_agent.xen.libxenstat import LibXenStat
+from migd_agent.xen.reading import Domain, XenReading, XenUnreadable
+from migd_agent.xen.xentop import Xentop
+from migd_core.counters import GuestCounters, HostCounters
+
+DOM0: Final = 0
+
+
+class Xen(Protocol):
+    """What Xen is asked through."""
+
+    def read(self) -> XenReading: ...
+
+    def close(self) -> None: ...
+
+
+class XenHost:
+    """The guest source of a real Dom0.
+
+    It replaces the host's own figures too: when Xen cannot be read, Dom0's alone would pass for those of the host.
+    """
+
+    supplies = ("dom0", "guests")
+
+    def __init__(self, xen: Xen, host_uuid: str, nics: tuple[str, ...] = ()) -> None:
+        self._xen, self._dom0 = xen, Dom0(host_uuid, nics)
+        self._cpu_s: dict[int, float] = {}
+        self._total_cpu_s = 0.0
+
+    def collect(self, so_far: HostCounters | None) -> HostCounters:
+        kernel = self._dom0.collect(so_far)
+        reading = self._xen.read()
+        # A domain that is gone takes its CPU time along, so the host's is added up from what each domain used.
+        self._total_cpu_s += used_s(self._cpu_s, reading.domains)
+        self._cpu_s = {domain.domid: domain.cpu_s for domain in reading.domains}
+        return parse(reading, kernel, self._total_cpu_s)
+
+    def begin_curve(self, guest_uuid: str, ages_s: tuple[float, ...]) -> PendingCurve:
+        raise XenUnreadable(f"guest {guest_uuid}: dirty pages of real guests are not counted yet")
+
+    def close(self) -> None:
+        self._xen.close()
+
+
+def connect() -> Xen:
+    """Return Xen through libxenstat, or through xentop where that is not installed. Raises XenUnreadable."""
+    library.check_here()
+    try:
+        return LibXenStat()
+    except library.NoLibrary as error:
+        structlog.get_logger().warning("xentop is read instead of libxenstat, with less detail", why=str(error))
+        return Xentop()
+
+
+def used_s(before: dict[int, float], domains: tuple[Domain, ...]) -> float:
+    """Return the CPU time of all domains since `before` (by domid); one that is new has used all of its own since."""
+    if not before:
+        return 0.0
+    return math.fsum(max(0.0, domain.cpu_s - before.get(domain.domid, 0.0)) for domain in domains)
+
+
+def parse(reading: XenReading, kernel: HostCounters, total_cpu_s: float) -> HostCounters:
+    """Return the counters of the host and its guests in `reading`; NICs and clock are the Dom0 kernel's.
+
+    A domain without a uuid is being built, one that is ending runs no more; of two with one uuid (a guest that migrates
+    to its own host) the one that runs counts, then the newer.
+    """
+    guests: dict[str, Domain] = {}
+    for domain in sorted(reading.domains, key=lambda each: (not each.is_paused, each.domid)):
+        if domain.domid != DOM0 and domain.uuid and not domain.is_ending:
+            guests[domain.uuid] = domain
+    dom0 = next((domain for domain in reading.domains if domain.domid == DOM0), None)
+    if dom0 is None:
+        raise XenUnreadable("Xen lists no domain 0, so what Dom0 uses is not known")
+    return replace(
+        kernel,
+        cpus=reading.cpus,
+        cpu_s=total_cpu_s,
+        dom0_cpu_s=dom0.cpu_s,
+        memory_bytes=reading.memory_bytes,
+        memory_free_bytes=reading.memory_free_bytes,
+        guests=tuple(_guest(domain) for domain in sorted(guests.values(), key=lambda each: each.domid)),
+    )
+
+
+def _guest(domain: Domain) -> GuestCounters:
+    return GuestCounters(
+        uuid=domain.uuid,
+        domid=domain.domid,
+        vcpus=domain.vcpus,
+        cpu_s=domain.cpu_s,
+        memory_bytes=domain.memory_bytes,
+        rx_bytes=domain.rx_bytes,
+        tx_bytes=domain.tx_bytes,
+        is_paused=domain.is_paused,
+        read_bytes=domain.read_bytes,
+        written_bytes=domain.written_bytes,
+    )
