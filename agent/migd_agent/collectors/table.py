@@ -7,7 +7,6 @@ import structlog
 
 from migd_agent.collectors import Collector, xen
 from migd_agent.collectors.dom0 import Dom0
-from migd_agent.collectors.sim import EmulatedPool
 from migd_agent.collectors.xen import XenHost
 from migd_agent.config import AutoGuests, MeasureSection, NoGuests, SimGuests, XenGuests
 from migd_agent.guest_source import GuestSource
@@ -29,6 +28,8 @@ def guest_source(measure: MeasureSection, host_uuid: str) -> GuestSource | None:
             structlog.get_logger().info("no guests are measured: this is no Dom0 of a Xen host")
             return None
         case SimGuests(url=url):
+            from migd_agent.collectors.sim import EmulatedPool  # HTTP is 3 MB that a real Dom0 need not hold
+
             return EmulatedPool(host_uuid, url)
 
 

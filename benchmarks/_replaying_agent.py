@@ -1,0 +1,12 @@
+"""`migd-agent` as in a Dom0, on a Xen that is not there: libraries that LD_LIBRARY_PATH names answer in its place."""
+
+import importlib
+import sys
+
+# The base packages, which are all that a Dom0 gets, do not hold `rich`; structlog loads it where it is: 5 MB.
+sys.modules["rich"] = None  # type: ignore[assignment]
+
+if __name__ == "__main__":
+    library = importlib.import_module("migd_agent.xen.library")
+    library.check_here = lambda: None  # there is no /dev/xen/privcmd beside a replay
+    sys.exit(importlib.import_module("migd_agent.__main__").main())
