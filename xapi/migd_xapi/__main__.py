@@ -1,26 +1,25 @@
-"""`migd-xapi`: an emulated pool that speaks XenAPI."""
+"""`migd-xapi`: a pool that speaks XenAPI: an emulated one, or hosts that know only `xl`."""
 
 import argparse
 import asyncio
 import math
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 from msgspec import structs
 
 from migd_core import __version__, logs
 from migd_core.errors import ConfigError, MigdError
-from migd_xapi import addresses, pool_file
+from migd_xapi import addresses, pool_file, readiness, xl_pool
 from migd_xapi.control import Control
 from migd_xapi.injector import Injector
 from migd_xapi.server import Server
 from migd_xapi.settings import Settings, Tls
 from migd_xapi.sim_backend import SimBackend
+from migd_xapi.xl import hosts_file
 
 ENDED, NOT_STARTED = 0, 3
 _EPILOG: Final = """\
@@ -37,10 +36,14 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the pool until told to end; return the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    wanted, other = ("pool", "hosts") if options.backend == "sim" else ("hosts", "pool")
+    if getattr(options, wanted) is None or getattr(options, other) is not None:
+        parser.error(f"--backend {options.backend} takes --{wanted} FILE, and no --{other}")
     logs.configure(component="xapi", level=options.log_level)
     try:
-        asyncio.run(_serve(options))
+        asyncio.run(_serve(options) if options.backend == "sim" else xl_pool.serve(*_xl_arguments(options)))
     except MigdError as error:
         sys.stderr.write(f"migd-xapi: {error}\n")
         return NOT_STARTED
@@ -50,12 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="migd-xapi",
-        description="Serves an emulated pool of Xen hosts over XenAPI, on a cluster that is simulated in real time.",
+        description="Serves a pool of Xen hosts over XenAPI: a cluster that is simulated in real time, or Debian Dom0s "
+        "that know only xl, reached by ssh.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"migd-xapi {__version__}")
-    parser.add_argument("--pool", type=Path, required=True, metavar="FILE", help="the pool file, TOML")
+    parser.add_argument(
+        "--backend", choices=("sim", "xl"), default="sim", help="what runs the guests, default %(default)s"
+    )
+    parser.add_argument("--pool", type=Path, metavar="FILE", help="the pool file of the simulated cluster, TOML")
+    parser.add_argument("--hosts", type=Path, metavar="FILE", help="the file of the hosts that know only xl, TOML")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("/var/lib/migd-xapi"),
+        metavar="FOLDER",
+        help="where what clients set on guests of xl hosts is kept, default %(default)s",
+    )
     parser.add_argument(
         "--listen",
         default="127.0.0.1:8080",
@@ -88,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _xl_arguments(options: argparse.Namespace) -> tuple[hosts_file.HostsFile, Settings, Path, tuple[str, int]]:
+    file = hosts_file.load(options.hosts)
+    return file, _settings(file.settings(), options), options.state, addresses.parse(options.listen, "--listen")
+
+
 def _positive(text: str) -> float:
     number = float(text)
     if not 0 < number < math.inf:
@@ -117,9 +137,7 @@ async def _serve(options: argparse.Namespace) -> None:
     control = Control(backend, injector)
     faults = file.faults_in(times_faster)
     injector.check(faults, str(options.pool))
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = readiness.stop_event()
     cluster = asyncio.create_task(backend.run(), name="cluster")
     try:
         ready = {
@@ -131,8 +149,7 @@ async def _serve(options: argparse.Namespace) -> None:
         for fault in faults:
             await injector.inject(fault)
         structlog.get_logger().info("pool is served", pool=file.name, faster=times_faster, **ready)
-        sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
-        sys.stdout.flush()
+        readiness.announce(ready)
         stopped = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait({stopped, cluster}, return_when=asyncio.FIRST_COMPLETED)
         if cluster.done():

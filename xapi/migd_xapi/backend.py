@@ -9,11 +9,16 @@ from enum import StrEnum
 from typing import Protocol
 
 from migd_core.counters import HostCounters
+from migd_xapi.settings import GuestSettings, HostSettings
 
 
 @dataclass(frozen=True, slots=True)
 class BackendHost:
-    """A host as it is. `address` is empty where the pool may choose one."""
+    """A host as it is. `address` is empty where the pool may choose one.
+
+    `memory_free_bytes` is what Xen says it could give to guests, None where only the pool counts it, and `dom0_bytes`
+    what Dom0 has, 0 for what the pool's settings say. `settings` are there where the host itself says what it is.
+    """
 
     uuid: str
     name: str
@@ -22,11 +27,21 @@ class BackendHost:
     cpu_mhz: float
     memory_bytes: int
     link_bytes_per_s: float
+    is_up: bool = True
+    memory_free_bytes: int | None = None
+    dom0_bytes: int = 0
+    xen_version: str = "4.17.4"
+    cpu_model: str = "Emulated processor"
+    capabilities: tuple[str, ...] = ("xen-3.0-x86_64", "hvm-3.0-x86_32", "hvm-3.0-x86_64")
+    settings: HostSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BackendGuest:
-    """A guest as it is; `host` is the uuid of the host that it runs on, None when it does not run."""
+    """A guest as it is; `host` is the uuid of the host that it runs on, None when it does not run.
+
+    `mac` is empty where it has no interface. `settings` are there where its host says what it is.
+    """
 
     uuid: str
     name: str
@@ -35,6 +50,9 @@ class BackendGuest:
     memory_bytes: int
     mac: str
     tags: tuple[str, ...] = ()
+    other_macs: tuple[str, ...] = ()
+    is_paused: bool = False
+    settings: GuestSettings | None = None
 
 
 class BackendMigration(Protocol):
@@ -53,6 +71,8 @@ class Why(StrEnum):
 
     UNACKNOWLEDGED = "the guest did not acknowledge that it was to suspend"
     SOURCE_DIED = "the source died"
+    TARGET_UNREACHABLE = "the source does not reach the target"
+    NO_MEMORY = "the target has no memory for it"
     OTHER = "something else"
 
 

@@ -94,7 +94,10 @@ def _of_field(class_: Class, field: Field) -> Iterator[Method]:
 
 def _writer(field: str, new_value: Callable[..., Value]) -> Handler:
     def write(call: Call, row: Row, *arguments: Value) -> None:
-        call.pool.db.update(row, **{field: new_value(row, *arguments)})
+        value = new_value(row, *arguments)
+        if call.pool.kept is not None:
+            call.pool.kept.note(row, field, value)
+        call.pool.db.update(row, **{field: value})
         consequence = _CONSEQUENCES.get((row.class_.name, field))
         if consequence is not None:
             consequence(call.pool, row)

@@ -1,4 +1,4 @@
-"""The records of a pool as it starts: its hosts, networks and storage as the backend has them, as XAPI shows them."""
+"""The records of hosts, networks and storage as the backend has them: those there are at the start, and later ones."""
 
 from typing import Final
 
@@ -17,26 +17,30 @@ ETHERNET_MTU: Final = 1500
 MANAGEMENT: Final = "Pool-wide network associated with eth0"
 
 
-def build(pool: Pool, name: str) -> None:
+def build(pool: Pool, name: str) -> "Hosts":
     """Fill the pool's database. Raises ConfigError where its guests do not fit, or a name leads nowhere."""
     backend, settings = pool.backend, pool.settings
     settings.check((host.name for host in backend.hosts()), (guest.name for guest in backend.guests()))
     row = pool.db.create(
         "pool", name_label=name, tls_verification_enabled=False, migration_compression=settings.migration_compression
     )
-    _Builder(pool).hosts()
+    builder = Hosts(pool)
+    for host in backend.hosts():
+        builder.add(host)
     hosts = list(pool.db.rows("host"))
     coordinator = next((host for host in hosts if host["name_label"] == settings.coordinator), hosts[0])
     pool.db.update(row, master=coordinator.ref, cpu_info=_cpu_info_of_pool(hosts))
     _storage(pool, hosts)
     vm_inventory.build(pool)
-    for host in hosts:
-        host_operations.refresh(pool, host)
-        _check_memory(pool, host)
+    for backend_host, row in zip(backend.hosts(), hosts, strict=True):
+        host_operations.refresh(pool, row)
+        if backend_host.memory_free_bytes is None:
+            _check_memory(pool, row)
     _high_availability(pool)
+    return builder
 
 
-class _Builder:
+class Hosts:
     """Makes hosts, and the networks that they are on."""
 
     def __init__(self, pool: Pool) -> None:
@@ -47,21 +51,57 @@ class _Builder:
             for number, network in enumerate(pool.settings.networks, start=1)
         }
 
-    def hosts(self) -> None:
-        for index, host in enumerate(self._pool.backend.hosts()):
-            row = self._host(host, index)
-            self._interface(row, host, self._management, 0, _mac_of(index, 0))
-            for number, (network, network_row) in enumerate(self._networks.items(), start=1):
-                if network.hosts is None or host.name in network.hosts:
-                    self._interface(row, host, network_row, number, _mac_of(index, number))
+    def add(self, host: BackendHost) -> Row:
+        """Return the record of a host, made with all that belongs to it."""
+        index = len(self._db.tables["host"])
+        row = self._host(host, index)
+        self._interface(row, host, self._management, 0, _mac_of(index, 0))
+        for number, (network, network_row) in enumerate(self._networks.items(), start=1):
+            if network.hosts is None or host.name in network.hosts:
+                self._interface(row, host, network_row, number, _mac_of(index, number))
+        if self._pool.row["master"] != NULL:  # it comes to a pool that there is
+            self._follow(row)
+        return row
+
+    def refresh(self, row: Row, host: BackendHost) -> None:
+        """Bring a host's record up to what it says of itself now."""
+        own = self._pool.settings.hosts.get(host.name, host.settings or HostSettings())
+        metrics = self._db.get("host_metrics", row["metrics"])
+        self._db.update(metrics, live=host.is_up, memory_total=host.memory_bytes, last_updated=self._pool.clock.stamp())
+        self._db.update(
+            row,
+            cpu_info=_cpu_info(host, own),
+            capabilities=host.capabilities,
+            software_version={**row["software_version"], "xen": host.xen_version},
+        )
+        self._processors(row, host, own)
+        vm_inventory.refresh_control_domain(self._pool, host, self._db.get("VM", row["control_domain"]))
+        self._follow(row)
+
+    def _follow(self, row: Row) -> None:
+        self._db.update(self._pool.row, cpu_info=_cpu_info_of_pool([*self._db.rows("host")]))
+        host_operations.refresh(self._pool, row)
+
+    def _processors(self, row: Row, host: BackendHost, own: HostSettings) -> None:
+        for number in range(len(row["host_CPUs"]), host.cpus):
+            self._db.create(
+                "host_cpu",
+                host=row.ref,
+                number=number,
+                vendor=own.cpu_vendor,
+                modelname=row["cpu_info"]["modelname"],
+                speed=round(host.cpu_mhz),
+            )
 
     def _network(self, name: str, number: int) -> Row:
         return self._db.create("network", name_label=name, bridge=f"xenbr{number}", MTU=ETHERNET_MTU, managed=True)
 
     def _host(self, host: BackendHost, index: int) -> Row:
         settings = self._pool.settings
-        own = settings.hosts.get(host.name, HostSettings())
-        metrics = self._db.create("host_metrics", memory_total=host.memory_bytes, live=True, last_updated=self._now)
+        own = settings.hosts.get(host.name, host.settings or HostSettings())
+        metrics = self._db.create(
+            "host_metrics", memory_total=host.memory_bytes, live=host.is_up, last_updated=self._now
+        )
         product = {
             "product_brand": settings.product_brand,
             "product_version": settings.product_version,
@@ -69,7 +109,7 @@ class _Builder:
             "platform_version": "3.4.0",
             "hostname": host.name,
             "xapi": "24.11",
-            "xen": "4.17.4",
+            "xen": host.xen_version,
         }
         row = self._db.create(
             "host",
@@ -85,21 +125,13 @@ class _Builder:
             API_version_vendor="XenSource",
             software_version=product,
             cpu_info=_cpu_info(host, own),
-            capabilities=("xen-3.0-x86_64", "hvm-3.0-x86_32", "hvm-3.0-x86_64"),
+            capabilities=host.capabilities,
             chipset_info={"iommu": "true"},
             sched_policy="credit2",
             edition="xcp-ng",
             virtual_hardware_platform_versions=(0, 1, 2),
         )
-        for number in range(host.cpus):
-            self._db.create(
-                "host_cpu",
-                host=row.ref,
-                number=number,
-                vendor=own.cpu_vendor,
-                modelname=row["cpu_info"]["modelname"],
-                speed=round(host.cpu_mhz),
-            )
+        self._processors(row, host, own)
         control = vm_inventory.control_domain(self._pool, host, row)
         self._db.update(row, control_domain=control.ref)
         return row
@@ -185,7 +217,7 @@ def _cpu_info(host: BackendHost, settings: HostSettings) -> dict[str, str]:
         "threads_per_core": "1",
         "vendor": settings.cpu_vendor,
         "speed": f"{host.cpu_mhz:.3f}",
-        "modelname": "Emulated processor",
+        "modelname": host.cpu_model,
         "family": "6",
         "model": "85",
         "stepping": "4",

@@ -52,8 +52,10 @@ class Listener:
         self._host_at: dict[str, Row] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def start(self, address: str, port: int, tls: ssl.SSLContext | None) -> int:
+    async def start(self, address: str, port: int, tls: ssl.SSLContext | None, *, has_members: bool = True) -> int:
         """Listen for the coordinator at `address` and for each other host at its own; return the port they share.
+
+        Without `has_members`, all hosts are to be asked at `address`.
 
         Raises MigdError when an address cannot be had.
         """
@@ -63,7 +65,9 @@ class Listener:
         self._pool.db.update(coordinator, address=address)
         port = await self._listen(coordinator, address, port)
         for host in self._pool.db.rows("host"):
-            if host is not coordinator:
+            if not has_members:
+                self._pool.db.update(host, address=address)
+            elif host is not coordinator:
                 await self._listen(host, host["address"], port)
         return port
 

@@ -5,10 +5,10 @@ operations are lifted, then the message is written, then the task ends.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from migd_xapi import cpu, domains, ha, placement, vm_groups, vm_operations
+from migd_xapi import cpu, domains, ha, memory, placement, vm_groups, vm_operations
 from migd_xapi.backend import BackendMigration, BackendRefusal, MigrationOutcome, Why
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import NULL
@@ -52,6 +52,28 @@ async def pool_migrate(call: Call, vm: Row, host: Row, options: Mapping[str, str
         f"migrated from host '{source['name_label']}' (uuid: {source['uuid']}) "
         f"to host '{host['name_label']}' (uuid: {host['uuid']})",
     )
+
+
+async def go_on(
+    call: Call, vm: Row, target: Row, begin: Callable[[Callable[[MigrationOutcome], None]], BackendMigration]
+) -> None:
+    """Follow a migration that a toolstack before this one has begun, as a task like any other. Raises Failure.
+
+    Nothing is checked any more, not even whether somebody has blocked it since: the guest is on its way.
+    """
+    pool, source = call.pool, vm["resident_on"]
+    with vm_operations.shown(call, vm, "pool_migrate"), placement.reserved(call, vm, target, "vm_migrate"):
+        ended: asyncio.Future[MigrationOutcome] = asyncio.get_running_loop().create_future()
+        try:
+            migration = begin(lambda outcome: _resolve(pool, vm, ended, outcome))
+        except BackendRefusal as refusal:
+            raise Failure("INTERNAL_ERROR", str(refusal)) from refusal
+        call.task.allow_cancel(True)
+        outcome = await _follow(call.task, migration, ended)
+        if not outcome.ok:
+            call.task.check()
+            raise _failure_of(pool, outcome, vm, source, target)
+        _arrive(pool, vm, target)
 
 
 def check_transfer_network(pool: Pool, network: Row, host: Row) -> None:
@@ -104,7 +126,7 @@ async def _copy(call: Call, vm: Row, target: Row) -> None:
         if has_rebooted:
             domains.renewed(pool, vm)
         if not (has_rebooted and tries_left):
-            raise _failure_of(outcome, vm, source)
+            raise _failure_of(pool, outcome, vm, source, target)
 
 
 async def _try_to_copy(call: Call, vm: Row, target: Row) -> MigrationOutcome:
@@ -122,12 +144,18 @@ async def _try_to_copy(call: Call, vm: Row, target: Row) -> MigrationOutcome:
         raise
 
 
-def _failure_of(outcome: MigrationOutcome, vm: Row, source: str) -> Failure:
+def _failure_of(pool: Pool, outcome: MigrationOutcome, vm: Row, source: str, target: Row) -> Failure:
     match outcome.why:
         case Why.UNACKNOWLEDGED:
             return Failure("VM_FAILED_SUSPEND_ACKNOWLEDGMENT", vm.ref)
         case Why.SOURCE_DIED:
             return Failure("CANNOT_CONTACT_HOST", source)
+        case Why.TARGET_UNREACHABLE:
+            return Failure("CANNOT_CONTACT_HOST", target.ref)
+        case Why.NO_MEMORY:
+            return Failure(
+                "HOST_NOT_ENOUGH_FREE_MEMORY", memory.needed_bytes(vm), memory.free_bytes(pool, target, without=vm)
+            )
         case Why.OTHER:
             return Failure("INTERNAL_ERROR", outcome.reason)
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from migd_xapi.backend import Backend
 from migd_xapi.clock import Clock
 from migd_xapi.database import Database, Row
+from migd_xapi.keeping import Kept
 from migd_xapi.rrd.recorder import Recorder
 from migd_xapi.sessions import Session, Sessions
 from migd_xapi.settings import GuestSettings, Settings
@@ -19,7 +19,8 @@ from migd_xapi.workers import Workers
 class Pool:
     """All state of one pool.
 
-    `guests` is what the pool file says of guests, by uuid; `booting` holds, by reference of its VM, the timer of each
+    `guests` is what the pool file or their hosts say of guests, by uuid; `kept` outlives this process;
+    `booting` holds, by reference of its VM, the timer of each
     guest that boots.
     """
 
@@ -31,7 +32,8 @@ class Pool:
     workers: Workers
     metrics: Recorder
     settings: Settings
-    guests: Mapping[str, GuestSettings]
+    guests: dict[str, GuestSettings]
+    kept: Kept | None = None
     booting: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
 
     @property

@@ -11,6 +11,7 @@ from migd_xapi.certificate import ServerCertificate
 from migd_xapi.clock import Clock
 from migd_xapi.database import Database
 from migd_xapi.dispatch import Dispatcher
+from migd_xapi.keeping import Kept
 from migd_xapi.listener import Listener
 from migd_xapi.pool import Pool
 from migd_xapi.rrd.recorder import Recorder
@@ -25,8 +26,13 @@ _log = structlog.get_logger()
 class Server:
     """The XAPI of one pool."""
 
-    def __init__(self, backend: Backend, name: str, settings: Settings) -> None:
-        """Put the pool together; nobody can connect yet. Raises ConfigError."""
+    def __init__(
+        self, backend: Backend, name: str, settings: Settings, *, kept: Kept | None = None, has_members: bool = True
+    ) -> None:
+        """Put the pool together; nobody can connect yet. Raises ConfigError.
+
+        Without `has_members` only the coordinator answers, for all hosts: none of them has an XAPI of its own.
+        """
         db, clock = Database(), Clock()
         users = {user.name: user for user in settings.users}
         self.pool = Pool(
@@ -39,8 +45,10 @@ class Server:
             metrics=Recorder(db, clock, backend),
             settings=settings,
             guests=settings.guests_by_uuid({guest.name: guest.uuid for guest in backend.guests()}),
+            kept=kept,
         )
-        inventory.build(self.pool, name)
+        self.hosts = inventory.build(self.pool, name)
+        self._has_members = has_members
         self._tls = settings.tls
         self.dispatcher = Dispatcher(self.pool, methods.all_methods())
         self.listener = Listener(self.pool, self.dispatcher)
@@ -51,7 +59,7 @@ class Server:
         """Serve the pool, and return the coordinator's URL; port 0 takes any that is free. Raises MigdError."""
         self.certificate = self._certificate(address)
         context = self.certificate.context if self.certificate is not None else None
-        port = await self.listener.start(address, port, context)
+        port = await self.listener.start(address, port, context, has_members=self._has_members)
         for name, work in (("clearing up", clearing.run(self.pool)), ("metrics", self.pool.metrics.run())):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(_tell_why_it_ended)
@@ -78,7 +86,9 @@ class Server:
     def _certificate(self, address: str) -> ServerCertificate | None:
         """Return what all listeners show, None for plain HTTP. Raises ConfigError."""
         coordinator = self.pool.coordinator
-        others = [host["address"] for host in self.pool.db.rows("host") if host is not coordinator]
+        others = [
+            host["address"] for host in self.pool.db.rows("host") if self._has_members and host is not coordinator
+        ]
         if self._tls is None:
             for each in (address, *others):
                 if not addresses.is_loopback(each):

@@ -1,4 +1,4 @@
-"""The VMs of a pool as it starts: guests with disks, interfaces and devices, templates, groups, control domains."""
+"""The VMs of a pool, the first and later ones: guests with all they have, templates, groups, control domains."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ MOST_DOM0_VCPUS: Final = 16
 
 def build(pool: Pool) -> None:
     """Make the VMs of all guests, the templates and the groups."""
-    vms = {guest.name: _guest(pool, guest) for guest in pool.backend.guests()}
+    vms = {guest.name: add(pool, guest) for guest in pool.backend.guests()}
     for name in pool.settings.templates:
         _template(pool, name)
     for group in pool.settings.groups:
@@ -25,14 +25,19 @@ def build(pool: Pool) -> None:
         for name in group.guests:
             pool.db.update(vms[name], groups=(row.ref,))
     for vm in pool.db.rows("VM"):
-        vm_operations.refresh(pool, vm)
-        vm_groups.refresh_notice(pool, vm)
+        refresh(pool, vm)
+
+
+def refresh(pool: Pool, vm: Row) -> None:
+    """Bring up to date what follows from a VM's record."""
+    vm_operations.refresh(pool, vm)
+    vm_groups.refresh_notice(pool, vm)
 
 
 def control_domain(pool: Pool, host: BackendHost, row: Row) -> Row:
     """Make the VM of a host's Dom0."""
     vcpus = min(host.cpus, MOST_DOM0_VCPUS)
-    dom0_bytes, now = pool.settings.dom0_memory_bytes, pool.clock.stamp()
+    dom0_bytes, now = host.dom0_bytes or pool.settings.dom0_memory_bytes, pool.clock.stamp()
     metrics = pool.db.create(
         "VM_metrics", memory_actual=dom0_bytes, VCPUs_number=vcpus, last_updated=now, start_time=now
     )
@@ -53,7 +58,26 @@ def control_domain(pool: Pool, host: BackendHost, row: Row) -> Row:
     )
 
 
-def _guest(pool: Pool, guest: BackendGuest) -> Row:
+def refresh_control_domain(pool: Pool, host: BackendHost, vm: Row) -> None:
+    """Bring the record of a host's Dom0 up to what the host says."""
+    vcpus = min(host.cpus, MOST_DOM0_VCPUS)
+    pool.db.update(pool.db.get("VM_metrics", vm["metrics"]), memory_actual=host.dom0_bytes, VCPUs_number=vcpus)
+    pool.db.update(vm, VCPUs_max=vcpus, VCPUs_at_startup=vcpus, **_memory(host.dom0_bytes, GuestSettings()))
+
+
+def resize(pool: Pool, vm: Row, guest: BackendGuest) -> None:
+    """Show the memory and the vCPUs that a guest was given since."""
+    if (vm["memory_dynamic_max"], vm["VCPUs_max"]) == (guest.memory_bytes, guest.vcpus):
+        return
+    sizes = _memory(guest.memory_bytes, pool.guests.get(guest.uuid, GuestSettings()))
+    pool.db.update(vm, VCPUs_max=guest.vcpus, VCPUs_at_startup=guest.vcpus, **sizes)
+    memory.refresh_overhead(pool, vm)
+
+
+def add(pool: Pool, guest: BackendGuest) -> Row:
+    """Return the VM of a guest, made with its disks, interfaces and devices."""
+    if guest.settings is not None:
+        pool.guests.setdefault(guest.uuid, guest.settings)
     settings = pool.guests.get(guest.uuid, GuestSettings())
     host = pool.db.by_uuid("host", guest.host) if guest.host else None
     home = host or _host_called(pool, settings.affinity) or next(iter(pool.db.rows("host")))
@@ -76,7 +100,7 @@ def _guest(pool: Pool, guest: BackendGuest) -> Row:
         "VM",
         uuid=guest.uuid,
         name_label=guest.name,
-        power_state="Running" if is_running else "Halted",
+        power_state=("Paused" if guest.is_paused else "Running") if is_running else "Halted",
         resident_on=host.ref if host is not None else NULL,
         metrics=metrics.ref,
         domid=pool.backend.domid(guest.uuid),
@@ -99,13 +123,29 @@ def _guest(pool: Pool, guest: BackendGuest) -> Row:
     _interfaces(pool, vm, guest, settings.networks or (_management(pool),))
     _disks(pool, vm, home, settings.storage)
     _devices(pool, vm, home, settings)
+    if pool.kept is not None:
+        pool.db.update(vm, **pool.kept.of(guest.uuid))
     if is_running:
         guest_agents.report(pool, vm)
     return vm
 
 
+def remove(pool: Pool, vm: Row) -> None:
+    """Delete the VM of a guest that nobody knows any more, and what belongs to it."""
+    for class_name, refs in (("VIF", vm["VIFs"]), ("VBD", vm["VBDs"]), ("VM_metrics", (vm["metrics"],))):
+        for ref in refs:
+            if (row := pool.db.find(class_name, ref)) is not None:
+                pool.db.delete(row)
+    guest_agents.forget(pool, vm)
+    pool.guests.pop(vm["uuid"], None)
+    pool.db.delete(vm)
+
+
 def _interfaces(pool: Pool, vm: Row, guest: BackendGuest, networks: tuple[str, ...]) -> None:
     by_name = {network["name_label"]: network for network in pool.db.rows("network")}
+    known = tuple(filter(None, (guest.mac, *guest.other_macs)))
+    if guest.settings is not None:
+        networks = networks[:1] * len(known)
     for number, name in enumerate(networks):
         first, rest = guest.mac[:2], guest.mac[2:]
         pool.db.create(
@@ -113,8 +153,8 @@ def _interfaces(pool: Pool, vm: Row, guest: BackendGuest, networks: tuple[str, .
             VM=vm.ref,
             network=by_name[name].ref,
             device=str(number),
-            # The backend knows one interface; the others have addresses of their own beside its.
-            MAC=guest.mac if number == 0 else f"{(int(first, 16) | 2) + 4 * number:02x}{rest}",
+            # Of more interfaces than the backend knows, the others have addresses of their own beside the first one's.
+            MAC=known[number] if number < len(known) else f"{(int(first, 16) | 2) + 4 * number:02x}{rest}",
             MTU=by_name[name]["MTU"],
             currently_attached=vm["power_state"] == "Running",
         )

@@ -6,7 +6,7 @@ what passes all of them.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from migd_xapi.database import Row
@@ -47,6 +47,13 @@ def refresh(pool: Pool, vm: Row) -> None:
 async def held(call: Call, vm: Row, operation: str, *, strict: bool = True) -> AsyncIterator[None]:
     """Hold the VM for the operation; wait while another one holds it. Raises Failure."""
     await _until_free(call, vm, operation, strict)
+    with shown(call, vm, operation):
+        yield
+
+
+@contextmanager
+def shown(call: Call, vm: Row, operation: str) -> Iterator[None]:
+    """Show the operation on the VM while it lasts, whether or not it may begin."""
     pool, key = call.pool, call.task_ref
     pool.db.update(vm, current_operations={**vm["current_operations"], key: operation})
     refresh(pool, vm)
