@@ -45,7 +45,7 @@ class XlMigration:
     """One `xl migrate` that is followed."""
 
     def __init__(self, request: Request, remote: Remote, expected_s: float) -> None:
-        self.request, self.is_acknowledged = request, False
+        self.request, self.is_acknowledged, self.has_ended = request, False, False
         self._remote, self._expected_s, self._began_s = remote, expected_s, time.monotonic()
         self._cancelling: asyncio.Task[None] | None = None
 
@@ -64,10 +64,14 @@ class XlMigration:
         return True
 
     async def _cancel(self) -> None:
-        try:
-            answer = (await self._remote.run(migrations.cancel(self.request))).strip()
-        except RemoteFailed as error:
-            answer = str(error)
+        while True:
+            try:
+                answer = (await self._remote.run(migrations.cancel(self.request))).strip()
+            except RemoteFailed as error:
+                answer = str(error)
+            if answer != migrations.NOT_YET or self.has_ended:
+                break
+            await asyncio.sleep(LOOK_PERIOD_S)
         _log.info("a migration was to be cancelled", guest=self.request.guest_uuid, answer=answer)
 
 
@@ -273,6 +277,7 @@ class XlBackend:
             try:
                 outcome = await self._outcome(migration, source, command)
             finally:
+                migration.has_ended = True
                 del self._following[request.guest_uuid]
             _log.info("a migration has ended", guest=request.guest_uuid, ok=outcome.ok, reason=outcome.reason)
             on_end(outcome)

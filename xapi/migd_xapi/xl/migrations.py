@@ -19,6 +19,7 @@ _BASE: Final = 'base="${MIGD_XAPI_STATE:-/run/migd-xapi}"'
 KEPT_MINUTES: Final = 24 * 60
 ALREADY_MOVING: Final = "another migd-xapi is migrating this guest"
 _OUTPUT_TAIL_BYTES: Final = 4096
+NOT_YET: Final = "not-yet"  # what a cancel answers while there is no transport to end
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,14 +125,16 @@ def cancel(request: Request) -> str:
     """
     return f"""\
 {_BASE}
-cd "$base/{request.id}" && pid=$(cat pid) && kill -STOP "$pid" || {{ echo late; exit 0; }}
+cd "$base/{request.id}" 2>/dev/null && pid=$(cat pid 2>/dev/null) || {{ echo {NOT_YET}; exit 0; }}
+kill -STOP "$pid" || {{ echo late; exit 0; }}
+said={NOT_YET}
 if grep -q {shlex.quote(ACKNOWLEDGED)} output || xl list {request.domid} | grep -q ' [r-][b-][p-]s[c-][d-] '; then
-  echo late
+  said=late
 else
   for child in $(cat "/proc/$pid/task/$pid/children"); do
-    case $(cat "/proc/$child/comm") in xl | libxl-save-*) ;; *) kill "$child" ;; esac
+    case $(cat "/proc/$child/comm") in xl | libxl-save-*) ;; *) kill "$child" && said=cancelled ;; esac
   done
-  echo cancelled
 fi
 kill -CONT "$pid"
+echo $said
 """
