@@ -14,7 +14,7 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## watch migd speed up a job on an emulated pool (about a minute)
 	@$(BIN)/migctl demo $(DEMO)
 
-test: $(NPM_CLIENTS)/.installed lint  ## run every check that fits in ten minutes
+test: $(NPM_CLIENTS)/.installed $(VENV)/.installed-tools lint  ## run every check that fits in ten minutes
 	$(BIN)/pytest -m 'not clients' $(PYTEST)
 
 test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every foreign client drive the emulated pool
@@ -47,6 +47,12 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# Tests of the traffic matrix make network namespaces, which only root may; for anybody else they are skipped.
+$(VENV)/.installed-tools: $(BIN)/python
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping; } >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iproute2 iputils-ping; } >&2
 	@touch $@
 
 $(NPM_CLIENTS)/.installed: tests/clients/package-lock.json $(VENV)/.installed-dev

@@ -68,12 +68,13 @@ def _print_sample(measure: config.MeasureSection) -> int:
     logs.configure(component="agent")
     host_uuid = identity.host_uuid(measure.host_uuid)
     source = table.guest_source(measure, host_uuid)
-    sampler = Sampler(table.chosen(measure, host_uuid, source), Failures())
+    collectors = table.chosen(measure, host_uuid, source)
+    sampler = Sampler(collectors, Failures())
     sampler.tick(time.monotonic())
     time.sleep(measure.period_s)
     sample = sampler.tick(time.monotonic())
-    if source is not None:
-        source.close()
+    for collector in collectors:
+        collector.close()
     if sample is None:
         return NOT_MEASURED  # the log says what is missing
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(sample), indent=2).decode() + "\n")
@@ -101,9 +102,10 @@ def _serve(settings: config.AgentConfig) -> None:
         public_key=keys.public.decode(),
     )
     with contextlib.ExitStack() as ending:
-        for part in (source, curves):
-            if part is not None:
-                ending.callback(part.close)
+        for collector in collectors:
+            ending.callback(collector.close)
+        if curves is not None:
+            ending.callback(curves.close)
         stop = ending.enter_context(daemon.StopRequest())
         context = ending.enter_context(zmq.Context[Any]())
         publisher = Publisher(context, settings.controller, keys, topic=host_uuid)

@@ -79,12 +79,14 @@ class MeasureSection(Section, frozen=True, kw_only=True):
     """What is measured, and how often.
 
     `host_uuid` is XAPI's uuid of this host (empty: found on the machine). `nics` are those that carry guests and
-    migrations (empty: all physical ones).
+    migrations (empty: all physical ones). `flows` names the switch that counts who talks to whom; `auto` is the one
+    that a Xen host has.
     """
 
     period_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     host_uuid: Annotated[str, Meta(max_length=128)] = ""
     nics: tuple[str, ...] = ()
+    flows: Literal["auto", "bridge", "openvswitch", "off"] = "auto"
     collectors_off: tuple[Optional, ...] = ()
     guests: AutoGuests | XenGuests | SimGuests | NoGuests = AutoGuests()
 

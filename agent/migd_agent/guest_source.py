@@ -27,6 +27,3 @@ class GuestSource(Collector, Protocol):
 
     def begin_curve(self, guest_uuid: str, ages_s: tuple[float, ...]) -> PendingCurve:
         """Start counting the pages that the guest dirties within each of `ages_s`. Raises MigdError."""
-
-    def close(self) -> None:
-        """Let go of whatever the source holds open."""

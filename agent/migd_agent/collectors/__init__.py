@@ -11,7 +11,8 @@ from migd_core.counters import HostCounters
 class Collector(Protocol):
     """Reads one part of the machine.
 
-    `supplies` names the parts of a sample that are missing when it fails: `dom0` (the host's own figures), `guests`.
+    `supplies` names the parts of a sample that are missing when it fails: `dom0` (the host's own figures), `guests`,
+    `flows`.
     """
 
     @property
@@ -22,3 +23,6 @@ class Collector(Protocol):
 
         May raise anything: the collector is then named in the sample, which goes out without its part.
         """
+
+    def close(self) -> None:
+        """Let go of whatever is held open, and leave the host as it was."""

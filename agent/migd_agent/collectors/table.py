@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from migd_agent.collectors import Collector, xen
+from migd_agent.collectors import Collector, flows, xen
 from migd_agent.collectors.dom0 import Dom0
 from migd_agent.collectors.xen import XenHost
 from migd_agent.config import AutoGuests, MeasureSection, NoGuests, SimGuests, XenGuests
@@ -43,9 +43,18 @@ def _guests(measure: MeasureSection, host_uuid: str, source: GuestSource | None)
     return source
 
 
+def _flows(measure: MeasureSection, host_uuid: str, source: GuestSource | None) -> Collector | None:
+    # An emulated pool has flows of its own, and what another machine's bridges carry is nobody's business.
+    if measure.flows == "auto" and not isinstance(source, XenHost):
+        return None
+    switch = flows.switch_of(measure.flows)
+    return flows.Flows(switch) if switch is not None else None
+
+
 TABLE: Final[dict[str, Callable[[MeasureSection, str, GuestSource | None], Collector | None]]] = {
     "dom0": _dom0,
     "guests": _guests,
+    "flows": _flows,
 }
 
 

@@ -1,0 +1,93 @@
+"""Linux bridges: the kernel counts the frames that it forwards, in a set of an nftables table of our own.
+
+The table is in the family `bridge`, so it sees what goes between guests and what leaves the host; what Dom0 itself
+sends or receives is not forwarded, and not counted. Other tables are not touched.
+"""
+
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from migd_agent.flows import FlowsUnreadable, Pair
+from migd_agent.flows.command import Command, run, start_of
+
+TABLE: Final = "migd"
+MAX_PAIRS: Final = 8192
+# A pair is forgotten this long after its last frame; past MAX_PAIRS, the kernel counts no new ones.
+FORGET_AFTER: Final = "10m"
+# Bound for as long as this agent lives, in this network namespace, as the table is; the kernel ends it with the agent.
+_MARK: Final = "\0migd-agent-flows"
+# A frame to many stations (the lowest bit of the first octet) belongs to no pair.
+_RULES: Final = f"""
+table bridge {TABLE} {{
+  set pairs {{
+    typeof ether saddr . ether daddr
+    size {MAX_PAIRS}
+    flags dynamic,timeout
+    timeout {FORGET_AFTER}
+    counter
+  }}
+  chain count_pairs {{
+    type filter hook forward priority 0; policy accept;
+    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 update @pairs {{ ether saddr . ether daddr }}
+  }}
+}}
+"""
+
+
+class Bridge:
+    """The counting on this host's Linux bridges."""
+
+    def __init__(self) -> None:
+        """Begin to count. A table that a killed agent left is replaced. Raises FlowsUnreadable."""
+        self._mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._mark.bind(_MARK)
+        except OSError as error:
+            self._mark.close()
+            raise FlowsUnreadable("another migd-agent counts this host's flows already; end one of the two") from error
+        try:
+            # To add a table that is there is no error, and to delete one that is not would be.
+            run(("nft", "-f", "-"), f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{_RULES}")
+        except FlowsUnreadable:
+            self._mark.close()
+            raise
+        self._list = Command("nft", "-j", "list", "set", "bridge", TABLE, "pairs")
+
+    @property
+    def is_reading(self) -> bool:
+        return self._list.is_running
+
+    def begin(self) -> None:
+        self._list.begin()
+
+    def take(self) -> Mapping[Pair, int] | None:
+        output = self._list.take()
+        return None if output is None else parse(output)
+
+    def close(self) -> None:
+        self._list.close()
+        try:
+            run(("nft", "delete", "table", "bridge", TABLE))
+        finally:
+            self._mark.close()
+
+
+def parse(output: bytes) -> dict[Pair, int]:
+    """Return bytes by pair of MAC addresses in the JSON of `nft -j list set`. Raises FlowsUnreadable."""
+    try:
+        answer: Any = msgspec.json.decode(output)
+        (found,) = (item["set"] for item in answer["nftables"] if "set" in item)
+        return dict(_counted(element["elem"]) for element in found.get("elem", ()))
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise FlowsUnreadable(
+            f"nft: expected a set of MAC pairs with counters as JSON, found {start_of(output)}: "
+            f"{type(error).__name__} {error}; nftables 1.0 or newer is needed"
+        ) from error
+
+
+def _counted(element: Any) -> tuple[Pair, int]:
+    source, target = element["val"]["concat"]
+    return (str(source), str(target)), int(element["counter"]["bytes"])

@@ -1,0 +1,346 @@
+"""Who talks to whom: counted by real nftables on real bridges in network namespaces, and by Open vSwitch's own text."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from readings import HOST, host
+
+from migd_agent.collectors import flows, table
+from migd_agent.collectors.flows import Flows, Held, switch_of
+from migd_agent.config import MeasureSection, NoGuests
+from migd_agent.flows import FlowsUnreadable, Pair, bridge, openvswitch
+from migd_agent.flows.bridge import Bridge
+from migd_agent.flows.command import Command, run
+from migd_agent.flows.openvswitch import OpenVSwitch
+from migd_core.counters import FlowCounter
+
+LIMIT_S = 20.0
+CAPTURED = Path(__file__).parent / "captured"
+A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+PING_BYTES = 20 + 8 + 1000  # the bridge family counts a frame from its IP header on
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """Return what is found within the limit."""
+    end_s = time.monotonic() + LIMIT_S
+    while time.monotonic() < end_s:
+        if (it := found()) is not None:
+            return it
+        time.sleep(0.02)
+    raise AssertionError(f"nothing found within {LIMIT_S:g} s")
+
+
+@dataclass
+class Lan:
+    """A bridge in one network namespace, with a station in each of two more."""
+
+    name: str
+
+    def run(self, where: str, *command: str) -> str:
+        """Run a command in the bridge's namespace (`switch`) or a station's (`a`, `b`)."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", f"{self.name}-{where}", *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ping(self, times: int = 5) -> None:
+        """Let a ping b, 1,000 bytes each time."""
+        self.run("a", "ping", "-q", "-c", str(times), "-i", "0.01", "-s", "1000", "-W", "5", "10.99.0.2")
+
+    def tables(self) -> str:
+        return self.run("switch", "nft", "list", "tables")
+
+    def agent(self, tmp_path: Path) -> "subprocess.Popen[bytes]":
+        """Start something that counts on the bridge as the agent does, and says so; it ends as the agent does."""
+        script = tmp_path / "counts.py"
+        script.write_text(
+            "import signal, sys\n"
+            "from migd_agent.flows import FlowsUnreadable\n"
+            "from migd_agent.flows.bridge import Bridge\n"
+            "try:\n    counting = Bridge()\n"
+            "except FlowsUnreadable as error:\n    sys.exit(str(error))\n"
+            "print('counting', flush=True)\n"
+            "signal.sigwait([signal.SIGTERM])\n"
+            "counting.close()\n"
+        )
+        return subprocess.Popen(
+            ["ip", "netns", "exec", f"{self.name}-switch", sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+        )
+
+
+@pytest.fixture(scope="module")
+def lan() -> Iterator[Lan]:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces and nftables need root")
+    assert shutil.which("nft"), "`make test` installs nftables"
+    lan = Lan(f"migd-{os.getpid()}")
+    try:
+        for place in ("switch", "a", "b"):
+            run(["ip", "netns", "add", f"{lan.name}-{place}"])
+        lan.run("switch", "ip", "link", "add", "br0", "type", "bridge")
+        lan.run("switch", "ip", "link", "set", "br0", "up")
+        for number, (place, mac) in enumerate({"a": A, "b": B}.items(), start=1):
+            lan.run("switch", "ip", "link", "add", f"port{place}", "type", "veth", "peer", "name", "eth0")
+            lan.run("switch", "ip", "link", "set", "eth0", "netns", f"{lan.name}-{place}")
+            lan.run("switch", "ip", "link", "set", f"port{place}", "master", "br0", "up")
+            lan.run(place, "ip", "link", "set", "eth0", "address", mac, "up")
+            lan.run(place, "ip", "address", "add", f"10.99.0.{number}/24", "dev", "eth0")
+        yield lan
+    finally:
+        for place in ("a", "b", "switch"):
+            with contextlib.suppress(FlowsUnreadable):
+                run(["ip", "netns", "del", f"{lan.name}-{place}"])
+
+
+@pytest.fixture
+def inside(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> Lan:
+    """Let this process' nft work in the bridge's namespace."""
+    real = bridge.run
+    prefix = ("ip", "netns", "exec", f"{lan.name}-switch")
+    monkeypatch.setattr(bridge, "run", lambda command, text="": real((*prefix, *command), text))
+    monkeypatch.setattr(bridge, "Command", lambda *command: Command(*prefix, *command))
+    return lan
+
+
+def counts(switch: Bridge) -> Mapping[Pair, int]:
+    switch.begin()
+    return until(switch.take)
+
+
+def test_the_bridge_counts_exactly_what_two_stations_send_each_other(inside: Lan) -> None:
+    inside.ping(1)  # they know each other's addresses from here on
+    switch = Bridge()
+    try:
+        assert counts(switch) == {}
+        inside.ping(5)
+        assert counts(switch) == {(A, B): 5 * PING_BYTES, (B, A): 5 * PING_BYTES}
+        inside.ping(2)
+        assert counts(switch)[A, B] == 7 * PING_BYTES
+    finally:
+        switch.close()
+    assert bridge.TABLE not in inside.tables()
+
+
+def test_the_tables_of_others_are_not_touched(inside: Lan) -> None:
+    inside.run("switch", "nft", "add", "table", "bridge", "theirs")
+    before = inside.tables()
+    Bridge().close()
+    assert inside.tables() == before
+    inside.run("switch", "nft", "delete", "table", "bridge", "theirs")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_table_goes_with_its_agent_or_at_the_next_start(lan: Lan, tmp_path: Path, number: int) -> None:
+    agent = lan.agent(tmp_path)
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == b"counting\n"
+    assert "table bridge migd" in lan.tables()
+    agent.send_signal(number)
+    agent.communicate(timeout=LIMIT_S)
+    assert ("table bridge migd" in lan.tables()) is (number == signal.SIGKILL)
+    lan.ping(1)
+    again = lan.agent(tmp_path)
+    assert again.stdout is not None
+    assert again.stdout.readline() == b"counting\n"
+    assert "elements" not in lan.run("switch", "nft", "list", "set", "bridge", "migd", "pairs")
+    again.terminate()
+    again.communicate(timeout=LIMIT_S)
+    assert "migd" not in lan.tables()
+
+
+def test_a_second_agent_on_the_host_is_told_and_leaves_the_first_ones_counts_alone(lan: Lan, tmp_path: Path) -> None:
+    first = lan.agent(tmp_path)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"counting\n"
+    lan.ping(1)
+    second = lan.agent(tmp_path)
+    _, said = second.communicate(timeout=LIMIT_S)
+    assert b"another migd-agent counts this host's flows already" in said
+    assert A in lan.run("switch", "nft", "list", "set", "bridge", "migd", "pairs")
+    first.terminate()
+    first.communicate(timeout=LIMIT_S)
+
+
+def test_a_missing_nft_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FlowsUnreadable, match="nft cannot be run: No such file or directory; is it installed"):
+        Bridge()
+
+
+def test_an_nft_that_refuses_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _program(tmp_path / "nft", "#!/bin/sh\necho 'Error: Could not process rule: Operation not permitted' >&2\nexit 1\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(
+        FlowsUnreadable, match=r"nft -f - failed: Error: Could not process rule: Operation not permitted"
+    ):
+        Bridge()
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b"",
+        b"not json",
+        b"{}",
+        b'{"nftables": []}',
+        b'{"nftables": [{"set": {"elem": ["00:16:3e:00:00:01"]}}]}',
+        b'{"nftables": [{"set": {"elem": [{"elem": {"val": {"concat": ["a", "b"]}}}]}}]}',
+    ],
+)
+def test_an_answer_of_nft_that_is_no_set_with_counters_is_refused(output: bytes) -> None:
+    with pytest.raises(FlowsUnreadable, match=r"nft: expected a set of MAC pairs .*; nftables 1\.0 or newer is needed"):
+        bridge.parse(output)
+
+
+def test_flows_of_open_vswitch_are_read_and_what_is_no_pair_is_left_out() -> None:
+    found = openvswitch.parse((CAPTURED / "ovs-dump-flows.txt").read_bytes())
+    assert sorted(found.values()) == [
+        (("00:16:3e:00:00:01", "00:16:3e:00:00:02"), 42),
+        (("00:16:3e:00:00:01", "00:16:3e:00:00:02"), 980),
+        (("00:16:3e:00:00:02", "00:16:3e:00:00:01"), 980),
+    ]
+
+
+def test_a_text_that_is_no_flow_is_refused() -> None:
+    with pytest.raises(FlowsUnreadable, match="ovs-appctl: expected a flow and its bytes, found no datapath"):
+        openvswitch.parse(b"no datapath\n")
+
+
+def test_a_flow_that_was_evicted_and_came_back_counts_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    line = "in_port(2),eth(src={a},dst={b}),eth_type(0x0800), packets:1, bytes:{n}, used:0.1s, actions:3\n"
+    shown = tmp_path / "shown"
+    _program(tmp_path / "ovs-appctl", f"#!/bin/sh\ncat {shown}\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    switch, totals = OpenVSwitch(), []
+    for count in (1000, 1500, None, 200, 300):
+        shown.write_text("" if count is None else line.format(a=A, b=B, n=count))
+        switch.begin()
+        totals.append(until(switch.take)[A, B])
+    assert totals == [1000, 1500, 1500, 1700, 1800]
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_a_tool_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migd_agent.flows.command.TIMEOUT_S", 0.1)
+    command = Command("sleep", "60")
+    command.begin()
+    with pytest.raises(FlowsUnreadable, match=r"sleep 60 has not ended within 0\.1 s"):
+        until(command.take)
+    assert not command.is_running
+
+
+class Scripted:
+    """A switch whose answers a test writes."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.is_reading = False
+
+    def begin(self) -> None:
+        self.is_reading = True
+
+    def take(self) -> Mapping[Pair, int] | None:
+        if self.answer is None:
+            return None
+        self.is_reading = False
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        found: Mapping[Pair, int] = dict(self.answer)
+        return found
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_rate_between_two_readings_is_held_until_the_next() -> None:
+    switch = Scripted()
+    collector = Flows(switch, read_every_s=2.0)
+    shown = []
+    for second, count in enumerate([0, 0, 0, 4000, 4000, 4000, 4000], start=1):
+        switch.answer = {(A, B): count}
+        shown.append(collector.collect(host(float(second))).flows)
+    rates = [after[0].bytes - before[0].bytes for before, after in itertools.pairwise(shown[1:])]
+    assert rates[:2] == [0, 0]
+    assert set(rates[2:4]) == {2000}
+
+
+def test_a_switch_that_fails_is_told_until_it_answers_again() -> None:
+    switch = Scripted()
+    collector = Flows(switch, read_every_s=1.0)
+    collector.collect(host(1.0))
+    switch.answer = FlowsUnreadable("it is gone")
+    for at_s in (2.0, 3.0):
+        with pytest.raises(FlowsUnreadable, match="it is gone"):
+            collector.collect(host(at_s))
+    switch.answer = {(A, B): 7}
+    collector.collect(host(4.0))
+    assert collector.collect(host(5.0)).flows == (FlowCounter(A, B, 0),)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 1 << 40)))))
+def test_counts_that_are_held_never_fall_while_their_pair_lives(steps: list[tuple[float, dict[str, int]]]) -> None:
+    held, now_s, before = Held(), 0.0, dict[str, int]()
+    for went_s, answer in steps:
+        now_s += went_s
+        held.take({(name, "x"): count for name, count in answer.items()}, now_s)
+        shown = {flow.source_mac: flow.bytes for flow in held.counters(now_s)}
+        assert shown.keys() == answer.keys()
+        assert all(count >= before.get(name, 0) for name, count in shown.items() if name in before)
+        before = shown
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has", "expected"),
+    [
+        ("auto", {"db.sock"}, OpenVSwitch),
+        ("auto", {"db.sock", "br0/bridge"}, OpenVSwitch),
+        ("auto", {"eth0"}, type(None)),
+        ("openvswitch", set(), OpenVSwitch),
+        ("off", {"br0/bridge"}, type(None)),
+    ],
+)
+def test_the_switch_is_the_one_that_the_host_has(tmp_path: Path, wanted: Any, has: set[str], expected: type) -> None:
+    for name in has:
+        (tmp_path / name).mkdir(parents=True)
+    assert type(switch_of(wanted, tmp_path, (tmp_path / "db.sock",))) is expected
+
+
+@pytest.mark.parametrize(("wanted", "fails"), [("auto", False), ("bridge", True)])
+def test_a_bridge_that_cannot_be_counted_on_is_done_without_unless_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Any, fails: bool
+) -> None:
+    (tmp_path / "br0" / "bridge").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if fails:
+        with pytest.raises(FlowsUnreadable, match="nft cannot be run"):
+            switch_of(wanted, tmp_path, ())
+    else:
+        assert switch_of(wanted, tmp_path, ()) is None
+
+
+def test_a_machine_that_is_no_xen_host_counts_no_flows_unless_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "switch_of", lambda wanted: Scripted())
+    assert len(table.chosen(MeasureSection(guests=NoGuests()), HOST, None)) == 1
+    asked = table.chosen(MeasureSection(guests=NoGuests(), flows="bridge"), HOST, None)
+    assert [type(each).__name__ for each in asked] == ["Dom0", "Flows"]
