@@ -72,6 +72,9 @@ class Disk:
     def __init__(self) -> None:
         self.seen: int | None = None
 
+    def begin(self, domid: int) -> None:
+        self.seen = 0
+
     def write(self, domid: int, seen_pages: int) -> None:
         self.seen = seen_pages
 
@@ -230,6 +233,7 @@ def test_what_a_killed_agent_left_on_is_turned_off_unless_somebody_else_has_take
     tmp_path: Path, seen: int, migrated: bool, gone: bool, owner: str
 ) -> None:
     xen, record = Xen(), ProbeRecord(tmp_path / "run" / "probe.json")
+    record.begin(DOMID)
     record.write(DOMID, seen)
     xen.enable(DOMID)
     xen.now_s = 1.0
@@ -260,6 +264,17 @@ def test_no_guest_is_probed_whose_probe_cannot_be_put_down(tmp_path: Path) -> No
     with pytest.raises(MigdError, match="no guest is probed without it"):
         run(Probe(xen, ProbeRecord(tmp_path / "run" / "probe.json"), DOMID, AGES_S, (0.0,), 9.0, xen.clock), xen)
     assert xen.owner == ""
+
+
+def test_of_two_agents_one_probes_and_the_others_record_stays(tmp_path: Path) -> None:
+    xen, record = Xen(), ProbeRecord(tmp_path / "probe.json")
+    first = Probe(xen, record, DOMID, AGES_S, (0.0,), 9.0, xen.clock)
+    first.advance(0.0)
+    with pytest.raises(MigdError, match=r"probe\.json exists: another agent of this host probes a guest"):
+        run(Probe(xen, record, DOMID, AGES_S, (0.0,), 9.0, xen.clock), xen)
+    assert (tmp_path / "probe.json").exists()
+    run(first, xen)
+    assert (xen.owner, (tmp_path / "probe.json").exists()) == ("", False)
 
 
 def test_a_probe_that_is_killed_leaves_its_record(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class LogDirty(Protocol):
 class Record(Protocol):
     """Where it is put down that log-dirty is on; `probe_record.ProbeRecord` is the real one."""
 
+    def begin(self, domid: int) -> None: ...
+
     def write(self, domid: int, seen_pages: int) -> None: ...
 
     def clear(self) -> None: ...
@@ -117,7 +119,7 @@ class Probe:
 
     def _begin(self) -> None:
         del self._begins_s[0]
-        self._record.write(self._domid, 0)  # before it is on: a kill in between leaves a record of what is off
+        self._record.begin(self._domid)  # before it is on: a kill in between leaves a record of what is off
         try:
             self._xen.enable(self._domid)
         except MigdError:

@@ -3,6 +3,8 @@
 The file lies on a tmpfs: a host that boots has neither the file nor log-dirty.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +31,27 @@ class ProbeRecord:
     def __init__(self, path: Path = PATH) -> None:
         self._path = path
 
-    def write(self, domid: int, seen_pages: int) -> None:
-        """Put down that log-dirty is on. Raises MigdError: then it must not be."""
-        try:
+    def begin(self, domid: int) -> None:
+        """Put down that log-dirty is about to be on. Raises MigdError: then it must not be."""
+        with self._told():
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with self._path.open("xb") as file:
+                file.write(msgspec.json.encode(Record(domid, 0)))
+
+    def write(self, domid: int, seen_pages: int) -> None:
+        """Put down how many pages were seen. Raises MigdError."""
+        with self._told():
             new = self._path.with_suffix(".new")
             new.write_bytes(msgspec.json.encode(Record(domid, seen_pages)))
             new.replace(self._path)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as error:
+            text = "another agent of this host probes a guest; end one of the two, and then remove the file if it stays"
+            raise MigdError(f"{self._path} exists: {text}") from error
         except OSError as error:
             raise MigdError(f"{self._path}: {error.strerror}; no guest is probed without it") from error
 
