@@ -261,7 +261,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_no_guest_is_probed_whose_probe_cannot_be_put_down(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     xen = Xen()
-    with pytest.raises(MigdError, match="no guest is probed without it"):
+    with pytest.raises(MigdError, match="File exists; no guest is probed without a record"):
         run(Probe(xen, ProbeRecord(tmp_path / "run" / "probe.json"), DOMID, AGES_S, (0.0,), 9.0, xen.clock), xen)
     assert xen.owner == ""
 
@@ -270,7 +270,7 @@ def test_of_two_agents_one_probes_and_the_others_record_stays(tmp_path: Path) ->
     xen, record = Xen(), ProbeRecord(tmp_path / "probe.json")
     first = Probe(xen, record, DOMID, AGES_S, (0.0,), 9.0, xen.clock)
     first.advance(0.0)
-    with pytest.raises(MigdError, match=r"probe\.json exists: another agent of this host probes a guest"):
+    with pytest.raises(MigdError, match=r"probe\.json: another agent of this host probes a guest"):
         run(Probe(xen, record, DOMID, AGES_S, (0.0,), 9.0, xen.clock), xen)
     assert (tmp_path / "probe.json").exists()
     run(first, xen)

@@ -49,11 +49,11 @@ class ProbeRecord:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except FileExistsError as error:
-            text = "another agent of this host probes a guest; end one of the two, and then remove the file if it stays"
-            raise MigdError(f"{self._path} exists: {text}") from error
         except OSError as error:
-            raise MigdError(f"{self._path}: {error.strerror}; no guest is probed without it") from error
+            why = error.strerror
+            if isinstance(error, FileExistsError) and self._path.is_file():
+                why = "another agent of this host probes a guest; end one of the two, then remove the file if it stays"
+            raise MigdError(f"{self._path}: {why}; no guest is probed without a record of its own") from error
 
     def clear(self) -> None:
         """Put down that log-dirty is off, or somebody else's."""
