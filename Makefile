@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients lint bench clean
+.PHONY: help demo test test-clients test-xen lab lab-stop lint bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,10 +16,20 @@ demo: $(VENV)/.installed  ## watch migd speed up a job on an emulated pool (abou
 	@$(BIN)/migctl demo $(DEMO)
 
 test: $(NPM_CLIENTS)/.installed $(VENV)/.installed-tools lint  ## run every check that fits in ten minutes
-	$(BIN)/pytest -m 'not clients' $(PYTEST)
+	$(BIN)/pytest -m 'not clients and not xen' $(PYTEST)
 
 test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every foreign client drive the emulated pool
 	$(BIN)/pytest tests/clients $(PYTEST)
+
+test-xen: $(VENV)/.installed-dev  ## as root: boot real Xen under QEMU, and let migd measure and move real guests
+	$(LAB) --name test stop
+	$(BIN)/pytest tests/xen $(PYTEST)
+
+lab: $(VENV)/.installed  ## as root: boot real Xen hosts with guests and migd on them, and say how to use them
+	$(LAB) start $(LAB_START)
+
+lab-stop: $(VENV)/.installed  ## end what `make lab` started
+	$(LAB) stop
 
 lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .
