@@ -1,0 +1,89 @@
+"""What a test asks of migd on a lab: its API, and the samples on record."""
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+import msgspec
+
+from migd_cli.client import Client
+from migd_cli.failures import Failure
+from migd_controller.events import SampleArrived
+from migd_core import api
+from migd_core.messages import GuestSample, HostSample
+from migd_lab.errors import LabError
+from migd_lab.guest import Guest
+from migd_lab.lab import Lab
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T | None], what: str, timeout_s: float, every_s: float = 0.5) -> T:
+    """Return what `look` finds, looking again and again. Raises LabError after `timeout_s`."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (found := look()):
+        if time.monotonic() > deadline_s:
+            raise LabError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(every_s)
+    return found
+
+
+class Migd:
+    """The controller of a lab, asked over its socket."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._client = Client(str(lab.socket))
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        """Return the answer, decoded. Raises migctl's failures."""
+        takes, answers = api.ROUTES[method, path]
+        request = msgspec.convert(body, takes) if body else None
+        return msgspec.json.decode(self._client.ask(method, path, request), type=answers)
+
+    def sees(self, hosts: int, guests: int, timeout_s: float = 120.0) -> None:
+        """Wait until every host reports and every guest is known, and where it is is agreed upon."""
+
+        def look() -> bool:
+            try:
+                status = self.ask("GET", "/v1/status")
+            except Failure:
+                return False  # it is coming up
+            return status.xapi_connected and (status.hosts, status.hosts_frozen, status.guests) == (hosts, 0, guests)
+
+        until(look, f"{hosts} hosts that report and {guests} guests", timeout_s)
+
+    def guest(self, guest: Guest) -> api.GuestView:
+        """Return the guest as the controller sees it."""
+        (found,) = [each for each in self.ask("GET", "/v1/guests") if each.uuid == guest.uuid]
+        return found
+
+    def migrated(self, guest: Guest, timeout_s: float = 240.0) -> api.MigrationView:
+        """Return the newest migration of a guest once it is over."""
+
+        def look() -> api.MigrationView | None:
+            ended = [m for m in self.ask("GET", "/v1/migrations") if m.guest == guest.uuid]
+            return ended[0] if ended and ended[0].ok is not None else None
+
+        return until(look, f"the end of a migration of {guest.name}", timeout_s)
+
+    def samples(self) -> list[tuple[float, HostSample]]:
+        """Return every sample on record with the time of its arrival (Unix time, seconds), oldest first."""
+        found: list[tuple[float, HostSample]] = []
+        with closing(sqlite3.connect(f"file:{self.lab.folder / 'state/journal.sqlite'}?mode=ro", uri=True)) as journal:
+            for (body,) in journal.execute("SELECT body FROM log WHERE kind = 'Samples' ORDER BY id"):
+                arrived = msgspec.msgpack.decode(zlib.decompress(body), type=list[tuple[float, SampleArrived]])
+                found += [(at, event.sample) for at, event in arrived]
+        return found
+
+    def of_guest(self, guest: Guest, since: float = 0.0) -> list[tuple[HostSample, GuestSample]]:
+        """Return each sample since then (Unix time, seconds) that speaks of the guest, with what it says."""
+        return [
+            (sample, spoken_of)
+            for at, sample in self.samples()
+            for spoken_of in sample.guests
+            if at >= since and spoken_of.uuid == guest.uuid
+        ]

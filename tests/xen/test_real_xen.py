@@ -1,0 +1,145 @@
+"""From counters in a Dom0 to a guest that lives on elsewhere, on real Xen. Tests run in this order, on one lab."""
+
+import re
+import time
+from statistics import fmean
+from typing import Any
+
+from migd_on_xen import Migd, until
+from scene import (
+    DUTY_RATIO,
+    RANK0,
+    RANK1,
+    SENDER,
+    SENT_WITH_HEADERS,
+    SET,
+    SPINNER,
+    WORKING_SET_MIB,
+    WRITER,
+)
+
+from migd_lab.guest import Guest
+from migd_lab.lab import Lab
+from migd_lab.ping import Ping
+
+PAGES_PER_MIB = 256
+OBSERVED_S = 20.0
+
+
+def test_an_idle_and_a_busy_guest_are_counted_as_what_they_are(lab: Lab, migd: Migd, figures: dict[str, Any]) -> None:
+    """CPU time within 0.05 of a CPU of what the guest says that it used, bytes within 10 % of what it says it sent."""
+    since, spun, sent = time.time(), SPINNER.lines("SPIN")[-1], SENDER.lines("SEND")[-1]
+    until(lambda: len(migd.of_guest(SPINNER, since)) >= OBSERVED_S, "samples", 120)
+    spun_then, sent_then = SPINNER.lines("SPIN")[-1], SENDER.lines("SEND")[-1]
+    cpu_ratio = fmean(guest.cpu_ratio for _, guest in migd.of_guest(SPINNER, since))
+    tx_bytes_per_s = fmean(guest.tx_bytes_per_s for _, guest in migd.of_guest(SENDER, since))
+    cpu_true = (spun_then["cpu"] - spun["cpu"]) / (spun_then["t"] - spun["t"])
+    tx_true = SENT_WITH_HEADERS * (sent_then["bytes"] - sent["bytes"]) / (sent_then["t"] - sent["t"])
+    figures["counters"] = {
+        "duty_ratio": DUTY_RATIO,
+        "cpu_ratio_in_the_guest": round(cpu_true, 3),
+        "cpu_ratio_measured": round(cpu_ratio, 3),
+        "tx_bytes_per_s_in_the_guest": round(tx_true),
+        "tx_bytes_per_s_measured": round(tx_bytes_per_s),
+        "tx_error_ratio": round(tx_bytes_per_s / tx_true - 1, 4),
+    }
+    assert abs(cpu_ratio - cpu_true) < 0.05
+    assert abs(tx_bytes_per_s / tx_true - 1) < 0.1
+
+
+def test_the_dirty_curve_of_a_steady_writer_and_of_a_working_set(migd: Migd, figures: dict[str, Any]) -> None:
+    """Within 10 % of the pages that the guests say they wrote; what an idle guest writes besides is small beside it."""
+    figures["dirty_curve"] = {
+        guest.name: _curve_error(migd, guest, limit_pages) for guest, limit_pages in _WRITERS.items()
+    }
+    worst = max(abs(each["worst_error_ratio"]) for each in figures["dirty_curve"].values())
+    assert worst < 0.1
+
+
+_WRITERS = {WRITER: 32 * PAGES_PER_MIB, SET: WORKING_SET_MIB * PAGES_PER_MIB}
+
+
+def _curve_error(migd: Migd, guest: Guest, limit_pages: int) -> dict[str, Any]:
+    def newest() -> Any:
+        curves = [spoken.dirty_curve for _, spoken in migd.of_guest(guest) if spoken.dirty_curve is not None]
+        return curves[-1] if curves else None
+
+    begun = guest.lines("WRITE")[-1]
+    curve = until(newest, f"a dirty curve of {guest.name}", 180, every_s=2)
+    written = [line for line in guest.lines("WRITE") if line["line"] > begun["line"]]
+    per_s = sum(line["pages"] for line in written) / (written[-1]["t"] - begun["t"])
+    # Below half a second the guest's own rounds of writing and the clock of the probe are too coarse to be compared.
+    errors = [
+        (age_s, pages, pages / min(limit_pages, per_s * age_s) - 1)
+        for age_s, pages in zip(curve.ages_s, curve.unique_pages, strict=True)
+        if age_s >= 0.5
+    ]
+    return {
+        "pages_per_s_in_the_guest": round(per_s),
+        "limit_pages": limit_pages,
+        "measured": {f"{age_s:g}": pages for age_s, pages, _ in errors},
+        "worst_error_ratio": round(max((error for _, _, error in errors), key=abs), 4),
+    }
+
+
+def test_a_hot_dom0_makes_least_loaded_move_a_guest_that_lives_on(
+    lab: Lab, migd: Migd, figures: dict[str, Any]
+) -> None:
+    """Its counter never restarts, no page of it is stale, and it was silent for no longer than the migration took."""
+    before = SPINNER.lines("WRITE")[-1]
+    migd.ask("PUT", "/v1/policy", name="least-loaded", config={"sustained_periods": 2})
+    source, target = lab.nodes
+    hog = source.run("nice -n 19 sh -c 'while :; do :; done' >/dev/null 2>&1 & echo $!").strip()
+    try:
+        with Ping(SPINNER.address) as ping:
+            migration = migd.migrated(SPINNER)
+    finally:
+        migd.ask("PUT", "/v1/policy", name="observe")
+        source.run(f"kill {hog}")
+    after = until(lambda: SPINNER.lines("WRITE")[-1], "the guest's own word", 30)
+    figures["migration"] = {
+        "predicted_s": migration.predicted_s,
+        "actual_s": migration.actual_s,
+        "predicted_pause_s": migration.predicted_pause_s,
+        "pause_by_ping_s": round(ping.longest_silence_s(), 2),
+        "pause_in_the_guest_s": max(line["gap"] for line in SPINNER.lines("WRITE")),
+    }
+    assert migration.ok, migration.text
+    assert (migration.source, migration.target) == (source.uuid, target.uuid)
+    assert after["line"] > before["line"], "the guest's counter fell: it was started anew"
+    assert max(line["bad"] for line in SPINNER.lines("WRITE")) == 0, "pages of the guest are stale"
+    assert SPINNER.name in target.run("xl list")
+    assert SPINNER.name not in source.run("xl list")
+
+
+def test_mpi_jobs_survive_the_migration_of_one_of_their_ranks(lab: Lab, migd: Migd, figures: dict[str, Any]) -> None:
+    """Two ranks in two guests: the jobs go on, and their results are those of runs that nobody disturbed."""
+    undisturbed = {name: _result(RANK0.ask(f"{_job(name)} 2>&1", timeout_s=240)) for name in _JOBS}
+    for name in _JOBS:
+        RANK0.ask(f"setsid {_job(name)} >/tmp/{name} 2>&1 </dev/null &")
+    until(lambda: "JACOBI 1" in RANK0.ask("cat /tmp/jacobi"), "the job", 120)
+    migd.ask("POST", "/v1/migrations", guest=RANK1.name, host=lab.nodes[1].name)
+    migration = migd.migrated(RANK1)
+    assert migration.ok, migration.text
+    moved_in_mid_job = [name for name in _JOBS if "DONE" not in RANK0.ask(f"cat /tmp/{name}")]
+    results = {name: until(lambda name=name: _result(RANK0.ask(f"cat /tmp/{name}")), name, 300) for name in _JOBS}
+    figures["mpi"] = {
+        "migration_s": migration.actual_s,
+        "results": results,
+        "undisturbed": undisturbed,
+        "equal": results == undisturbed,
+    }
+    assert moved_in_mid_job == list(_JOBS), "the jobs were over before the migration was; let them run longer"
+    assert results == undisturbed
+
+
+_JOBS = {"jacobi": "512 900", "pingpong": "1024 1500"}
+
+
+def _job(name: str) -> str:
+    return f"runmpi rank0:1,rank1:1 2 /bin/{name} {_JOBS[name]}"
+
+
+def _result(said: str) -> str | None:
+    match = re.search(r"DONE (?:residual|sum)=(\S+)", said)
+    return match[1] if match else None
