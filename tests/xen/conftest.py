@@ -1,5 +1,6 @@
 """A lab for all tests of this folder, and the summary that they leave."""
 
+import contextlib
 import json
 import os
 import time
@@ -11,7 +12,10 @@ import pytest
 from migd_on_xen import Migd
 from scene import PLACES
 
-from migd_lab.lab import Lab
+from migd_lab import network
+from migd_lab.errors import Unavailable
+from migd_lab.hypervisor import Xen
+from migd_lab.lab import Lab, build
 from migd_lab.migd import start_migd
 
 _FIGURES = pytest.StashKey[dict[str, Any]]()
@@ -33,33 +37,56 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(json.dumps(figures, indent=2))
 
 
-@pytest.fixture(scope="session")
-def figures(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What was measured; printed as JSON at the end."""
-    return request.config.stash[_FIGURES]
+@pytest.fixture(scope="session", params=["current", "shadow"])
+def xen(request: pytest.FixtureRequest) -> Xen:
+    """The hypervisor that the tests run on, one after the other."""
+    which: Xen = request.param
+    return which
 
 
 @pytest.fixture(scope="session")
-def lab(figures: dict[str, Any]) -> Iterator[Lab]:
-    """Two nodes with guests on them; this process is in their network."""
+def figures(request: pytest.FixtureRequest, xen: Xen) -> dict[str, Any]:
+    """What was measured on this hypervisor; printed as JSON at the end."""
+    return request.config.stash[_FIGURES].setdefault(xen, {})
+
+
+@pytest.fixture(scope="session")
+def lab(xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
+    """Two nodes with guests on them; this process is in their network. Nothing of it is left behind."""
     if os.geteuid() != 0:
         pytest.fail("`make test-xen` boots Xen under QEMU, which needs root")
+    try:
+        build(xen)
+    except Unavailable as error:
+        pytest.skip(str(error))
     begun = Lab("test")
     try:
-        figures["lab_boot_s"] = round(begun.start(nodes=2), 1)
+        figures["lab_boot_s"] = round(begun.start(2, xen), 1)
         asked_s = time.monotonic()
-        begun.create([(guest, begun.nodes[node - 1]) for guest, node in PLACES])
+        begun.create([(guest, begun.nodes[node - 1]) for guest, node in PLACES[xen]])
         figures["guests_started_s"] = round(time.monotonic() - asked_s, 1)
         with begun.inside():
             yield begun
     finally:
         begun.stop()
+    assert remains(begun) == []
 
 
 @pytest.fixture(scope="session")
-def migd(lab: Lab) -> Migd:
+def migd(lab: Lab, xen: Xen) -> Migd:
     """migd in charge of that lab, observing."""
     start_migd(lab)
     begun = Migd(lab)
-    begun.sees(hosts=2, guests=len(PLACES))
+    begun.sees(hosts=2, guests=len(PLACES[xen]))
     return begun
+
+
+def remains(lab: Lab) -> list[str]:
+    """Return what is left of a lab that was stopped: its folder, its network, and processes that speak of them."""
+    found = [str(lab.folder)] if lab.folder.exists() else []
+    found += [lab.namespace] if network.exists(lab.namespace) else []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [words] if str(lab.folder) + "/" in words else []
+    return found

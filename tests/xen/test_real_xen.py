@@ -5,6 +5,7 @@ import time
 from statistics import fmean
 from typing import Any
 
+import pytest
 from migd_on_xen import Migd, until
 from scene import (
     DUTY_RATIO,
@@ -112,6 +113,7 @@ def test_a_hot_dom0_makes_least_loaded_move_a_guest_that_lives_on(
     assert SPINNER.name not in source.run("xl list")
 
 
+@pytest.mark.parametrize("xen", ["current"], indirect=True, scope="session")
 def test_mpi_jobs_survive_the_migration_of_one_of_their_ranks(lab: Lab, migd: Migd, figures: dict[str, Any]) -> None:
     """Two ranks in two guests: the jobs go on, and their results are those of runs that nobody disturbed."""
     undisturbed = {name: _result(RANK0.ask(f"{_job(name)} 2>&1", timeout_s=240)) for name in _JOBS}

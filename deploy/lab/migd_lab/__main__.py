@@ -1,11 +1,10 @@
 """`python -m migd_lab`: build, start, use and stop a lab."""
 
 import argparse
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from migd_lab import lab as labs
@@ -50,11 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(lab: Lab, nodes: int, xen: Xen) -> None:
-    with _undone(lab):
-        print(f"building what is not cached, then booting {nodes} nodes …", flush=True)
-        print(f"{nodes} nodes ready after {lab.start(nodes, xen):.1f} s; starting {len(GUESTS)} guests …", flush=True)
-        lab.create([(guest, lab.nodes[number % nodes]) for number, guest in enumerate(GUESTS)])
-        start_migd(lab)
+    print(f"building what is not cached, then booting {nodes} nodes …", flush=True)
+    print(f"{nodes} nodes ready after {lab.start(nodes, xen):.1f} s; starting {len(GUESTS)} guests …", flush=True)
+    lab.create([(guest, lab.nodes[number % nodes]) for number, guest in enumerate(GUESTS)])
+    start_migd(lab)
     print(_USE.format(socket=lab.socket, python=sys.executable, name=lab.name))
 
 
@@ -65,16 +63,6 @@ The lab runs; `make lab-stop` ends it.
   migctl --socket {socket} migrate spinner node2        move a guest by hand
   migctl --socket {socket} policy set least-loaded      let migd move them\
 """
-
-
-@contextlib.contextmanager
-def _undone(lab: Lab) -> Iterator[None]:
-    """Leave no half of a lab behind."""
-    try:
-        yield
-    except BaseException:
-        lab.stop()
-        raise
 
 
 def _ssh(lab: Lab, number: int, command: Sequence[str]) -> NoReturn:

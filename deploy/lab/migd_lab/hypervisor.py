@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from migd_lab import cache, debian
 from migd_lab.commands import run
-from migd_lab.errors import LabError
+from migd_lab.errors import LabError, Unavailable
 
 Xen = Literal["current", "shadow"]
 Domain = Literal["pvh", "pv"]
@@ -59,7 +59,9 @@ def xen(which: Xen) -> Path:
 
     def make(folder: Path) -> None:
         if not debian.unpack(PACKAGE, version, folder / "package"):
-            raise LabError(f"{PACKAGE} {version}: the archive no longer has it; use the current one, with PVH guests")
+            raise Unavailable(
+                f"{PACKAGE} {version}: no longer in the archive; use the current one, with PVH guests"
+            )
         (packed,) = (folder / "package/boot").glob("xen-*.gz")
         (folder / "xen").write_bytes(gzip.decompress(packed.read_bytes()))
         shutil.rmtree(folder / "package")

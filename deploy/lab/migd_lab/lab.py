@@ -96,6 +96,10 @@ class Lab:
         if self.folder.exists():
             raise LabError(f"a lab named {self.name} runs already, or was not stopped; `make lab-stop` ends it")
         images = build(xen)
+        with self._or_undone():
+            return self._boot(images, nodes, xen, machine, source)
+
+    def _boot(self, images: Images, nodes: int, xen: Xen, machine: Machine, source: str) -> float:
         begun_s = time.monotonic()
         self.folder.mkdir(parents=True, mode=0o700)
         (self.folder / "lab.json").write_bytes(msgspec.json.encode(_State(nodes=nodes, xen=xen)))
@@ -124,6 +128,15 @@ class Lab:
         """Let this thread and what it starts be in the lab's network. Raises LabError."""
         with network.inside(self.namespace):
             yield
+
+    @contextmanager
+    def _or_undone(self) -> Iterator[None]:
+        """Leave no half of a lab behind."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
 
     def create(self, places: Sequence[tuple[Guest, Node]]) -> None:
         """Start guests, on each node one after another and on all nodes at once. Raises LabError."""
