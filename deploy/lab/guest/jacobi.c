@@ -1,8 +1,34 @@
 // jacobi N ITERATIONS: Jacobi sweeps over an N by N grid in blocks of rows, with the halo exchange and the global
-// residual of a regional weather model's solver. Rank 0 tells the residual, which no migration may change.
+// residual of a regional weather model's solver; after each, a message goes to and fro between ranks 0 and 1 and is
+// changed by both. Rank 0 tells the residual and the message's sum: neither survives a lost, doubled or stale byte.
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define WORDS 128
+
+static unsigned long message[WORDS];
+
+static void change(int rank)
+{
+    for (int i = 0; i < WORDS; i++)
+        message[i] = message[i] * 6364136223846793005UL + 1442695040888963407UL + i + rank;
+}
+
+static double pingpong_s(int rank, int tag)
+{
+    double begun = MPI_Wtime();
+    if (rank == 0) {
+        change(rank);
+        MPI_Send(message, WORDS, MPI_UNSIGNED_LONG, 1, tag, MPI_COMM_WORLD);
+        MPI_Recv(message, WORDS, MPI_UNSIGNED_LONG, 1, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    } else if (rank == 1) {
+        MPI_Recv(message, WORDS, MPI_UNSIGNED_LONG, 0, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        change(rank);
+        MPI_Send(message, WORDS, MPI_UNSIGNED_LONG, 0, tag, MPI_COMM_WORLD);
+    }
+    return MPI_Wtime() - begun;
+}
 
 int main(int count, char **words)
 {
@@ -12,13 +38,17 @@ int main(int count, char **words)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     MPI_Get_processor_name(host, &length);
-    int n = count > 1 ? atoi(words[1]) : 256, iterations = count > 2 ? atoi(words[2]) : 100, rows = n / ranks;
+    if (count != 3 || ranks < 2) {
+        fprintf(stderr, "usage: jacobi N ITERATIONS, with two ranks at least\n");
+        MPI_Abort(MPI_COMM_WORLD, 2);
+    }
+    int n = atoi(words[1]), iterations = atoi(words[2]), rows = n / ranks;
     double *old = calloc((rows + 2) * n, sizeof *old), *new = calloc((rows + 2) * n, sizeof *new);
     if (rank == 0)
         for (int j = 0; j < n; j++)
             old[j] = new[j] = 100.0;
     int up = rank > 0 ? rank - 1 : MPI_PROC_NULL, down = rank < ranks - 1 ? rank + 1 : MPI_PROC_NULL;
-    double begun = MPI_Wtime(), last = begun, said = begun, gap = 0, residual = 0;
+    double begun = MPI_Wtime(), last = begun, said = begun, gap = 0, residual = 0, pingpongs = 0;
     printf("JACOBI rank %d of %d on %s\n", rank, ranks, host);
     fflush(stdout);
     for (int k = 1; k <= iterations; k++) {
@@ -40,18 +70,22 @@ int main(int count, char **words)
         if (rank == 0)
             for (int j = 0; j < n; j++)
                 old[j] = 100.0;
+        pingpongs += pingpong_s(rank, k);
         double now = MPI_Wtime();
         if (now - last > gap)
             gap = now - last;
         last = now;
         if (rank == 0 && (now - said >= 1 || k == iterations)) {
-            printf("JACOBI %d t=%.3f residual=%.15g gap=%.3f\n", k, now - begun, residual, gap);
+            printf("JACOBI %d t=%.3f gap=%.3f pingpong_s=%.6f\n", k, now - begun, gap, pingpongs / k);
             fflush(stdout);
-            said = now, gap = 0;
+            said = now;
         }
     }
+    unsigned long sum = 0;
+    for (int i = 0; i < WORDS; i++)
+        sum += message[i];
     if (rank == 0)
-        printf("JACOBI DONE residual=%.15g\n", residual);
+        printf("JACOBI DONE residual=%.15g message=%lu\n", residual, sum);
     MPI_Finalize();
     return 0;
 }

@@ -88,13 +88,9 @@ class Guest:
                     ) from error
                 time.sleep(0.1)
 
-    def said(self) -> str:
-        """Return what the program that runs from the start has written so far."""
-        return self.ask("cat /tmp/out")
-
-    def lines(self, word: str) -> list[dict[str, float]]:
-        """Return the lines `WORD NUMBER key=value …` of that, as figures; the number is called `line`."""
-        return figures(self.said(), word)
+    def lines(self, word: str, file: str = "/tmp/out") -> list[dict[str, float]]:
+        """Return the lines `WORD NUMBER key=value …` of what its programs wrote; the number is called `line`."""
+        return figures(self.ask(f"cat {file}"), word)
 
 
 def figures(text: str, word: str) -> list[dict[str, float]]:

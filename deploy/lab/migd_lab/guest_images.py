@@ -12,7 +12,7 @@ from migd_lab.hypervisor import GUEST_MODULES, Kernel
 
 FILES: Final = Path(__file__).parent.parent / "guest"
 PROGRAMS: Final = ("write", "spin", "send")
-MPI_PROGRAMS: Final = ("jacobi", "pingpong")
+MPI_PROGRAMS: Final = ("jacobi",)
 _MPI_PACKAGES: Final = ("openmpi-bin", "libopenmpi-dev", "gcc", "libc6-dev")
 _LIBRARIES: Final = Path("usr/lib/x86_64-linux-gnu")
 # Components of Open MPI for networks and schedulers that are not here; each would only be tried and given up.

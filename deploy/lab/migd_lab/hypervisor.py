@@ -59,9 +59,7 @@ def xen(which: Xen) -> Path:
 
     def make(folder: Path) -> None:
         if not debian.unpack(PACKAGE, version, folder / "package"):
-            raise Unavailable(
-                f"{PACKAGE} {version}: no longer in the archive; use the current one, with PVH guests"
-            )
+            raise Unavailable(f"{PACKAGE} {version}: no longer in the archive; use the current one, with PVH guests")
         (packed,) = (folder / "package/boot").glob("xen-*.gz")
         (folder / "xen").write_bytes(gzip.decompress(packed.read_bytes()))
         shutil.rmtree(folder / "package")
