@@ -1,8 +1,8 @@
 """Daemons of migd that run beside the nodes, in the lab's network, until the lab is stopped."""
 
+import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -33,17 +33,21 @@ class Daemon:
 
     def start(self, module: str, *arguments: str | Path) -> None:
         """Start it and return."""
-        words = [sys.executable, "-m", module, *(str(word) for word in arguments)]
-        with self.output.open("wb") as output, self.log.open("wb") as log:
-            process = subprocess.Popen(
-                ["ip", "netns", "exec", self.namespace, *words],  # which becomes the daemon: the process id is its own
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-            )
-        self._pid_file.write_text(f"{process.pid} {_began(process.pid)}")
+        words = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", module, *map(str, arguments)]
+        writing = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        # Not subprocess, which takes a process that outlives it for a mistake. `ip` becomes the daemon: one process id.
+        pid = os.posix_spawnp(
+            words[0],
+            words,
+            {**os.environ, "PYTHONUNBUFFERED": "1"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.output), writing, 0o600),
+                (os.POSIX_SPAWN_OPEN, 2, str(self.log), writing, 0o600),
+            ],
+            setsid=True,
+        )
+        self._pid_file.write_text(f"{pid} {_began(pid)}")
 
     def says(self, text: str, timeout_s: float = 30.0) -> str:
         """Return the first line of output or log that has `text` in it. Raises LabError when it ends or says none."""
@@ -79,6 +83,8 @@ class Daemon:
         if not self._pid_file.exists():
             return None
         pid, _, began = self._pid_file.read_text().partition(" ")
+        with contextlib.suppress(ChildProcessError):  # another process began it
+            os.waitpid(int(pid), os.WNOHANG)
         return int(pid) if _began(int(pid)) == began else None
 
 
