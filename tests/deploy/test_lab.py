@@ -71,13 +71,10 @@ def test_the_lab_is_built_from_the_archives_that_this_machine_uses(tmp_path: Pat
 
 
 def test_a_guest_is_told_who_and_where_it_is() -> None:
-    text = Guest("rank0", 7, "spin 0.5 + write 8 100", image="mpi").configuration("pvh", {"rank1": "192.168.77.108"})
+    text = Guest("rank0", 7, ("spin 0.5",), image="mpi").configuration("pvh", {"rank1": "192.168.77.108"})
     assert 'type = "pvh"' in text
     assert 'ramdisk = "/lab/mpi.cpio"' in text
-    assert (
-        "lab.ip=192.168.77.107 lab.hosts=127.0.0.1:localhost,192.168.77.108:rank1 lab.run=spin,0.5,+,write,8,100"
-        in text
-    )
+    assert "lab.ip=192.168.77.107 lab.hosts=127.0.0.1:localhost,192.168.77.108:rank1" in text
 
 
 def test_only_whole_lines_of_a_program_are_figures() -> None:

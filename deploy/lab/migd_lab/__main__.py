@@ -17,9 +17,9 @@ from migd_lab.migd import start_migd
 ENDED, FAILED = 0, 1
 # What `start` puts on the nodes in turn, so that there is something to look at and to move.
 GUESTS = (
-    Guest("spinner", 1, "spin 0.3"),
-    Guest("writer", 2, "write 16 2000"),
-    Guest("sender", 3, "send 192.168.77.101 200000"),
+    Guest("spinner", 1, ("spin 0.3", "write 8 200")),
+    Guest("writer", 2, ("write 16 2000",)),
+    Guest("sender", 3, ("send 192.168.77.101 200000",)),
 )
 
 

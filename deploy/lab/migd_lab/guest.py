@@ -17,11 +17,11 @@ _SHELL_PORT: Final = 514
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Guest `number` (1 to 99). `runs` are programs of `guest/` with their arguments, with `+` between them."""
+    """Guest `number` (1 to 99). `runs` are programs of `guest/` with their arguments."""
 
     name: str
     number: int
-    runs: str = ""
+    runs: tuple[str, ...] = ()
     memory_mib: int = 112
     image: Literal["base", "mpi"] = "base"
 
@@ -40,7 +40,7 @@ class Guest:
     def configuration(self, domain: Domain, hosts: Mapping[str, str]) -> str:
         """Return the file for `xl create`; `hosts` are the names that the guest knows, with their addresses."""
         known = ",".join(f"{address}:{name}" for name, address in {"localhost": "127.0.0.1", **hosts}.items())
-        told = f"lab.host={self.name} lab.ip={self.address} lab.hosts={known} lab.run={','.join(self.runs.split())}"
+        told = f"lab.host={self.name} lab.ip={self.address} lab.hosts={known}"
         return "\n".join(
             [
                 f'name = "{self.name}"',
@@ -71,6 +71,11 @@ class Guest:
             self.ask("true", timeout_s)  # asked from outside: every look inside Dom0 takes CPU from the guest's start
         except LabError as error:
             raise LabError(f"{error}; its console:\n{node.run(f'tail -c 1000 {log}')}") from error
+
+    def begin(self) -> None:
+        """Let its programs run; what they write is kept in the guest's /tmp/out. Raises LabError."""
+        for program in self.runs:
+            self.ask(f"setsid {program} >>/tmp/out 2>&1 </dev/null &")
 
     def ask(self, command: str, timeout_s: float = 20.0) -> str:
         """Return what the shell command writes in the guest, wherever it runs now. Raises LabError.

@@ -150,6 +150,9 @@ class Lab:
 
         with ThreadPoolExecutor(MAX_NODES) as pool:
             list(pool.map(create_on, dict.fromkeys(node for _, node in places)))
+        with self.inside():
+            for guest, _ in places:
+                guest.begin()  # not before: each takes CPU from the start of the others
 
     def _state(self) -> "_State":
         try:
