@@ -19,5 +19,5 @@ SET: Final = Guest("set", 4, (f"write {WORKING_SET_MIB} {WORKING_SET_PAGES_PER_S
 RANK0: Final = Guest("rank0", 5, memory_mib=160, image="mpi")
 RANK1: Final = Guest("rank1", 6, memory_mib=160, image="mpi")
 
-_PLACES: Final = ((SPINNER, 1), (SENDER, 2), (WRITER, 2), (SET, 2))
-PLACES: Final = {"current": (*_PLACES, (RANK0, 1), (RANK1, 1)), "shadow": _PLACES}
+_PLACES: Final = ((SPINNER, 1), (SENDER, 1), (WRITER, 1), (SET, 2))
+PLACES: Final = {"current": (*_PLACES, (RANK0, 2), (RANK1, 2)), "shadow": _PLACES}

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
-#define ROUND_US 5000
+#define ROUND_US 20000
 
 static double now_s(void)
 {

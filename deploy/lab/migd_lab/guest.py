@@ -77,6 +77,10 @@ class Guest:
         for program in self.runs:
             self.ask(f"setsid {program} >>/tmp/out 2>&1 </dev/null &")
 
+    def destroy(self, node: Node) -> None:
+        """End the guest, which runs on this node. Raises LabError."""
+        node.run(f"xl destroy {self.name}")
+
     def ask(self, command: str, timeout_s: float = 20.0) -> str:
         """Return what the shell command writes in the guest, wherever it runs now. Raises LabError.
 

@@ -34,6 +34,7 @@ secret_key_file = "/etc/migd/agent.key_secret"
 
 [measure]
 host_uuid = "{uuid}"
+period_s = 2.0
 nics = ["eth0"]
 
 [measure.guests]

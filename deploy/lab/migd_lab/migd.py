@@ -17,6 +17,7 @@ migrate = ["xl", "-v", "migrate", "-s", "/lab/connect.py"]
 ssh_options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
 migration_bytes_per_s = 12e6
 timeout_s = 60.0
+poll_s = 6.0
 down_after_s = 90.0
 """
 _HOST: Final = """\
