@@ -49,6 +49,7 @@ password_file = {password_file}
 [guards]
 cooldown_s = 60.0
 retry_after_s = 60.0
+max_concurrent = 1
 
 [ledger]
 bandwidth_bytes_per_s = {bandwidth}
