@@ -1,325 +1,317 @@
-"""The probe of dirty pages, on a model of Xen's log-dirty mode that migrations share with it."""
+"""The probe of dirty pages: right, over in time, and never deadly to a migration that somebody starts meanwhile."""
 
-import errno
-import math
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from log_dirty_model import PAGES, FileXen, Migration, ModelXen
 
-from migd_agent.xen import libxenctrl
-from migd_agent.xen.libxenctrl import Gone, Taken
-from migd_agent.xen.log_dirty import OutOfTime, Probe, StoodBack
-from migd_agent.xen.probe_record import ProbeRecord
+from migd_agent.xen import library
+from migd_agent.xen.libxenctrl import DomainGone, LibXenCtrl, LogDirtyTaken
+from migd_agent.xen.log_dirty import (
+    LogDirty,
+    LogDirtyProbe,
+    LogDirtyProbes,
+    OutOfTime,
+    StoodBack,
+    at_ages,
+    rising,
+)
+from migd_agent.xen.probe_records import ProbeRecords
+from migd_agent.xen.reading import XenUnreadable
 from migd_core.errors import MigdError
 
-DOMID = 7
-AGES_S = (0.05, 0.1, 0.5, 1.0, 2.0)
+AGES_S = (0.1, 0.5, 1.0, 2.0)
+LIMIT_S = 10.0
 
 
-class Xen:
-    """Log-dirty as Xen 4.17 was seen to do it: the count stays when it is turned off, and goes on when it is on again."""
-
-    def __init__(self, pages_per_s: float = 100.0, working_set_pages: float = math.inf) -> None:
-        self.now_s = 0.0
-        self.owner = ""
-        self.is_gone = False
-        self.offs = 0
-        self._pages_per_s, self._working_set = pages_per_s, working_set_pages
-        self._count, self._since_s, self._carried = 0, 0.0, 0
-
-    def clock(self) -> float:
-        return self.now_s
-
-    def enable(self, domid: int) -> None:
-        self._check(domid)
-        if self.owner:
-            raise Taken("log-dirty is on")
-        self.owner, self._since_s, self._carried = "probe", self.now_s, self._count
-
-    def peek(self, domid: int) -> int:
-        self._check(domid)
-        if self.owner:
-            written = min(self._working_set, self._pages_per_s * (self.now_s - self._since_s))
-            self._count = self._carried + int(written)
-        return self._count
-
-    def off(self, domid: int) -> None:
-        self._check(domid)
-        assert self.owner == "probe", "a probe turned off somebody else's log-dirty"
-        self.peek(domid)
-        self.owner, self.offs = "", self.offs + 1
-
-    def is_migrated(self) -> None:
-        """As `xl migrate` does: off, on again, and its first round cleans."""
-        self.owner, self._since_s, self._carried, self._count = "migration", self.now_s, 0, 0
-
-    def _check(self, domid: int) -> None:
-        assert domid == DOMID
-        if self.is_gone:
-            raise Gone("no such domain")
-
-
-class Disk:
-    """Remembers what a record would hold."""
+class Records:
+    """Records in memory: what hypothesis runs thousands of times needs no disk."""
 
     def __init__(self) -> None:
-        self.seen: int | None = None
+        self.counts: dict[int, int] = {}
 
-    def begin(self, domid: int) -> None:
-        self.seen = 0
+    def note(self, domid: int, count: int) -> None:
+        self.counts[domid] = count
 
-    def write(self, domid: int, seen_pages: int) -> None:
-        self.seen = seen_pages
-
-    def clear(self) -> None:
-        self.seen = None
+    def forget(self, domid: int) -> None:
+        self.counts.pop(domid, None)
 
 
-def probe_of(xen: Xen, disk: Disk, *begins_s: float, until_s: float = 100.0) -> Probe:
-    return Probe(xen, disk, DOMID, AGES_S, begins_s or (0.0,), until_s, xen.clock)
+class Lab:
+    """A model guest that writes `pages_per_s` distinct pages, and a probe on the same virtual clock."""
+
+    def __init__(self, folder: Path, pages_per_s: float = 20.0, xen: ModelXen | None = None) -> None:
+        self.xen, self.now_s, self._written, self._pages_per_s = xen or ModelXen(), 0.0, 0, pages_per_s
+        self.records = ProbeRecords(folder)
+        self.probes = LogDirtyProbes(self.xen, self.records, random.Random(1), lambda: self.now_s)
+
+    def begin(self, sessions: int = 1, until_s: float = 30.0) -> LogDirtyProbe:
+        return self.probes.begin(7, AGES_S, sessions, until_s)
+
+    def until(self, now_s: float) -> None:
+        self.now_s = now_s
+        while self._written < now_s * self._pages_per_s:
+            self.xen.write(self._written % PAGES)
+            self._written += 1
+
+    def run(self, probe: LogDirtyProbe, until_s: float = 100.0) -> bool:
+        while probe.due_s <= until_s:
+            self.until(max(self.now_s, probe.due_s))
+            if probe.advance(self.now_s):
+                return True
+        self.until(until_s)
+        return False
 
 
-def run(probe: Probe, xen: Xen, late_s: float = 0.0) -> None:
-    """Do what is due until it is over, each time a little late."""
-    for _ in range(100):
-        if probe.advance(xen.now_s):
-            return
-        xen.now_s = max(xen.now_s, probe.due_s) + late_s
-    raise AssertionError("the probe does not end")
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path / "probes")
+    yield lab
+    lab.records.close()
 
 
-def test_a_steady_writer_has_a_straight_curve_whatever_was_counted_before() -> None:
-    xen, disk = Xen(pages_per_s=1000), Disk()
-    for _ in range(2):
-        probe = probe_of(xen, disk, xen.now_s)
-        run(probe, xen)
-        assert probe.curve().unique_pages == pytest.approx([50, 100, 500, 1000, 2000], abs=1)
-        assert probe.curve().ages_s == AGES_S
-    assert (xen.owner, xen.offs, disk.seen) == ("", 2, None)
+def test_a_steady_writer_is_measured_within_a_page_at_each_age(lab: Lab) -> None:
+    probe = lab.begin(sessions=3)
+    assert lab.run(probe)
+    curve = probe.take()
+    assert curve is not None
+    assert curve.contradiction() is None
+    for age_s, pages in zip(curve.ages_s, curve.unique_pages, strict=True):
+        assert abs(pages - 20 * age_s) <= 1.5
+    assert not lab.xen.is_on
+    assert list((lab.records._folder).iterdir()) == []
 
 
-def test_a_working_set_is_the_most_that_is_written() -> None:
-    xen = Xen(pages_per_s=1000, working_set_pages=300)
-    probe = probe_of(xen, Disk())
-    run(probe, xen)
-    assert probe.curve().unique_pages == pytest.approx([50, 100, 300, 300, 300], abs=1)
+def test_the_curve_of_a_small_working_set_ends_at_its_size(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, pages_per_s=1000.0)
+    probe = lab.begin()
+    lab.run(probe)
+    curve = probe.take()
+    assert curve is not None
+    assert curve.unique_pages == (PAGES,) * 4
 
 
-def test_looks_that_come_late_give_the_pages_of_their_ages_all_the_same() -> None:
-    xen = Xen(pages_per_s=1000)
-    probe = probe_of(xen, Disk())
-    run(probe, xen, late_s=0.03)
-    assert probe.curve().unique_pages == pytest.approx([50, 100, 500, 1000, 2000], abs=2)
+def test_a_migration_that_takes_over_is_left_alone(lab: Lab) -> None:
+    probe = lab.begin()
+    lab.run(probe, until_s=2.0)
+    migration = Migration(lab.xen)
+    migration.round()
+    assert lab.run(probe)
+    with pytest.raises(StoodBack, match="somebody else"):
+        probe.take()
+    migration.finish()
+    assert not migration.has_failed
 
 
-def test_of_three_sessions_the_middle_counts_and_log_dirty_is_off_between_them() -> None:
-    xen, disk = Xen(), Disk()
-    probe = probe_of(xen, disk, 0.0, 10.0, 20.0)
-    rates = {0.0: 100.0, 10.0: 5000.0, 20.0: 200.0}
-    for _ in range(100):
-        if xen.now_s in rates:
-            assert xen.owner == ""
-            xen._pages_per_s = rates[xen.now_s]
-        if probe.advance(xen.now_s):
-            break
-        xen.now_s = max(xen.now_s, probe.due_s)
-    assert probe.curve().unique_pages[-1] == pytest.approx(400, abs=1)
-    assert (xen.owner, xen.offs, disk.seen) == ("", 3, None)
+def test_a_probe_is_off_by_its_time_and_says_so(lab: Lab) -> None:
+    probe = lab.begin(until_s=3.0)
+    lab.run(probe, until_s=1.0)
+    assert lab.xen.is_on
+    lab.until(3.0)  # nobody called it meanwhile
+    lab.run(probe)
+    assert not lab.xen.is_on
 
 
-def test_somebody_who_owns_log_dirty_keeps_it() -> None:
-    xen, disk = Xen(), Disk()
-    xen.is_migrated()
-    with pytest.raises(Taken):
-        run(probe_of(xen, disk), xen)
-    assert (xen.owner, disk.seen) == ("migration", None)
+def test_too_short_a_lease_is_refused_before_anything_is_switched_on(lab: Lab) -> None:
+    with pytest.raises(OutOfTime, match=r"2\.5 s are needed"):
+        lab.begin(until_s=2.0)
+    assert not lab.xen.is_on
 
 
-def test_a_migration_in_mid_probe_is_left_alone() -> None:
-    xen, disk = Xen(), Disk()
-    probe = probe_of(xen, disk)
-    probe.advance(0.0)
-    xen.now_s = 0.6
-    probe.advance(0.6)
-    xen.is_migrated()
-    xen.now_s = 0.61
-    with pytest.raises(StoodBack, match=r"somebody migrates it since 0\.61 s"):
-        run(probe, xen)
-    assert (xen.owner, xen.offs, disk.seen) == ("migration", 0, None)
+def test_sessions_that_do_not_fit_are_left_out(lab: Lab) -> None:
+    probe = lab.begin(sessions=3, until_s=6.0)
+    lab.run(probe)
+    assert probe.take() is not None
+    assert lab.now_s <= 6.0
 
 
-def test_a_migration_between_the_last_look_and_the_end_is_left_alone() -> None:
-    xen, disk = Xen(), Disk()
-    probe = probe_of(xen, disk)
-    probe.advance(0.0)
-    xen.now_s = AGES_S[-1]
-    real = xen.peek
-    looks = iter([real, lambda domid: (xen.is_migrated(), 0)[1]])
-    xen.peek = lambda domid: next(looks)(domid)  # type: ignore[method-assign]
-    with pytest.raises(StoodBack, match="just before the probe's end"):
-        probe.advance(xen.now_s)
-    assert (xen.owner, xen.offs, disk.seen) == ("migration", 0, None)
+def test_a_domain_that_vanishes_gives_no_curve(lab: Lab) -> None:
+    probe = lab.begin()
+    lab.run(probe, until_s=1.5)
+    lab.xen.is_gone = True
+    assert lab.run(probe)
+    assert probe.take() is None
+    with pytest.raises(DomainGone):
+        lab.begin()
 
 
-def test_a_guest_that_vanishes_ends_the_probe() -> None:
-    xen, disk = Xen(), Disk()
-    probe = probe_of(xen, disk)
-    probe.advance(0.0)
-    xen.is_gone = True
-    with pytest.raises(Gone):
-        run(probe, xen)
-    assert disk.seen is None
+@pytest.mark.parametrize("why", ["is_on", "has_device"])
+def test_what_somebody_else_uses_is_not_touched(lab: Lab, why: str) -> None:
+    probe = lab.begin()
+    setattr(lab.xen, why, True)
+    lab.run(probe)
+    with pytest.raises(LogDirtyTaken):
+        probe.take()
+    assert lab.xen.is_on == (why == "is_on")
 
 
-def test_a_probe_whose_time_is_over_turns_log_dirty_off() -> None:
-    xen, disk = Xen(), Disk()
-    probe = probe_of(xen, disk, until_s=1.5)
-    with pytest.raises(OutOfTime):
-        run(probe, xen)
-    assert (xen.now_s, xen.owner, xen.offs, disk.seen) == (1.5, "", 1, None)
-
-
-def test_a_probe_that_is_given_up_turns_log_dirty_off_once() -> None:
-    xen, disk = Xen(), Disk()
-    probe = probe_of(xen, disk)
-    probe.advance(0.0)
+def test_closing_in_mid_probe_switches_off(lab: Lab) -> None:
+    probe = lab.begin()
+    lab.run(probe, until_s=2.0)
     probe.close()
+    assert not lab.xen.is_on
+    assert list(lab.records._folder.iterdir()) == []
+
+
+def test_a_second_agent_on_the_host_is_refused(lab: Lab) -> None:
+    with pytest.raises(XenUnreadable, match="another agent"):
+        ProbeRecords(lab.records._folder)
+
+
+@pytest.mark.parametrize(("now_dirty", "is_on"), [(9, False), (3, True)])
+def test_a_restarted_agent_clears_up_only_what_is_still_its_own(tmp_path: Path, now_dirty: int, is_on: bool) -> None:
+    (tmp_path / "7").write_text("5", encoding="ascii")
+    (tmp_path / "8").write_text("5", encoding="ascii")  # a domain that is gone
+    (tmp_path / "7.new").write_text("", encoding="ascii")
+    xen = ModelXen(is_on=True, count=now_dirty)
+    records = ProbeRecords(tmp_path)
+    LogDirtyProbes(xen, records, random.Random(1), time.monotonic)
+    assert xen.is_on == is_on
+    assert list(tmp_path.iterdir()) == []
+    records.close()
+
+
+def test_counts_between_peeks_lie_on_a_straight_line() -> None:
+    assert at_ages([(0.5, 10), (1.5, 30)], (0.25, 1.0, 1.5)) == (5.0, 20.0, 30.0)
+    assert rising([1, 3, 2]) == (1, 3, 3)
+
+
+PROGRAM = """
+import random, sys, time
+from pathlib import Path
+from log_dirty_model import FileXen
+from migd_agent.xen.log_dirty import LogDirtyProbes
+from migd_agent.xen.probe_records import ProbeRecords
+import signal
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+xen, records = FileXen(Path(sys.argv[1])), ProbeRecords(Path(sys.argv[2]))
+probe = LogDirtyProbes(xen, records, random.Random(1), time.monotonic).begin(7, (0.01, 60.0), 1, time.monotonic() + 90)
+try:
+    while not probe.advance(time.monotonic()):
+        time.sleep(0.005)
+finally:
     probe.close()
-    assert (xen.owner, xen.offs, disk.seen) == ("", 1, None)
-    assert probe.advance(5.0)
+"""
 
 
-@given(
-    steps=st.lists(st.floats(0.0, 1.0), max_size=40),
-    migrated_at=st.integers(0, 40),
-    gone_at=st.integers(0, 80),
-    until_s=st.floats(0.0, 20.0),
-    pauses_s=st.lists(st.floats(0.0, 2.0), min_size=1, max_size=3),
-)
-def test_whatever_happens_a_probe_neither_spoils_a_migration_nor_leaves_log_dirty_on(
-    steps: list[float], migrated_at: int, gone_at: int, until_s: float, pauses_s: list[float]
-) -> None:
-    """`Xen.off` fails the test where the probe turns off a migration's log-dirty. Writing is too slow to hide a clean."""
-    xen, disk = Xen(pages_per_s=1.0, working_set_pages=3), Disk()
-    xen._count = 1000  # of sessions before, so that a migration's first clean is seen at once
-    probe = probe_of(xen, disk, *(sum(pauses_s[: n + 1]) for n in range(len(pauses_s))), until_s=until_s)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_log_dirty_is_off_after_an_agent_was_ended(tmp_path: Path, how: signal.Signals) -> None:
+    xen, folder = FileXen(tmp_path / "xen"), tmp_path / "probes"
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "xen"), str(folder)]
+    agent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
     try:
-        for number, went_s in enumerate(steps):
-            if number == migrated_at:
-                xen.is_migrated()
-            xen.is_gone |= number == gone_at
-            xen.now_s += went_s
-            if probe.advance(xen.now_s):
-                break
-        probe.close()
-    except MigdError:
-        pass
-    assert xen.owner != "probe" or xen.is_gone
-    assert disk.seen is None
+        until_s = time.monotonic() + LIMIT_S
+        while not (xen.load().is_on and (folder / "7").exists()):
+            assert agent.poll() is None
+            assert time.monotonic() < until_s
+            time.sleep(0.005)
+        agent.send_signal(how)
+        agent.wait(LIMIT_S)
+    finally:
+        agent.kill()
+        agent.wait()
+    assert xen.load().is_on == (how is signal.SIGKILL)
+    records = ProbeRecords(folder)  # the next life
+    LogDirtyProbes(xen, records, random.Random(1), time.monotonic)
+    records.close()
+    assert not xen.load().is_on
+    assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("seen", "migrated", "gone", "owner"),
-    [(5, False, False, ""), (5, True, False, "migration"), (5, False, True, "probe"), (0, False, False, "")],
-)
-def test_what_a_killed_agent_left_on_is_turned_off_unless_somebody_else_has_taken_over(
-    tmp_path: Path, seen: int, migrated: bool, gone: bool, owner: str
-) -> None:
-    xen, record = Xen(), ProbeRecord(tmp_path / "run" / "probe.json")
-    record.begin(DOMID)
-    record.write(DOMID, seen)
-    xen.enable(DOMID)
-    xen.now_s = 1.0
-    if migrated:
-        xen.is_migrated()
-    xen.is_gone = gone
-    record.recover(xen)
-    assert xen.owner == owner
-    assert not (tmp_path / "run" / "probe.json").exists()
+class ProbeBesideMigration(RuleBasedStateMachine):
+    """A human's `xl migrate` may start at any moment; whatever the order, no page is stale at the target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.xen, self.records, self.now_s = ModelXen(), Records(), 0.0
+        self.probe: LogDirtyProbe | None = None
+        self.migration: Migration | None = None
+
+    @precondition(lambda self: self.probe is None and not self.xen.is_gone)
+    @rule(sessions=st.integers(1, 3), seed=st.integers(0, 9))
+    def begin(self, sessions: int, seed: int) -> None:
+        xen: LogDirty = self.xen
+        rng = random.Random(seed)
+        args = (7, AGES_S, sessions, self.now_s + 10.0, rng, lambda: self.now_s)
+        self.probe = LogDirtyProbe(xen, self.records, *args)  # type: ignore[arg-type]  # records in memory
+
+    @rule(page=st.integers(0, PAGES - 1))
+    def write(self, page: int) -> None:
+        if not self.xen.is_gone:
+            self.xen.write(page)
+
+    @precondition(lambda self: self.probe is not None)
+    @rule(late_s=st.sampled_from([0.0, 0.3, 20.0]))
+    def advance(self, late_s: float) -> None:
+        assert self.probe is not None
+        self.now_s = max(self.now_s, self.probe.due_s) + late_s
+        if self.probe.advance(self.now_s):
+            self.take()
+
+    def take(self) -> None:
+        assert self.probe is not None
+        with contextlib.suppress(MigdError):
+            curve = self.probe.take()
+            assert curve is None or curve.contradiction() is None
+        self.probe = None
+
+    @precondition(lambda self: self.probe is not None)
+    @rule()
+    def close(self) -> None:
+        assert self.probe is not None
+        self.probe.close()
+        self.probe = None
+
+    @precondition(lambda self: self.migration is None and not self.xen.is_gone)
+    @rule()
+    def migrate(self) -> None:
+        self.migration = Migration(self.xen)
+
+    @precondition(lambda self: self.migration is not None)
+    @rule(is_last=st.booleans())
+    def round(self, is_last: bool) -> None:
+        assert self.migration is not None
+        if is_last:
+            self.migration.finish()
+        else:
+            self.migration.round()
+        if is_last or self.migration.has_failed:
+            self.migration = None
+
+    @invariant()
+    def log_dirty_is_off_or_somebodys(self) -> None:
+        assert not self.xen.is_on or self.probe is not None or self.migration is not None
+
+    @invariant()
+    def what_the_agent_has_on_is_on_record(self) -> None:
+        if self.xen.is_on and self.migration is None:
+            assert 7 in self.records.counts
 
 
-def test_without_a_record_nothing_is_turned_off(tmp_path: Path) -> None:
-    xen = Xen()
-    xen.enable(DOMID)
-    ProbeRecord(tmp_path / "probe.json").recover(xen)
-    assert xen.owner == "probe"
+TestProbeBesideMigration = ProbeBesideMigration.TestCase
+TestProbeBesideMigration.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
-def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "probe.json").write_text("{")
-    with pytest.raises(MigdError, match=r"probe\.json: expected the record of a probe: .*; remove the file"):
-        ProbeRecord(tmp_path / "probe.json").recover(Xen())
+@pytest.mark.skipif(library.PRIVCMD.exists(), reason="there is a Xen here")
+def test_where_there_is_no_xen_the_probe_says_so() -> None:
+    with pytest.raises(XenUnreadable, match="there is no Xen here"):
+        LibXenCtrl()
 
 
-def test_no_guest_is_probed_whose_probe_cannot_be_put_down(tmp_path: Path) -> None:
-    (tmp_path / "run").touch()
-    xen = Xen()
-    with pytest.raises(MigdError, match="File exists; no guest is probed without a record"):
-        run(Probe(xen, ProbeRecord(tmp_path / "run" / "probe.json"), DOMID, AGES_S, (0.0,), 9.0, xen.clock), xen)
-    assert xen.owner == ""
-
-
-def test_of_two_agents_one_probes_and_the_others_record_stays(tmp_path: Path) -> None:
-    xen, record = Xen(), ProbeRecord(tmp_path / "probe.json")
-    first = Probe(xen, record, DOMID, AGES_S, (0.0,), 9.0, xen.clock)
-    first.advance(0.0)
-    with pytest.raises(MigdError, match=r"probe\.json: another agent of this host probes a guest"):
-        run(Probe(xen, record, DOMID, AGES_S, (0.0,), 9.0, xen.clock), xen)
-    assert (tmp_path / "probe.json").exists()
-    run(first, xen)
-    assert (xen.owner, (tmp_path / "probe.json").exists()) == ("", False)
-
-
-def test_a_probe_that_is_killed_leaves_its_record(tmp_path: Path) -> None:
-    """As the next life of the agent finds it: a real process that ends by SIGKILL in mid-probe."""
-    script = tmp_path / "probes.py"
-    script.write_text(
-        "import os, signal, sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-        "from test_log_dirty import AGES_S, DOMID, Xen\n"
-        "from migd_agent.xen.log_dirty import Probe\n"
-        "from migd_agent.xen.probe_record import ProbeRecord\n"
-        "from pathlib import Path\n"
-        "xen = Xen()\n"
-        "probe = Probe(xen, ProbeRecord(Path(sys.argv[1])), DOMID, AGES_S, (0.0,), 9.0, xen.clock)\n"
-        "probe.advance(0.0)\n"
-        "xen.now_s = 0.5\n"
-        "probe.advance(0.5)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    file = tmp_path / "probe.json"
-    ended = subprocess.run([sys.executable, str(script), str(file)], timeout=60, check=False)
-    assert ended.returncode == -signal.SIGKILL
-    assert msgspec.json.decode(file.read_bytes()) == {"domid": DOMID, "seen_pages": 50}
-
-
-@pytest.mark.parametrize(
-    ("number", "kind", "text"),
-    [
-        (errno.EINVAL, Taken, "somebody migrates or probes the guest already, or it has a passed-through device"),
-        (errno.ESRCH, Gone, "domain 7: Xen does not turn log-dirty on: No such process"),
-        (errno.EOPNOTSUPP, MigdError, "this Xen can watch no PV guest"),
-        (errno.EPERM, MigdError, "the agent must run as root in a Dom0"),
-        (errno.EIO, MigdError, "see `xl dmesg`"),
-    ],
-)
-def test_what_xen_refuses_is_told_with_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[MigdError], text: str
-) -> None:
-    monkeypatch.setattr(libxenctrl.ctypes, "get_errno", lambda: number)
-    failure = libxenctrl._failure(DOMID, "turn log-dirty on")
-    assert type(failure) is kind or kind is MigdError
-    assert text in str(failure)
-
-
-@pytest.mark.skipif(os.path.exists("/dev/xen/privcmd"), reason="this is a Dom0")
-def test_without_xen_there_is_no_probing_and_the_reason_is_told() -> None:
-    with pytest.raises(MigdError, match="there is no Xen here"):
-        libxenctrl.LibXenCtrl()
+@pytest.mark.parametrize(("version", "match"), [("", "does not tell"), ("9.99", "libxenctrl.so.9.99")])
+def test_a_version_without_a_library_is_named(monkeypatch: pytest.MonkeyPatch, version: str, match: str) -> None:
+    monkeypatch.setattr(library, "check_here", lambda: None)
+    monkeypatch.setattr(library, "xen_version", lambda: version)
+    with pytest.raises(XenUnreadable, match=match):
+        LibXenCtrl()

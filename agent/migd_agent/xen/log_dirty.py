@@ -1,168 +1,231 @@
-"""How fast a guest writes to its memory: unique pages against time, counted by Xen's log-dirty mode.
+"""Samples a domain's dirty curve without endangering a migration that somebody else starts meanwhile.
 
-A session turns log-dirty on, looks at the count at geometric ages, and turns it off. Log-dirty is there for migrations,
-and Xen lets anybody take it over, so a probe must not spoil one that a human starts in the middle of it:
-
-- it never cleans the bitmap (libxenctrl.py says why), so no page can be lost;
-- a count that has *fallen* tells that somebody else has taken over: the probe stands back at once, and leaves log-dirty
-  to them. To turn it off would fail their migration, though the guest would live on;
-- it looks once more just before it turns log-dirty off.
-
-What is left is the moment between that look and the turning off; a migration that begins in it fails, and says so.
+Tried on Xen 4.17: a CLEAN during a migration leaves a "successful" one with wrong memory, an OFF makes it fail,
+a PEEK harms nothing. ENABLE begins with an empty bitmap, but the count goes on from where it was (only a CLEAN sets it
+to 0, and OFF leaves it too). So a session needs no CLEAN, and never makes one: pages are counted from its first peek.
+`xl migrate` that finds log-dirty on switches it off and on again, and CLEANs after its first round. A count that has
+fallen is therefore another's: the session stands back, and leaves the switching off to them.
 """
 
 import math
+import random
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from enum import Enum
 from statistics import median
-from typing import Protocol
+from typing import Final, Protocol
 
-from migd_agent.xen.libxenctrl import Gone
+from migd_agent.xen.libxenctrl import DomainGone, LogDirtyTaken
+from migd_agent.xen.probe_records import ProbeRecords
 from migd_core.errors import MigdError
 from migd_core.messages import DirtyCurve
 
-
-class LogDirty(Protocol):
-    """Xen's log-dirty mode; `libxenctrl.LibXenCtrl` is the real one."""
-
-    def enable(self, domid: int) -> None: ...
-
-    def peek(self, domid: int) -> int: ...
-
-    def off(self, domid: int) -> None: ...
-
-
-class Record(Protocol):
-    """Where it is put down that log-dirty is on; `probe_record.ProbeRecord` is the real one."""
-
-    def begin(self, domid: int) -> None: ...
-
-    def write(self, domid: int, seen_pages: int) -> None: ...
-
-    def clear(self) -> None: ...
+# Peeks between the ages, so that a takeover is seen before the other's count has passed the own.
+WATCH_S: Final = 0.25
+# Sessions begin at random within this, so that a guest's own rhythm is met at different phases.
+PHASE_S: Final = 1.0
+# Before `until_s` the next call may be late by this much.
+SPARE_S: Final = 0.5
+MAX_SESSIONS: Final = 3
+# A clock that is read twice at one moment may differ by its rounding.
+_TICK_S: Final = 1e-6
 
 
 class StoodBack(MigdError):
-    """Somebody else has taken log-dirty over in mid-probe, so the guest is left to them."""
+    """Somebody else has taken log-dirty over, such as a migration: the probe left it to them."""
 
 
 class OutOfTime(MigdError):
-    """The time that the probe may take is over."""
+    """The time that was granted does not hold a session."""
 
 
-class Probe:
-    """The sampling of one guest's curve in some sessions, one after the other, each begun after a pause.
+class LogDirty(Protocol):
+    """Xen's log-dirty mode; see LibXenCtrl."""
 
-    Call `advance` whenever `due_s` has come, on the monotonic clock. After any error, and after the end, log-dirty is
-    off or somebody else's.
-    """
+    def enable(self, domid: int) -> None: ...
+    def off(self, domid: int) -> None: ...
+    def peek(self, domid: int) -> int: ...
+
+
+class _Step(Enum):
+    WAIT = "wait"
+    COUNT = "count"
+    DONE = "done"
+
+
+class LogDirtyProbe:
+    """The probe of one domain, under way: a PendingCurve. `advance` is called by `clock`."""
 
     def __init__(
         self,
         xen: LogDirty,
-        record: Record,
+        records: ProbeRecords,
         domid: int,
-        ages_s: Sequence[float],
-        begins_s: Sequence[float],
+        ages_s: tuple[float, ...],
+        sessions: int,
         until_s: float,
+        rng: random.Random,
         clock: Callable[[], float],
     ) -> None:
-        """Begin a session at each of `begins_s`, or as soon after as the one before has ended; be off at `until_s`."""
-        self._xen, self._record, self._domid, self._clock = xen, record, domid, clock
-        self._ages_s, self._begins_s, self._until_s = tuple(ages_s), list(begins_s), until_s
-        self._sessions: list[list[tuple[float, int]]] = []
-        self._is_on = False
-        self._began_s, self._base_pages, self._seen_pages = 0.0, 0, 0
+        """Raises OutOfTime where no session fits before `until_s`; DomainGone, XenUnreadable."""
+        self._xen, self._records, self._domid = xen, records, domid
+        self._ages_s, self._sessions, self._until_s = ages_s, sessions, until_s
+        self._rng, self._clock = rng, clock
+        xen.peek(domid)  # a domain that is gone is told at once
+        self._curves: list[tuple[float, ...]] = []
+        self._points: list[tuple[float, int]] = []
+        self._zero_s = self._start_s = 0.0
+        self._zero_pages = 0
+        self._error: MigdError | None = None
+        self._is_gone = False
+        self._step = _Step.WAIT
+        if not self._plan(clock()):
+            raise OutOfTime(
+                f"domain {domid}: {until_s - clock():.2f} s are left for a probe, {ages_s[-1] + SPARE_S:g} s are needed"
+            )
 
     @property
     def due_s(self) -> float:
-        """When there is something to do."""
-        if self._is_on:
-            return min(self._began_s + self._ages_s[len(self._sessions[-1])], self._until_s)
-        return min(self._begins_s[0], self._until_s) if self._begins_s else -math.inf
+        match self._step:
+            case _Step.WAIT:
+                return self._start_s
+            case _Step.COUNT:
+                return min(self._zero_s + self._next_age_s(), self._last_s() + WATCH_S, self._until_s)
+            case _Step.DONE:
+                return -math.inf
+
+    def fileno(self) -> int | None:
+        return None
 
     def advance(self, now_s: float) -> bool:
-        """Do what is due; True once all sessions are over. Raises MigdError: StoodBack, OutOfTime, or what Xen says."""
+        """Do what is due. Raises nothing: `take` says what went wrong."""
+        if now_s < self.due_s:
+            return self._step is _Step.DONE
         try:
-            if not self._is_on and not self._begins_s:
-                return True
-            if now_s >= self._until_s:
-                raise OutOfTime(f"domain {self._domid}: its time was over before the curve was complete")
-            if self._is_on:
-                self._look()
-            elif now_s >= self._begins_s[0]:
-                self._begin()
-        except MigdError:
+            if self._step is _Step.WAIT:
+                self._begin(now_s)
+            elif self._step is _Step.COUNT:
+                self._count()
+        except DomainGone:
+            self._records.forget(self._domid)
+            self._is_gone, self._step = True, _Step.DONE
+        except LogDirtyTaken as error:
+            self._error, self._step = error, _Step.DONE
+        except MigdError as error:
             self.close()
-            raise
-        return not self._is_on and not self._begins_s
+            self._error = error
+        return self._step is _Step.DONE
 
-    def curve(self) -> DirtyCurve:
-        """Return the curve: at each age the median of the sessions, which never falls."""
-        pages: list[int] = []
-        for age_s in self._ages_s:
-            middle = round(median(_at(session, age_s) for session in self._sessions))
-            pages.append(max(middle, pages[-1] if pages else 0))
-        return DirtyCurve(ages_s=self._ages_s, unique_pages=tuple(pages))
+    def take(self) -> DirtyCurve | None:
+        """Return the sessions' median, None if the domain is gone. Raises StoodBack, OutOfTime, XenUnreadable."""
+        self.close()
+        if self._error is not None:
+            raise self._error
+        if self._is_gone or not self._curves:
+            return None
+        return DirtyCurve(self._ages_s, rising([round(median(counts)) for counts in zip(*self._curves, strict=True)]))
 
     def close(self) -> None:
-        """Turn log-dirty off, unless it is off or somebody else's. Raises MigdError."""
-        self._begins_s = []
-        if not self._is_on:
-            return
-        self._is_on = False
-        try:
-            if self._xen.peek(self._domid) >= self._seen_pages:
-                self._xen.off(self._domid)
-        except Gone:
-            pass
-        self._record.clear()
+        """Give it up; log-dirty is off afterwards unless somebody else has taken over. Raises nothing."""
+        if self._step is _Step.COUNT:
+            try:
+                self._peek()
+                self._off()
+            except DomainGone:
+                self._records.forget(self._domid)
+            except MigdError as error:
+                self._error = error
+        self._step = _Step.DONE
 
-    def _begin(self) -> None:
-        del self._begins_s[0]
-        self._record.begin(self._domid)  # before it is on: a kill in between leaves a record of what is off
+    def _plan(self, now_s: float) -> bool:
+        room_s = self._until_s - SPARE_S - self._ages_s[-1] - now_s
+        if room_s < 0:
+            return False
+        self._start_s = now_s + self._rng.uniform(0.0, min(PHASE_S, room_s))
+        return True
+
+    def _begin(self, now_s: float) -> None:
+        if now_s + self._ages_s[-1] > self._until_s:
+            self._error = OutOfTime(f"domain {self._domid}: the probe was called too late to end by its time")
+            self._step = _Step.DONE
+            return
+        # On disk before ENABLE: an agent that is killed directly after it must find it.
+        self._records.note(self._domid, 0)
         try:
             self._xen.enable(self._domid)
         except MigdError:
-            self._record.clear()
+            self._records.forget(self._domid)
             raise
-        self._is_on, self._began_s, self._seen_pages = True, self._clock(), 0
-        self._base_pages = self._seen_pages = self._xen.peek(self._domid)
-        self._record.write(self._domid, self._seen_pages)
-        self._sessions.append([])
+        self._step, self._points = _Step.COUNT, []
+        self._zero_s, self._zero_pages = self._timed_peek()
+        self._records.note(self._domid, self._zero_pages)
 
-    def _look(self) -> None:
-        """Count at the age that it is now; end the session after its last age."""
-        session = self._sessions[-1]
-        pages, at_s = self._xen.peek(self._domid), self._clock()
-        age_s = at_s - self._began_s
-        if pages < self._seen_pages:
-            self._is_on = False
-            self._record.clear()
-            raise StoodBack(f"domain {self._domid}: somebody migrates it since {age_s:.2f} s after the probe began")
-        self._seen_pages = pages
-        while len(session) < len(self._ages_s) and self._began_s + self._ages_s[len(session)] <= at_s:
-            session.append((age_s, pages - self._base_pages))  # a late look counts for every age that it was late for
-        if len(session) == len(self._ages_s):
-            self._end_session()
-        else:
-            self._record.write(self._domid, pages)
+    def _count(self) -> None:
+        self._peek()
+        if self._points[-1][0] >= self._ages_s[-1] - _TICK_S:
+            self._off()
+            self._curves.append(at_ages(self._points, self._ages_s))
+            more = len(self._curves) < self._sessions and self._plan(self._clock())
+            self._step = _Step.WAIT if more else _Step.DONE
+        elif self._clock() >= self._until_s:
+            self._off()
+            self._error, self._step = OutOfTime(f"domain {self._domid}: its time was over in mid-probe"), _Step.DONE
 
-    def _end_session(self) -> None:
-        self._is_on = False
-        if self._xen.peek(self._domid) < self._seen_pages:
-            self._record.clear()
-            raise StoodBack(f"domain {self._domid}: somebody migrates it since just before the probe's end")
+    def _peek(self) -> None:
+        at_s, count = self._timed_peek()
+        known = self._zero_pages + (self._points[-1][1] if self._points else 0)
+        if count < known:
+            self._records.forget(self._domid)
+            self._step = _Step.DONE
+            raise StoodBack(
+                f"domain {self._domid}: {count} dirty pages after {known}: somebody else counts them now, such as a "
+                "migration; log-dirty was left to them"
+            )
+        self._points.append((at_s - self._zero_s, count - self._zero_pages))
+        self._records.note(self._domid, count)
+
+    def _timed_peek(self) -> tuple[float, int]:
+        before_s = self._clock()
+        count = self._xen.peek(self._domid)
+        return (before_s + self._clock()) / 2, count
+
+    def _off(self) -> None:
         self._xen.off(self._domid)
-        self._record.clear()
+        self._records.forget(self._domid)
+
+    def _next_age_s(self) -> float:
+        reached_s = self._points[-1][0] if self._points else 0.0
+        return next((age_s for age_s in self._ages_s if age_s > reached_s + _TICK_S), self._ages_s[-1])
+
+    def _last_s(self) -> float:
+        return self._zero_s + (self._points[-1][0] if self._points else 0.0)
 
 
-def _at(session: Sequence[tuple[float, int]], age_s: float) -> float:
-    """Return the pages of a session at an age, on straight lines between its looks, from none at 0."""
-    before_s, before_pages = 0.0, 0
-    for at_s, pages in session:
-        if at_s >= age_s:
-            if at_s == before_s:
-                return float(pages)
-            return before_pages + (pages - before_pages) * (age_s - before_s) / (at_s - before_s)
-        before_s, before_pages = at_s, pages
-    return float(before_pages)
+class LogDirtyProbes:
+    """Begins probes, at most one of a domain; turns off first what a former life of the agent left on."""
+
+    def __init__(self, xen: LogDirty, records: ProbeRecords, rng: random.Random, clock: Callable[[], float]) -> None:
+        """Raises XenUnreadable."""
+        self._xen, self._records, self._rng, self._clock = xen, records, rng, clock
+        records.clear_up(xen)
+
+    def begin(self, domid: int, ages_s: tuple[float, ...], sessions: int, until_s: float) -> LogDirtyProbe:
+        """Begin to count the pages dirtied within `ages_s` (rising). Raises OutOfTime, XenUnreadable."""
+        sessions = max(1, min(MAX_SESSIONS, sessions))
+        return LogDirtyProbe(self._xen, self._records, domid, ages_s, sessions, until_s, self._rng, self._clock)
+
+
+def at_ages(points: Sequence[tuple[float, int]], ages_s: Sequence[float]) -> tuple[float, ...]:
+    """Return the counts at `ages_s`, in straight lines between `points` (age, count)."""
+    known = [(0.0, 0), *points]
+    counts = []
+    for age_s in ages_s:
+        at = min(bisect_left(known, age_s, lo=1, key=lambda point: point[0]), len(known) - 1)
+        (from_s, low), (to_s, high) = known[at - 1], known[at]
+        counts.append(low + (high - low) * (age_s - from_s) / (to_s - from_s))
+    return tuple(counts)
+
+
+def rising(counts: Sequence[int]) -> tuple[int, ...]:
+    """Return `counts` with none below its predecessor: what rounding may leave."""
+    return tuple(max(counts[: n + 1]) for n in range(len(counts)))
