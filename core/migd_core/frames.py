@@ -5,18 +5,23 @@ because a field whose meaning changed is worse than one that is missing.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from migd_core.errors import FrameError
-from migd_core.messages import HostSample
+from migd_core.messages import HostSample, ProbeLease, ProbeRevoked
 
 PROTOCOL_VERSION: Final = b"1"
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
+_Message = TypeVar("_Message", bound=HostSample | ProbeLease | ProbeRevoked)
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(HostSample)
+_sample_decoder = msgspec.msgpack.Decoder(HostSample)
+_request_decoder: Final[msgspec.msgpack.Decoder[ProbeLease | ProbeRevoked]] = msgspec.msgpack.Decoder(
+    ProbeLease | ProbeRevoked
+)
 
 
 def encode_sample(sample: HostSample) -> list[bytes]:
@@ -24,11 +29,34 @@ def encode_sample(sample: HostSample) -> list[bytes]:
     return [sample.host_uuid.encode(), PROTOCOL_VERSION, _encoder.encode(sample)]
 
 
+def encode_request(request: ProbeLease | ProbeRevoked) -> list[bytes]:
+    """Return the three frames that carry `request` to the agent of its host."""
+    return [request.host_uuid.encode(), PROTOCOL_VERSION, _encoder.encode(request)]
+
+
 def decode_sample(frames: Sequence[bytes]) -> HostSample:
     """Return the sample that `frames` carry.
 
     Raises FrameError saying what was expected and what was found; the caller drops the message and counts it.
     """
+    sample = _decode(frames, _sample_decoder)
+    if (why := sample.contradiction()) is not None:
+        raise FrameError(f"host {sample.host_uuid}: impossible sample {sample.sequence}: {why}")
+    return sample
+
+
+def decode_request(frames: Sequence[bytes]) -> ProbeLease | ProbeRevoked:
+    """Return the request that `frames` carry.
+
+    Raises FrameError saying what was expected and what was found; the caller drops the message.
+    """
+    request: ProbeLease | ProbeRevoked = _decode(frames, _request_decoder)
+    if (why := request.contradiction()) is not None:
+        raise FrameError(f"host {request.host_uuid}: impossible lease {request.lease}: {why}")
+    return request
+
+
+def _decode(frames: Sequence[bytes], decoder: msgspec.msgpack.Decoder[_Message]) -> _Message:
     if len(frames) != 3:
         raise FrameError(f"expected 3 frames [topic, version, message], found {len(frames)}")
     topic, version, payload = frames
@@ -40,14 +68,12 @@ def decode_sample(frames: Sequence[bytes]) -> HostSample:
     if len(payload) > MAX_MESSAGE_BYTES:
         raise FrameError(f"expected at most {MAX_MESSAGE_BYTES} bytes, found {len(payload)}")
     try:
-        sample = _decoder.decode(payload)
+        message = decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise FrameError(f"host {_printable(topic)}: message refused: {error}") from error
-    if topic != sample.host_uuid.encode():
-        raise FrameError(f"topic {_printable(topic)} carries a sample of host {sample.host_uuid}")
-    if (why := sample.contradiction()) is not None:
-        raise FrameError(f"host {sample.host_uuid}: impossible sample {sample.sequence}: {why}")
-    return sample
+    if topic != message.host_uuid.encode():
+        raise FrameError(f"topic {_printable(topic)} carries a message of host {message.host_uuid}")
+    return message
 
 
 def _printable(topic: bytes) -> str:

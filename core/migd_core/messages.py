@@ -1,11 +1,11 @@
-"""What travels on the wire from a Dom0 to the controller: one `HostSample` a second.
+"""What travels on the wire: one `HostSample` a second from a Dom0, and leases to probe a guest to a Dom0.
 
 Rates are formed by the agent from cumulative counters, over `interval_s`. Bounds stand in the types, so that a message
 with a negative rate or a ratio above one is refused while it is decoded, with the path of the offending value.
 Unknown fields are ignored, so that a newer agent can talk to an older controller.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -68,6 +68,47 @@ class FlowSample(msgspec.Struct, frozen=True, array_like=True):
     bytes_per_s: Rate
 
 
+class ProbeLease(msgspec.Struct, frozen=True, kw_only=True, tag="probe-lease"):
+    """Allows one agent to probe one guest, until a time that it reads on its own clock.
+
+    `lease` is the controller's cause id. `boot_id` is the run of the agent whose monotonic clock `until_s` is of: the
+    probe is off by then, however late the lease arrives, and another run refuses it.
+    """
+
+    lease: Name
+    host_uuid: Name
+    guest_uuid: Name
+    boot_id: Name
+    until_s: Seconds
+    ages_s: Annotated[tuple[Annotated[float, Meta(gt=0, le=40)], ...], Meta(min_length=1, max_length=64)]
+    sessions: Annotated[int, Meta(ge=1, le=3)]
+
+    def contradiction(self) -> str | None:
+        """Say what makes this lease impossible, or None."""
+        if any(later <= earlier for earlier, later in zip(self.ages_s, self.ages_s[1:], strict=False)):
+            return "ages do not rise"
+        return None
+
+
+class ProbeRevoked(msgspec.Struct, frozen=True, kw_only=True, tag="probe-revoked"):
+    """Takes a lease back: the agent gives the probe up at once."""
+
+    lease: Name
+    host_uuid: Name
+
+    def contradiction(self) -> None:
+        """Nothing makes a revocation impossible."""
+
+
+class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of the newest lease that reached this run of the agent; `text` says why it is not a curve."""
+
+    lease: Name
+    guest_uuid: Name
+    state: Literal["under-way", "done", "refused", "stood-back", "failed", "expired"]
+    text: Annotated[str, Meta(max_length=1024)] = ""
+
+
 class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     """What one host and its guests did during the interval.
 
@@ -76,7 +117,8 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     `link_bytes_per_s` is the speed of the NIC that carries migrations (0: not known).
     `samples_dropped` counts what the agent could not send since it started. `failed_collectors` names what is missing:
     with `dom0` the host's own figures are not of this interval but the last that could be measured, with `guests` all
-    guests, with `guest:<uuid>` that one, whose counters were impossible.
+    guests, with `guest:<uuid>` that one, whose counters were impossible. `probe` is repeated in every sample, because
+    samples may be lost.
     """
 
     host_uuid: Name
@@ -96,6 +138,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     flows: Annotated[tuple[FlowSample, ...], Meta(max_length=MAX_FLOWS)] = ()
     samples_dropped: Annotated[int, Meta(ge=0)] = 0
     failed_collectors: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    probe: ProbeReport | None = None
 
     def contradiction(self) -> str | None:
         """Say what makes this sample impossible although each value is within its bounds, or None.

@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migd_core.errors import FrameError
-from migd_core.frames import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, decode_sample, encode_sample
-from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
+from migd_core.frames import (
+    MAX_MESSAGE_BYTES,
+    PROTOCOL_VERSION,
+    decode_request,
+    decode_sample,
+    encode_request,
+    encode_sample,
+)
+from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample, ProbeLease, ProbeReport, ProbeRevoked
 
 SAMPLE = HostSample(
     host_uuid="h1",
@@ -39,7 +46,7 @@ SAMPLE = HostSample(
     flows=(FlowSample("00:16:3e:00:00:01", "00:16:3e:00:00:02", 6.0),),
 )
 GOLDEN = bytes.fromhex(
-    "de0012a474797065ab686f73742d73616d706c65a9686f73745f75756964a26831a7626f6f745f6964a26231a87365717565"
+    "de0013a474797065ab686f73742d73616d706c65a9686f73745f75756964a26831a7626f6f745f6964a26231a87365717565"
     "6e636507ab6d6f6e6f746f6e69635f73cb4029000000000000aa696e74657276616c5f73cb3ff0000000000000a463707573"
     "04a96370755f726174696fcb3fe0000000000000ae646f6d305f6370755f726174696fcb3fc0000000000000ac6d656d6f72"
     "795f6279746573cd0400b16d656d6f72795f667265655f6279746573cd0200ae72785f62797465735f7065725f73cb3ff000"
@@ -50,7 +57,7 @@ GOLDEN = bytes.fromhex(
     "00ac756e697175655f7061676573920a0faa6d656173757265645f73cb4028000000000000b0726561645f62797465735f70"
     "65725f73cb4020000000000000b37772697474656e5f62797465735f7065725f73cb4022000000000000a5666c6f77739193"
     "b130303a31363a33653a30303a30303a3031b130303a31363a33653a30303a30303a3032cb4018000000000000af73616d70"
-    "6c65735f64726f7070656400b16661696c65645f636f6c6c6563746f727390"
+    "6c65735f64726f7070656400b16661696c65645f636f6c6c6563746f727390a570726f6265c0"
 )
 # What an agent sends that knows nothing of disks.
 OF_AN_OLDER_AGENT = bytes.fromhex(
@@ -96,7 +103,7 @@ def test_a_field_of_a_newer_agent_is_ignored() -> None:
     [
         ([b"h1", b"1"], "expected 3 frames"),
         ([b"h1", b"2", GOLDEN], "expected protocol version 1, found b'2'"),
-        ([b"h2", b"1", GOLDEN], "topic h2 carries a sample of host h1"),
+        ([b"h2", b"1", GOLDEN], "topic h2 carries a message of host h1"),
         ([b"h1", b"1", b"\xc1garbage"], "host h1: message refused"),
         ([b"h1", b"1", b""], "host h1: message refused"),
         ([b"h1", b"1", b"\x00" * (MAX_MESSAGE_BYTES + 1)], "expected at most"),
@@ -144,3 +151,53 @@ def test_garbage_never_gets_past_as_anything_but_a_frame_error(frames: list[byte
 def test_garbage_payload_is_a_frame_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
         decode_sample([b"h1", PROTOCOL_VERSION, payload])
+
+
+LEASE = ProbeLease(
+    lease="d7", host_uuid="h1", guest_uuid="g1", boot_id="b1", until_s=42.5, ages_s=(0.5, 4.0), sessions=2
+)
+GOLDEN_LEASE = bytes.fromhex(
+    "88a474797065ab70726f62652d6c65617365a56c65617365a26437a9686f73745f75756964a26831aa67756573745f757569"
+    "64a26731a7626f6f745f6964a26231a7756e74696c5f73cb4045400000000000a6616765735f7392cb3fe0000000000000cb"
+    "4010000000000000a873657373696f6e7302"
+)
+GOLDEN_REVOKED = bytes.fromhex("83a474797065ad70726f62652d7265766f6b6564a56c65617365a26437a9686f73745f75756964a26831")
+
+
+def test_a_lease_and_its_revocation_have_these_bytes() -> None:
+    revoked = ProbeRevoked(lease="d7", host_uuid="h1")
+    assert encode_request(LEASE) == [b"h1", PROTOCOL_VERSION, GOLDEN_LEASE]
+    assert encode_request(revoked) == [b"h1", PROTOCOL_VERSION, GOLDEN_REVOKED]
+    assert decode_request([b"h1", PROTOCOL_VERSION, GOLDEN_LEASE]) == LEASE
+    assert decode_request([b"h1", PROTOCOL_VERSION, GOLDEN_REVOKED]) == revoked
+
+
+def test_a_report_travels_in_the_sample() -> None:
+    report = ProbeReport(lease="d7", guest_uuid="g1", state="stood-back", text="guest g1: it is being migrated")
+    sample = msgspec.structs.replace(SAMPLE, probe=report)
+    assert decode_sample(encode_sample(sample)) == sample
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"ages_s": (4.0, 0.5)}, "ages do not rise"),
+        ({"ages_s": (0.5, 41.0)}, "<= 40.0"),
+        ({"ages_s": ()}, "length >= 1"),
+        ({"sessions": 4}, "<= 3"),
+    ],
+)
+def test_an_impossible_lease_is_refused(change: dict[str, object], why: str) -> None:
+    with pytest.raises(FrameError, match=why):
+        decode_request(encode_request(msgspec.structs.replace(LEASE, **change)))
+
+
+def test_a_lease_for_another_host_is_refused() -> None:
+    _, version, payload = encode_request(LEASE)
+    with pytest.raises(FrameError, match="topic h2 carries a message of host h1"):
+        decode_request([b"h2", version, payload])
+
+
+def test_a_sample_is_no_request() -> None:
+    with pytest.raises(FrameError, match="host-sample"):
+        decode_request(encode_sample(SAMPLE))
