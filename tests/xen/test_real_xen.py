@@ -28,23 +28,27 @@ OBSERVED_SAMPLES = 10
 
 
 def test_an_idle_and_a_busy_guest_are_counted_as_what_they_are(lab: Lab, migd: Migd, figures: dict[str, Any]) -> None:
-    """CPU time within 0.05 of a CPU of what the guest says that it used, bytes within 10 % of what it says it sent."""
-    since, (used_s, at_s), sent = time.time(), SPINNER.cpu(), SENDER.lines("SEND")[-1]
+    """CPU time within 0.05 of a CPU of what `xl` says, bytes within 10 % of what the guest says that it sent.
+
+    The guest's duty is what it gets on a host of its own; under emulation its neighbours and Dom0 take some of it.
+    """
+    since, (used_s, at_s), sent = time.time(), SPINNER.cpu(lab.nodes[0]), SENDER.lines("SEND")[-1]
     until(lambda: len(migd.of_guest(SPINNER, since)) >= OBSERVED_SAMPLES, "samples", 120)
-    (used_then_s, then_s), sent_then = SPINNER.cpu(), SENDER.lines("SEND")[-1]
+    (used_then_s, then_s), sent_then = SPINNER.cpu(lab.nodes[0]), SENDER.lines("SEND")[-1]
     cpu_ratio = fmean(guest.cpu_ratio for _, guest in migd.of_guest(SPINNER, since))
     tx_bytes_per_s = fmean(guest.tx_bytes_per_s for _, guest in migd.of_guest(SENDER, since))
     cpu_true = (used_then_s - used_s) / (then_s - at_s)
     tx_true = SENT_WITH_HEADERS * (sent_then["bytes"] - sent["bytes"]) / (sent_then["t"] - sent["t"])
     figures["counters"] = {
         "duty_ratio": DUTY_RATIO,
-        "cpu_ratio_in_the_guest": round(cpu_true, 3),
+        "cpu_ratio_by_xl": round(cpu_true, 3),
         "cpu_ratio_measured": round(cpu_ratio, 3),
         "tx_bytes_per_s_in_the_guest": round(tx_true),
         "tx_bytes_per_s_measured": round(tx_bytes_per_s),
         "tx_error_ratio": round(tx_bytes_per_s / tx_true - 1, 4),
     }
     assert abs(cpu_ratio - cpu_true) < 0.05
+    assert cpu_ratio < DUTY_RATIO + 0.05
     assert abs(tx_bytes_per_s / tx_true - 1) < 0.1
 
 
