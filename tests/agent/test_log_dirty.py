@@ -19,11 +19,13 @@ from log_dirty_model import PAGES, FileXen, Migration, ModelXen
 from migd_agent.xen import library
 from migd_agent.xen.libxenctrl import DomainGone, LibXenCtrl, LogDirtyTaken
 from migd_agent.xen.log_dirty import (
+    APART_S,
     LogDirty,
     LogDirtyProbe,
     LogDirtyProbes,
     OutOfTime,
     StoodBack,
+    TooSoon,
     at_ages,
     rising,
 )
@@ -82,8 +84,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_a_steady_writer_is_measured_within_a_page_at_each_age(lab: Lab) -> None:
-    probe = lab.begin(sessions=3)
-    assert lab.run(probe)
+    probe = lab.begin(sessions=3, until_s=3 * APART_S)
+    assert lab.run(probe, until_s=3 * APART_S)
+    assert lab.now_s > 2 * APART_S
     curve = probe.take()
     assert curve is not None
     assert curve.contradiction() is None
@@ -114,6 +117,31 @@ def test_a_migration_that_takes_over_is_left_alone(lab: Lab) -> None:
     assert not migration.has_failed
 
 
+@pytest.mark.parametrize("sessions", [1, 3])
+@pytest.mark.parametrize("start_s", [n / 4 for n in range(16)])
+def test_a_long_first_round_never_ends_with_stale_pages(tmp_path: Path, sessions: int, start_s: float) -> None:
+    """A session may end in it, and nothing in the count tells; the next one must not hide that from the migration."""
+    lab = Lab(tmp_path)
+    probe = lab.begin(sessions=sessions)
+    lab.run(probe, until_s=start_s)
+    migration = Migration(lab.xen)
+    is_over = lab.run(probe, until_s=start_s + 5.0)
+    migration.round()
+    if not is_over:
+        lab.run(probe, until_s=start_s + 5.5)
+    migration.finish()
+    lab.records.close()
+
+
+def test_a_domain_is_left_alone_after_a_probe(lab: Lab) -> None:
+    probe = lab.begin()
+    lab.run(probe)
+    with pytest.raises(TooSoon, match="domain 7 may be probed again in"):
+        lab.begin(until_s=200.0)
+    lab.until(30.0 + APART_S)
+    assert lab.begin(until_s=2 * APART_S)
+
+
 def test_a_probe_is_off_by_its_time_and_says_so(lab: Lab) -> None:
     probe = lab.begin(until_s=3.0)
     lab.run(probe, until_s=1.0)
@@ -142,8 +170,9 @@ def test_a_domain_that_vanishes_gives_no_curve(lab: Lab) -> None:
     lab.xen.is_gone = True
     assert lab.run(probe)
     assert probe.take() is None
+    lab.until(30.0 + APART_S)
     with pytest.raises(DomainGone):
-        lab.begin()
+        lab.begin(until_s=2 * APART_S)
 
 
 @pytest.mark.parametrize("why", ["is_on", "has_device"])
@@ -176,7 +205,9 @@ def test_a_restarted_agent_clears_up_only_what_is_still_its_own(tmp_path: Path, 
     (tmp_path / "7.new").write_text("", encoding="ascii")
     xen = ModelXen(is_on=True, count=now_dirty)
     records = ProbeRecords(tmp_path)
-    LogDirtyProbes(xen, records, random.Random(1), time.monotonic)
+    probes = LogDirtyProbes(xen, records, random.Random(1), time.monotonic)
+    with pytest.raises(TooSoon):
+        probes.begin(7, AGES_S, 1, time.monotonic() + 60.0)
     assert xen.is_on == is_on
     assert list(tmp_path.iterdir()) == []
     records.close()

@@ -5,6 +5,10 @@ a PEEK harms nothing. ENABLE begins with an empty bitmap, but the count goes on 
 to 0, and OFF leaves it too). So a session needs no CLEAN, and never makes one: pages are counted from its first peek.
 `xl migrate` that finds log-dirty on switches it off and on again, and CLEANs after its first round. A count that has
 fallen is therefore another's: the session stands back, and leaves the switching off to them.
+
+Until that CLEAN a takeover cannot be seen in the count, so an OFF may hit a migration in its first round. If ENABLE
+followed before the migration asks again, it would be given the new bitmap and never learn what the OFF threw away:
+wrong memory. So a domain is left alone for APART_S after each OFF.
 """
 
 import math
@@ -24,6 +28,8 @@ from migd_core.messages import DirtyCurve
 WATCH_S: Final = 0.25
 # Sessions begin at random within this, so that a guest's own rhythm is met at different phases.
 PHASE_S: Final = 1.0
+# From an OFF to the next ENABLE of a domain: longer than a migration's first round (64 GiB at 1 Gbit/s take 550 s).
+APART_S: Final = 900.0
 # Before `until_s` the next call may be late by this much.
 SPARE_S: Final = 0.5
 MAX_SESSIONS: Final = 3
@@ -37,6 +43,10 @@ class StoodBack(MigdError):
 
 class OutOfTime(MigdError):
     """The time that was granted does not hold a session."""
+
+
+class TooSoon(MigdError):
+    """The domain was probed a moment ago; a migration that the probe may have hit has not noticed yet."""
 
 
 class LogDirty(Protocol):
@@ -137,11 +147,11 @@ class LogDirtyProbe:
                 self._error = error
         self._step = _Step.DONE
 
-    def _plan(self, now_s: float) -> bool:
-        room_s = self._until_s - SPARE_S - self._ages_s[-1] - now_s
+    def _plan(self, from_s: float) -> bool:
+        room_s = self._until_s - SPARE_S - self._ages_s[-1] - from_s
         if room_s < 0:
             return False
-        self._start_s = now_s + self._rng.uniform(0.0, min(PHASE_S, room_s))
+        self._start_s = from_s + self._rng.uniform(0.0, min(PHASE_S, room_s))
         return True
 
     def _begin(self, now_s: float) -> None:
@@ -165,7 +175,7 @@ class LogDirtyProbe:
         if self._points[-1][0] >= self._ages_s[-1] - _TICK_S:
             self._off()
             self._curves.append(at_ages(self._points, self._ages_s))
-            more = len(self._curves) < self._sessions and self._plan(self._clock())
+            more = len(self._curves) < self._sessions and self._plan(self._clock() + APART_S)
             self._step = _Step.WAIT if more else _Step.DONE
         elif self._clock() >= self._until_s:
             self._off()
@@ -207,12 +217,21 @@ class LogDirtyProbes:
     def __init__(self, xen: LogDirty, records: ProbeRecords, rng: random.Random, clock: Callable[[], float]) -> None:
         """Raises XenUnreadable."""
         self._xen, self._records, self._rng, self._clock = xen, records, rng, clock
-        records.clear_up(xen)
+        self._not_before_s = dict.fromkeys(records.clear_up(xen), clock() + APART_S)
 
     def begin(self, domid: int, ages_s: tuple[float, ...], sessions: int, until_s: float) -> LogDirtyProbe:
-        """Begin to count the pages dirtied within `ages_s` (rising). Raises OutOfTime, XenUnreadable."""
+        """Begin to count the pages dirtied within `ages_s` (rising); sessions lie APART_S apart, as far as they fit.
+
+        Raises OutOfTime, TooSoon, XenUnreadable.
+        """
+        now_s = self._clock()
+        self._not_before_s = {each: at_s for each, at_s in self._not_before_s.items() if at_s > now_s}
+        if domid in self._not_before_s:
+            raise TooSoon(f"domain {domid} may be probed again in {self._not_before_s[domid] - now_s:.0f} s")
         sessions = max(1, min(MAX_SESSIONS, sessions))
-        return LogDirtyProbe(self._xen, self._records, domid, ages_s, sessions, until_s, self._rng, self._clock)
+        probe = LogDirtyProbe(self._xen, self._records, domid, ages_s, sessions, until_s, self._rng, self._clock)
+        self._not_before_s[domid] = until_s + APART_S
+        return probe
 
 
 def at_ages(points: Sequence[tuple[float, int]], ages_s: Sequence[float]) -> tuple[float, ...]:

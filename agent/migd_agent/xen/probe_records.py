@@ -63,13 +63,19 @@ class ProbeRecords:
         """Log-dirty of `domid` is off, or somebody else's. Raises nothing where it was not remembered."""
         (self._folder / str(domid)).unlink(missing_ok=True)
 
-    def clear_up(self, xen: Switch) -> None:
-        """Switch off what a former life left on, unless a peek says that somebody else has taken over."""
+    def clear_up(self, xen: Switch) -> list[int]:
+        """Switch off what a former life left on, unless a peek says that somebody else has taken over.
+
+        Returns the domains that were on record.
+        """
+        found = []
         for path in sorted(self._folder.iterdir()):
             if not path.name.isdigit():
                 path.unlink(missing_ok=True)
                 continue
             self._clear_up_one(int(path.name), path, xen)
+            found.append(int(path.name))
+        return found
 
     def _clear_up_one(self, domid: int, path: Path, xen: Switch) -> None:
         log = structlog.get_logger().bind(domid=domid)
