@@ -3,8 +3,8 @@
 A real agent process measures once a second through its own libxenstat code; the library that it loads replays counters
 (`_replayed_xen.c`), so what Xen itself takes for an answer is not in the figure. It publishes to a SUB socket with
 CURVE that decodes every frame. Debian's gmond runs with its own configuration, node_exporter is scraped once a second.
-All of a process' own CPU time counts, kernel and threads included. Resident memory is what the process holds at the
-end, with the packages that a Dom0 gets.
+Flows are off: what they cost depends on the switch. All of a process' own CPU time counts, kernel and threads included.
+Resident memory is what the process holds at the end, with the packages that a Dom0 gets.
 """
 
 import os
@@ -80,6 +80,7 @@ secret_key_file = "{folder}/agent.key_secret"
 [measure]
 host_uuid = "{HOST}"
 period_s = {PERIOD_S}
+flows = "off"
 guests = {{source = "xen"}}
 """
     )

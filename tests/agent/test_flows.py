@@ -7,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import HOST, host
 
+from faulty_pool import until
 from migd_agent.collectors import flows, table
 from migd_agent.collectors.flows import Flows, Held, switch_of
 from migd_agent.config import MeasureSection, NoGuests
-from migd_agent.flows import FlowsUnreadable, Pair, bridge, openvswitch
+from migd_agent.flows import FlowsUnreadable, Pair, Switch, bridge, openvswitch
 from migd_agent.flows.bridge import Bridge
 from migd_agent.flows.command import Command, run
 from migd_agent.flows.openvswitch import OpenVSwitch
@@ -33,14 +33,10 @@ A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 PING_BYTES = 20 + 8 + 1000  # the bridge family counts a frame from its IP header on
 
 
-def until(found: Callable[[], Any]) -> Any:
-    """Return what is found within the limit."""
-    end_s = time.monotonic() + LIMIT_S
-    while time.monotonic() < end_s:
-        if (it := found()) is not None:
-            return it
-        time.sleep(0.02)
-    raise AssertionError(f"nothing found within {LIMIT_S:g} s")
+def answer(switch: Switch) -> Mapping[Pair, int]:
+    """Ask a switch, and return what it says."""
+    switch.begin()
+    return until(lambda: [found] if (found := switch.take()) is not None else [])[0]
 
 
 @dataclass
@@ -119,20 +115,15 @@ def inside(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> Lan:
     return lan
 
 
-def counts(switch: Bridge) -> Mapping[Pair, int]:
-    switch.begin()
-    return until(switch.take)
-
-
 def test_the_bridge_counts_exactly_what_two_stations_send_each_other(inside: Lan) -> None:
     inside.ping(1)  # they know each other's addresses from here on
     switch = Bridge()
     try:
-        assert counts(switch) == {}
+        assert answer(switch) == {}
         inside.ping(5)
-        assert counts(switch) == {(A, B): 5 * PING_BYTES, (B, A): 5 * PING_BYTES}
+        assert answer(switch) == {(A, B): 5 * PING_BYTES, (B, A): 5 * PING_BYTES}
         inside.ping(2)
-        assert counts(switch)[A, B] == 7 * PING_BYTES
+        assert answer(switch)[A, B] == 7 * PING_BYTES
     finally:
         switch.close()
     assert bridge.TABLE not in inside.tables()
@@ -231,8 +222,7 @@ def test_a_flow_that_was_evicted_and_came_back_counts_on(monkeypatch: pytest.Mon
     switch, totals = OpenVSwitch(), []
     for count in (1000, 1500, None, 200, 300):
         shown.write_text("" if count is None else line.format(a=A, b=B, n=count))
-        switch.begin()
-        totals.append(until(switch.take)[A, B])
+        totals.append(answer(switch)[A, B])
     assert totals == [1000, 1500, 1500, 1700, 1800]
 
 

@@ -380,19 +380,25 @@ async def test_after_a_restart_of_the_pool_its_word_counts_for_where_the_guest_i
     assert len(backend.migrations) == 1
 
 
+async def lost(served: ServedPool, rig: Rig, start: StartMigration) -> ScriptedMigration:
+    """Return a migration that goes on although the toolstack that began it, and its task with it, is gone."""
+    served.backend.ends_at_once = False
+    rig.executor.submit(start)
+    migration = await begun(served)
+    accepted = await rig.first(MigrationAccepted)
+    await asyncio.to_thread(served.forget)
+    await rig.until(lambda: accepted.task not in rig.watch.view.tasks)
+    return migration
+
+
 async def test_a_guest_is_waited_for_whose_task_was_lost_with_the_toolstack_that_began_it(
     served: ServedPool, tmp_path: Path
 ) -> None:
     """Nothing shows that it moves: no task, no operation of the guest."""
-    served.backend.ends_at_once = False
     rig = Rig(served.url, tmp_path)
     rig.settle_s = LIMIT_S
     async with rig:
-        rig.executor.submit(START)
-        migration = await begun(served)
-        accepted = await rig.first(MigrationAccepted)
-        await asyncio.to_thread(served.forget)
-        await rig.until(lambda: accepted.task not in rig.watch.view.tasks)
+        migration = await lost(served, rig, START)
         assert rig.of(MigrationEnded) == []
         served.do(lambda: served.backend.end(migration))
         ended = await rig.first(MigrationEnded)
@@ -404,11 +410,7 @@ async def test_a_guest_whose_task_was_lost_is_waited_for_as_long_as_its_migratio
     served: ServedPool, rig: Rig
 ) -> None:
     """`settle_s` is 0.3 s here; it stands for a migration that takes longer than the time given to any."""
-    served.backend.ends_at_once = False
-    rig.executor.submit(replace(START, predicted_at_most_s=LIMIT_S))
-    migration = await begun(served)
-    await rig.first(MigrationAccepted)
-    await asyncio.to_thread(served.forget)
+    migration = await lost(served, rig, replace(START, predicted_at_most_s=LIMIT_S))
     await rig.first(MigrationTaskLost, cause=START.cause)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(4 * rig.settle_s):
@@ -421,11 +423,7 @@ async def test_a_guest_whose_task_was_lost_is_waited_for_as_long_as_its_migratio
 async def test_a_guest_whose_task_was_lost_has_stayed_after_twice_what_its_migration_may_take(
     served: ServedPool, rig: Rig
 ) -> None:
-    served.backend.ends_at_once = False
-    rig.executor.submit(replace(START, predicted_at_most_s=0.4))
-    await begun(served)
-    await rig.first(MigrationAccepted)
-    await asyncio.to_thread(served.forget)
+    await lost(served, rig, replace(START, predicted_at_most_s=0.4))
     ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == ("host-0", "TASK_VANISHED")
 

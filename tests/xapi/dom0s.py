@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import XenAPI
 
-LIMIT_S = 20.0
+from faulty_pool import until
+
 FAKES = Path(__file__).parent / "dom0"
 LIST = json.loads((FAKES / "xl-list-l.json").read_text())
 UUIDS = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")
@@ -128,11 +127,3 @@ class Served:
         """Wait for a task's end; return its state and its failure."""
         until(lambda: self.api.task.get_status(task) != "pending")
         return self.api.task.get_status(task), self.api.task.get_error_info(task)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    give_up_s = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < give_up_s, "it does not come to that"
-        time.sleep(0.02)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dom0s import GUEST, LIST, UUIDS, Dom0s, Served, until
+from dom0s import GUEST, LIST, UUIDS, Dom0s, Served
 from pool_client import Watch, failure
 
+from faulty_pool import until
 from migd_controller.config import XapiSection
 from migd_controller.xapi import Pool
 

@@ -140,20 +140,13 @@ async def _serve(options: argparse.Namespace) -> None:
     stop = readiness.stop_event()
     cluster = asyncio.create_task(backend.run(), name="cluster")
     try:
-        ready = {
-            "ready": True,
-            "url": await server.start(address, port),
-            **({"certificate_sha256": server.certificate.sha256} if server.certificate is not None else {}),
-            "control": await control.start(control_address, control_port),
-        }
+        ready = readiness.ready(server, await server.start(address, port))
+        ready["control"] = await control.start(control_address, control_port)
         for fault in faults:
             await injector.inject(fault)
         structlog.get_logger().info("pool is served", pool=file.name, faster=times_faster, **ready)
         readiness.announce(ready)
-        stopped = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait({stopped, cluster}, return_when=asyncio.FIRST_COMPLETED)
-        if cluster.done():
-            cluster.result()  # the cluster only ends by a fault of its own: say which
+        await readiness.until_stopped(stop, cluster)
     finally:
         cluster.cancel()
         await injector.close()

@@ -6,6 +6,7 @@ operations are lifted, then the message is written, then the task ends.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from migd_xapi import cpu, domains, ha, memory, placement, vm_groups, vm_operations
@@ -27,6 +28,9 @@ PROGRESS_PERIOD_S: Final = 0.1
 PROGRESS_STEP: Final = 0.01
 # A guest that reboots while it is copied spoils the copy; so often it is begun in all.
 TRIES: Final = 3
+
+# Begins a migration, and has what it is given called with the outcome.
+Begin = Callable[[Callable[[MigrationOutcome], None]], BackendMigration]
 
 
 async def pool_migrate(call: Call, vm: Row, host: Row, options: Mapping[str, str]) -> None:
@@ -54,22 +58,15 @@ async def pool_migrate(call: Call, vm: Row, host: Row, options: Mapping[str, str
     )
 
 
-async def go_on(
-    call: Call, vm: Row, target: Row, begin: Callable[[Callable[[MigrationOutcome], None]], BackendMigration]
-) -> None:
+async def go_on(call: Call, vm: Row, target: Row, begin: Begin) -> None:
     """Follow a migration that a toolstack before this one has begun, as a task like any other. Raises Failure.
 
     Nothing is checked any more, not even whether somebody has blocked it since: the guest is on its way.
     """
     pool, source = call.pool, vm["resident_on"]
     with vm_operations.shown(call, vm, "pool_migrate"), placement.reserved(call, vm, target, "vm_migrate"):
-        ended: asyncio.Future[MigrationOutcome] = asyncio.get_running_loop().create_future()
-        try:
-            migration = begin(lambda outcome: _resolve(pool, vm, ended, outcome))
-        except BackendRefusal as refusal:
-            raise Failure("INTERNAL_ERROR", str(refusal)) from refusal
         call.task.allow_cancel(True)
-        outcome = await _follow(call.task, migration, ended)
+        outcome = await _outcome_of(call, vm, begin)
         if not outcome.ok:
             call.task.check()
             raise _failure_of(pool, outcome, vm, source, target)
@@ -114,7 +111,9 @@ async def _copy(call: Call, vm: Row, target: Row) -> None:
         run.check()
         backend.settle()
         domid = backend.domid(vm["uuid"])
-        outcome = await _try_to_copy(call, vm, target)
+        outcome = await _outcome_of(
+            call, vm, partial(backend.begin_migration, vm["uuid"], target["uuid"], vm["memory_target"])
+        )
         if outcome.ok:
             return
         if outcome.is_suspended and backend.domid(vm["uuid"]) == domid:
@@ -129,12 +128,11 @@ async def _copy(call: Call, vm: Row, target: Row) -> None:
             raise _failure_of(pool, outcome, vm, source, target)
 
 
-async def _try_to_copy(call: Call, vm: Row, target: Row) -> MigrationOutcome:
+async def _outcome_of(call: Call, vm: Row, begin: Begin) -> MigrationOutcome:
+    """Follow what `begin` begins to its end. Raises Failure where the backend refuses."""
     ended: asyncio.Future[MigrationOutcome] = asyncio.get_running_loop().create_future()
     try:
-        migration = call.pool.backend.begin_migration(
-            vm["uuid"], target["uuid"], vm["memory_target"], lambda outcome: _resolve(call.pool, vm, ended, outcome)
-        )
+        migration = begin(lambda outcome: _resolve(call.pool, vm, ended, outcome))
     except BackendRefusal as refusal:
         raise Failure("INTERNAL_ERROR", str(refusal)) from refusal
     try:

@@ -49,16 +49,12 @@ async def _serve(
         backend.on_change()
         url = await server.start(*listen)
         work = [asyncio.create_task(_take_over(server, backend, each)) for each in await backend.unfinished()]
-        certificate = server.certificate
-        ready = {"ready": True, "url": url, **({"certificate_sha256": certificate.sha256} if certificate else {})}
+        ready = readiness.ready(server, url)
         _log.info("pool is served", pool=file.name, **ready)
         readiness.announce(ready)
         asking = asyncio.create_task(backend.run(), name="asking")
-        stopped = asyncio.create_task(stop.wait(), name="stop")
         work.append(asking)
-        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if asking.done():
-            asking.result()  # it only ends by a fault of its own: say which
+        await readiness.until_stopped(stop, asking)
     finally:
         for task in work:
             task.cancel()

@@ -1,7 +1,7 @@
 """The traffic matrix of this host. The switch is read every few seconds, its rates are held in between.
 
-To read 64 guests that all talk to each other costs nft some milliseconds, as much as all else in a tick; who talks to
-whom does not change from one second to the next.
+To read it starts a tool, which costs more than all else in a tick; who talks to whom does not change from one second to
+the next.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Final, Literal
 import structlog
 from msgspec.structs import replace
 
-from migd_agent.flows import FlowsUnreadable, Pair, Switch
+from migd_agent.flows import FlowsUnreadable, Pair, Switch, went
 from migd_agent.flows.bridge import Bridge
 from migd_agent.flows.openvswitch import OpenVSwitch
 from migd_core.counters import FlowCounter, HostCounters
@@ -69,12 +69,10 @@ class Held:
         """Take a new reading in; a pair that is new has sent all of its bytes since the last one."""
         self._grow(at_s)
         went_s = at_s - self._read_s
-        self._rates = {}
-        for pair, count in counts.items():
-            before = self._counts.get(pair, 0)
-            went = count - before if count >= before else count
-            if not self._is_first and went_s > 0:
-                self._rates[pair] = went / went_s
+        has_rates = went_s > 0 and not self._is_first
+        self._rates = {
+            pair: went(self._counts.get(pair, 0), count) / went_s for pair, count in counts.items() if has_rates
+        }
         self._counts, self._read_s, self._is_first = dict(counts), at_s, False
         self._shown = {pair: self._shown.get(pair, 0.0) for pair in counts}
 

@@ -20,13 +20,11 @@ def guest_source(measure: MeasureSection, host_uuid: str) -> GuestSource | None:
     match measure.guests:
         case NoGuests():
             return None
-        case XenGuests():
-            return XenHost(xen.connect(), host_uuid, measure.nics)
-        case AutoGuests():
-            if library.is_dom0():
-                return XenHost(xen.connect(), host_uuid, measure.nics)
+        case AutoGuests() if not library.is_dom0():
             structlog.get_logger().info("no guests are measured: this is no Dom0 of a Xen host")
             return None
+        case AutoGuests() | XenGuests():
+            return XenHost(xen.connect(), host_uuid, measure.nics)
         case SimGuests(url=url):
             from migd_agent.collectors.sim import EmulatedPool  # HTTP is 3 MB that a real Dom0 need not hold
 

@@ -1,7 +1,7 @@
 """The whole host and its guests as Xen counts them. Dom0's own kernel sees Dom0 only, and supplies NICs and clock."""
 
 import math
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -10,11 +10,9 @@ from migd_agent.collectors.dom0 import Dom0
 from migd_agent.guest_source import PendingCurve
 from migd_agent.xen import library
 from migd_agent.xen.libxenstat import LibXenStat
-from migd_agent.xen.reading import Domain, XenReading, XenUnreadable
+from migd_agent.xen.reading import DOM0, Domain, XenReading, XenUnreadable
 from migd_agent.xen.xentop import Xentop
 from migd_core.counters import GuestCounters, HostCounters
-
-DOM0: Final = 0
 
 
 class Xen(Protocol):

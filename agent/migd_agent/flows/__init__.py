@@ -8,6 +8,11 @@ from migd_core.errors import MigdError
 Pair = tuple[str, str]
 
 
+def went(before: int, now: int) -> int:
+    """Return how far a counter went; one that fell has started anew from 0."""
+    return now - before if now >= before else now
+
+
 class FlowsUnreadable(MigdError):
     """The switch cannot be asked; the text says what was run, what it said, and what to do."""
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from migd_agent.flows import FlowsUnreadable, Pair
+from migd_agent.flows import FlowsUnreadable, Pair, went
 from migd_agent.flows.command import Command, start_of
 
 MAX_PAIRS: Final = 8192
@@ -37,9 +37,8 @@ class OpenVSwitch:
             return None
         flows = parse(output)
         for match, (pair, count) in flows.items():
-            before = self._flows.get(match, 0)
             if pair in self._pairs or len(self._pairs) < MAX_PAIRS:
-                self._pairs[pair] = self._pairs.get(pair, 0) + (count - before if count >= before else count)
+                self._pairs[pair] = self._pairs.get(pair, 0) + went(self._flows.get(match, 0), count)
         self._flows = {match: count for match, (_, count) in flows.items()}
         return self._pairs
 

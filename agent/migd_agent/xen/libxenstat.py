@@ -1,4 +1,4 @@
-"""Reads every domain's counters through libxenstat: opaque handles and accessor functions, well under a millisecond.
+"""Reads every domain's counters through libxenstat: opaque handles and accessor functions.
 
 It knows no uuids, so those come from XenStore, once for each domain.
 """
@@ -7,10 +7,9 @@ import ctypes
 from typing import Any, Final
 
 from migd_agent.xen import library
-from migd_agent.xen.reading import Domain, XenReading, XenUnreadable
+from migd_agent.xen.reading import DOM0, SECTOR_BYTES, Domain, XenReading, XenUnreadable
 from migd_agent.xen.xenstore import XenStore
 
-_SECTOR_BYTES: Final = 512
 # XENSTAT_NETWORK | XENSTAT_VBD of xenstat.h; a domain's CPU time and memory come always.
 _COLLECT: Final = 2 | 8
 
@@ -53,7 +52,7 @@ class LibXenStat:
         self._library = library.load("libxenstat", *sonames)
         for name, (returns, *takes) in _FUNCTIONS.items():
             library.declare(self._library, name, returns, *takes)
-        self._uuids: dict[int, str] = {}
+        self._uuids = {DOM0: ""}
         self._store = XenStore()
         self._handle = self._library.xenstat_init()
         if not self._handle:
@@ -84,7 +83,7 @@ class LibXenStat:
         of = self._library
         handles = (of.xenstat_node_domain_by_index(node, n) for n in range(of.xenstat_node_num_domains(node)))
         domains = tuple(self._domain(handle) for handle in handles if handle)
-        self._uuids = {each.domid: each.uuid for each in domains if each.uuid}
+        self._uuids = {DOM0: "", **{each.domid: each.uuid for each in domains if each.uuid}}
         return XenReading(
             cpus=of.xenstat_node_num_cpus(node),
             memory_bytes=of.xenstat_node_tot_mem(node),
@@ -100,15 +99,15 @@ class LibXenStat:
         return Domain(
             domid=domid,
             name=(of.xenstat_domain_name(handle) or b"").decode(errors="backslashreplace"),
-            uuid=self._uuids.get(domid) or self._store.uuid_of(domid),
+            uuid=self._uuids[domid] if domid in self._uuids else self._store.uuid_of(domid),
             vcpus=of.xenstat_domain_num_vcpus(handle),
             cpu_s=of.xenstat_domain_cpu_ns(handle) / 1e9,
             memory_bytes=of.xenstat_domain_cur_mem(handle),
             # Counted at Dom0's end of the wire: what a vif receives, its guest has sent (seen on Xen 4.17).
             rx_bytes=sum(of.xenstat_network_tbytes(each) for each in networks),
             tx_bytes=sum(of.xenstat_network_rbytes(each) for each in networks),
-            read_bytes=_SECTOR_BYTES * sum(of.xenstat_vbd_rd_sects(each) for each in disks),
-            written_bytes=_SECTOR_BYTES * sum(of.xenstat_vbd_wr_sects(each) for each in disks),
+            read_bytes=SECTOR_BYTES * sum(of.xenstat_vbd_rd_sects(each) for each in disks),
+            written_bytes=SECTOR_BYTES * sum(of.xenstat_vbd_wr_sects(each) for each in disks),
             is_paused=bool(of.xenstat_domain_paused(handle)),
             is_ending=bool(of.xenstat_domain_dying(handle) or of.xenstat_domain_shutdown(handle)),
         )

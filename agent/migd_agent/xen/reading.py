@@ -1,8 +1,13 @@
 """What Xen counts of a host and its domains at one moment, whatever it was read with."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from migd_core.errors import MigdError
+
+DOM0: Final = 0
+# What the kernel counts disks in, whatever the disk's own sectors are.
+SECTOR_BYTES: Final = 512
 
 
 class XenUnreadable(MigdError):

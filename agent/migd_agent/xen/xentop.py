@@ -8,21 +8,22 @@ import contextlib
 import itertools
 import os
 import pty
+import re
 import select
 import subprocess
 import time
 from dataclasses import dataclass, replace
 from typing import Final
 
-from migd_agent.xen.reading import Domain, XenReading, XenUnreadable
+from migd_agent.xen.reading import SECTOR_BYTES, Domain, XenReading, XenUnreadable
+from migd_core.units import MIB
 
 XENTOP: Final = ("xentop", "-b", "-f", "-d", "1")
 TOOL_TIMEOUT_S: Final = 5.0
 # Memory of the host changes when guests come and go, and then seldom.
 HOST_PERIOD_S: Final = 30.0
 _KIB: Final = 1024
-_MIB: Final = 1024 * 1024
-_SECTOR_BYTES: Final = 512
+_HEADER: Final = re.compile(r"^.*NAME +STATE", re.MULTILINE)
 _COLUMNS: Final = ("NAME", "STATE", "CPU(%)", "MEM(k)", "VCPUS", "NETTX(k)", "NETRX(k)", "VBD_RSECT", "VBD_WSECT")
 
 
@@ -43,8 +44,7 @@ class Line:
 
 def blocks(text: str) -> tuple[list[str], str]:
     """Return the blocks in `text` that are complete (another one has begun), and what is left of it."""
-    starts = [at for at in range(len(text)) if text.startswith("NAME", at) and "STATE" in text[at : at + 40]]
-    starts = [text.rfind("\n", 0, at) + 1 for at in starts]
+    starts = [header.start() for header in _HEADER.finditer(text)]
     if not starts:
         return [], text
     return [text[a:b] for a, b in itertools.pairwise(starts)], text[starts[-1] :]
@@ -78,8 +78,8 @@ def _line(line: str, columns: list[str]) -> Line:
             # As in libxenstat: what Dom0's end of the wire sends, the guest receives.
             rx_bytes=int(values["NETTX(k)"]) * _KIB,
             tx_bytes=int(values["NETRX(k)"]) * _KIB,
-            read_bytes=int(values["VBD_RSECT"]) * _SECTOR_BYTES,
-            written_bytes=int(values["VBD_WSECT"]) * _SECTOR_BYTES,
+            read_bytes=int(values["VBD_RSECT"]) * SECTOR_BYTES,
+            written_bytes=int(values["VBD_WSECT"]) * SECTOR_BYTES,
         )
     except ValueError as error:
         raise XenUnreadable(f"xentop: expected numbers, found {line.strip()[:120]!r}: {error}") from error
@@ -102,20 +102,23 @@ def parse_info(text: str) -> tuple[int, int, int]:
     pairs = (line.partition(":") for line in text.splitlines())
     values = {name.strip(): value.strip() for name, _, value in pairs}
     try:
-        return int(values["nr_cpus"]), int(values["total_memory"]) * _MIB, int(values["free_memory"]) * _MIB
+        return int(values["nr_cpus"]), int(values["total_memory"]) * MIB, int(values["free_memory"]) * MIB
     except (KeyError, ValueError) as error:
         raise XenUnreadable(f"xl info: expected numbers nr_cpus, total_memory and free_memory: {error}") from error
 
 
 @dataclass(slots=True)
 class _Held:
-    """One domain's counters as added up so far, and the rates that are held until the next block."""
+    """One domain's counters as added up so far, and the rates that are held until the next block.
+
+    The lists are bytes received, sent, read and written: per second, as xentop showed them last, and added up.
+    """
 
     domain: Domain
     cpu_ratio: float
-    bytes_per_s: tuple[float, float, float, float]
-    seen: tuple[int, int, int, int]
-    total: tuple[float, float, float, float]
+    bytes_per_s: list[float]
+    seen: list[int]
+    total: list[float]
 
 
 class Xentop:
@@ -198,7 +201,7 @@ class Xentop:
         """Add to every counter what its rate gives since the last reading."""
         for held in self._held.values():
             went_s = now_s - self._read_s
-            held.total = tuple(n + rate * went_s for n, rate in zip(held.total, held.bytes_per_s, strict=True))  # type: ignore[assignment]  # as many as there were
+            held.total = [n + rate * went_s for n, rate in zip(held.total, held.bytes_per_s, strict=True)]
             rx, tx, read, written = (int(n) for n in held.total)
             held.domain = replace(
                 held.domain,
@@ -219,14 +222,13 @@ class Xentop:
             if line.name not in self._names:
                 continue  # it has come or gone between the two commands
             domid, uuid = self._names[line.name]
-            seen = (line.rx_bytes, line.tx_bytes, line.read_bytes, line.written_bytes)
+            seen = [line.rx_bytes, line.tx_bytes, line.read_bytes, line.written_bytes]
             held = before.get(line.name)
             if held is None or held.domain.domid != domid:
-                held = _Held(_domain(line, domid, uuid), 0.0, (0.0,) * 4, seen, seen)
+                held = _Held(_domain(line, domid, uuid), 0.0, [0.0] * len(seen), seen, [float(n) for n in seen])
             else:
-                went = (max(0, now - then) / since_s for now, then in zip(seen, held.seen, strict=True))
-                rx, tx, read, written = went
-                held.bytes_per_s, held.seen = (rx, tx, read, written), seen
+                held.bytes_per_s = [max(0, now - then) / since_s for now, then in zip(seen, held.seen, strict=True)]
+                held.seen = seen
                 held.domain = replace(
                     held.domain, memory_bytes=line.memory_bytes, vcpus=line.vcpus, is_paused="p" in line.state
                 )
