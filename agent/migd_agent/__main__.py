@@ -14,10 +14,10 @@ import zmq
 
 from migd_agent import config, daemon, identity
 from migd_agent.collectors import table
-from migd_agent.dirty_curves import NAME as DIRTY_CURVE
-from migd_agent.dirty_curves import DirtyCurves
 from migd_agent.failures import Failures
-from migd_agent.guest_source import GuestSource
+from migd_agent.lease_inbox import LeaseInbox
+from migd_agent.probing import NAME as DIRTY_CURVE
+from migd_agent.probing import Probing
 from migd_agent.publisher import Publisher
 from migd_agent.sampler import Sampler
 from migd_core import __version__, logs
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 def _print_sample(measure: config.MeasureSection) -> int:
     logs.configure(component="agent")
     host_uuid = identity.host_uuid(measure.host_uuid)
-    source = table.guest_source(measure, host_uuid)
+    source = table.guest_source(measure, host_uuid, may_probe=False)
     collectors = table.chosen(measure, host_uuid, source)
     sampler = Sampler(collectors, Failures())
     sampler.tick(time.monotonic())
@@ -86,17 +86,15 @@ def _serve(settings: config.AgentConfig) -> None:
     measure, log = settings.measure, structlog.get_logger()
     host_uuid = identity.host_uuid(measure.host_uuid)
     keys = identity.load_keys(Path(settings.controller.public_key_file), Path(settings.controller.secret_key_file))
-    source = table.guest_source(measure, host_uuid)
+    source = table.guest_source(measure, host_uuid, may_probe=DIRTY_CURVE not in measure.collectors_off)
     collectors = table.chosen(measure, host_uuid, source)
-    failures = Failures()
-    curves = _dirty_curves(measure, source, failures)
+    may_probe = source is not None and source.can_probe and DIRTY_CURVE not in measure.collectors_off
     log.info(
         "agent started",
         version=__version__,
         host=host_uuid,
         period_s=measure.period_s,
-        measures=[part for collector in collectors for part in collector.supplies]
-        + [DIRTY_CURVE] * (curves is not None),
+        measures=[part for collector in collectors for part in collector.supplies] + [DIRTY_CURVE] * may_probe,
         guests=measure.guests.__struct_config__.tag if source is not None else "none",
         controller=settings.controller.endpoint,
         public_key=keys.public.decode(),
@@ -104,20 +102,20 @@ def _serve(settings: config.AgentConfig) -> None:
     with contextlib.ExitStack() as ending:
         for collector in collectors:
             ending.callback(collector.close)
-        if curves is not None:
-            ending.callback(curves.close)
         stop = ending.enter_context(daemon.StopRequest())
         context = ending.enter_context(zmq.Context[Any]())
         publisher = Publisher(context, settings.controller, keys, topic=host_uuid)
         ending.callback(publisher.close)
-        daemon.run(Sampler(collectors, failures), curves, publisher, measure.period_s, stop)
+        failures = Failures()
+        sampler = Sampler(collectors, failures)
+        probing: Probing | None = None
+        if source is not None and may_probe:
+            inbox = LeaseInbox(context, settings.controller.leases_from, keys, host_uuid)
+            ending.callback(inbox.close)
+            probing = Probing(source, inbox, sampler.boot_id, failures)
+            ending.callback(probing.close)
+        daemon.run(sampler, probing, publisher, measure.period_s, stop)
     log.info("agent ended", samples_dropped=publisher.dropped)
-
-
-def _dirty_curves(measure: config.MeasureSection, source: GuestSource | None, failures: Failures) -> DirtyCurves | None:
-    if source is None or not isinstance(measure.guests, config.SimGuests) or DIRTY_CURVE in measure.collectors_off:
-        return None
-    return DirtyCurves(source, measure.guests.dirty_curves, failures, time.monotonic())
 
 
 if __name__ == "__main__":

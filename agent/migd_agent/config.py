@@ -1,6 +1,5 @@
 """The agent's configuration file, one Struct a section. `agent.example.toml` shows every key."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -9,7 +8,6 @@ import msgspec
 from msgspec import Meta
 
 from migd_core import config
-from migd_core.units import Lasting
 
 DEFAULT_PATH: Final = Path("/etc/migd/agent.toml")
 
@@ -22,34 +20,26 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ControllerSection(Section, frozen=True, kw_only=True):
-    """Where samples go, and the keys that let them in: the controller's public one, this agent's secret one."""
+    """Where samples go, and the keys that let them in: the controller's public one, this agent's secret one.
+
+    `lease_endpoint` is where leases to probe guests come from; empty, it is the port after that of `endpoint`.
+    """
 
     endpoint: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:\d{1,5}$")]
     public_key_file: str
     secret_key_file: str
+    lease_endpoint: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:\d{1,5})?$")] = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= (port := int(self.endpoint.rpartition(":")[2])) <= 65535:
-            raise ValueError(f"expected a port from 1 to 65535, found {port} in {self.endpoint!r}")
-
-
-class DirtyCurvesSection(Section, frozen=True, kw_only=True):
-    """How the writing of guests is sampled: one guest every `every_s`, counted at `ages` geometric ages."""
-
-    every_s: Lasting = 10.0
-    first_age_s: Lasting = 0.05
-    last_age_s: Annotated[float, Meta(gt=0, le=40)] = 4.0
-    ages: Annotated[int, Meta(ge=2, le=64)] = 8
-
-    def __post_init__(self) -> None:
-        if self.last_age_s <= self.first_age_s:
-            raise ValueError(f"last_age_s {self.last_age_s:g} must be more than first_age_s {self.first_age_s:g}")
+        for endpoint in (self.endpoint, self.leases_from):
+            if not 1 <= (port := int(endpoint.rpartition(":")[2])) <= 65535:
+                raise ValueError(f"expected a port from 1 to 65535, found {port} in {endpoint!r}")
 
     @property
-    def ages_s(self) -> tuple[float, ...]:
-        """The ages in seconds, rising by one factor from the first to the last."""
-        step = math.log(self.last_age_s / self.first_age_s) / (self.ages - 1)
-        return tuple(round(self.first_age_s * math.exp(step * index), 6) for index in range(self.ages))
+    def leases_from(self) -> str:
+        """The endpoint that leases come from."""
+        address, _, port = self.endpoint.rpartition(":")
+        return self.lease_endpoint or f"{address}:{int(port) + 1}"
 
 
 class NoGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="none"):
@@ -68,7 +58,6 @@ class SimGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="sim
     """Guests, and the host they run on, are measured on an emulated pool; `url` is its control endpoint."""
 
     url: Annotated[str, Meta(pattern=r"^http://[^\s/:]+(:\d{1,5})?/?$")]
-    dirty_curves: DirtyCurvesSection = DirtyCurvesSection()
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).port == 0:  # beyond 65535 it raises ValueError by itself

@@ -1,6 +1,7 @@
 """HTTP GET over one kept connection, with every wait bounded: what an agent needs to ask an emulated pool."""
 
 import http.client
+import select
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -32,7 +33,7 @@ class PendingAnswer:
         self._connection = _connection(url, timeout_s)
         try:
             self._connection.request("GET", path)
-            self._fileno = self._connection.sock.fileno()
+            self._socket = self._connection.sock
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise _error(url + path, error) from error
@@ -40,7 +41,12 @@ class PendingAnswer:
 
     def fileno(self) -> int:
         """Return the descriptor that turns readable when the answer comes."""
-        return self._fileno
+        return self._socket.fileno()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the answer has begun to arrive, or the connection is broken."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def take(self) -> Answer:
         """Return the answer, which has begun to arrive, and close the connection. Raises EndpointError."""

@@ -10,15 +10,15 @@ import signal
 import socket
 import time
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import structlog
 import zmq
 
-from migd_agent.dirty_curves import DirtyCurves
 from migd_agent.pace import next_due_s
+from migd_agent.probing import Probing
 from migd_agent.publisher import Publisher
-from migd_agent.sampler import Sampler
+from migd_agent.sampler import NOTHING_PROBED, Sampler
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -50,33 +50,30 @@ class StopRequest:
         self.is_asked = True
 
 
-def run(sampler: Sampler, curves: DirtyCurves | None, publisher: Publisher, period_s: float, stop: StopRequest) -> None:
+def run(sampler: Sampler, probing: Probing | None, publisher: Publisher, period_s: float, stop: StopRequest) -> None:
     """Publish one sample a period until `stop` is asked for."""
     log = structlog.get_logger()
     start_s = due_s = time.monotonic()
     while not stop.is_asked:
         now_s = time.monotonic()
         if now_s >= due_s:
-            sample = sampler.tick(now_s, curves.curves if curves else {}, publisher.dropped)
+            sample = sampler.tick(now_s, probing.probed if probing else NOTHING_PROBED, publisher.dropped)
             if sample is not None:
                 is_sent = publisher.send(sample)
                 log.debug("sample", sequence=sample.sequence, guests=len(sample.guests), is_sent=is_sent)
             due_s = next_due_s(start_s, period_s, time.monotonic())
-        _wait(sampler, curves, publisher, due_s, stop)
+        _wait(sampler, probing, publisher, due_s, stop)
 
 
-def _wait(sampler: Sampler, curves: DirtyCurves | None, publisher: Publisher, due_s: float, stop: StopRequest) -> None:
+def _wait(sampler: Sampler, probing: Probing | None, publisher: Publisher, due_s: float, stop: StopRequest) -> None:
     """Wait until `due_s` or the first thing that happens before, and deal with that."""
     poller = zmq.Poller()
-    for readable in (stop, *publisher.sockets):
+    for readable in (stop, *publisher.sockets, *(probing.readable if probing else ())):
         poller.register(readable, zmq.POLLIN)
-    pending = curves.pending if curves else None
-    if pending is not None:
-        poller.register(pending, zmq.POLLIN)
-    until_s = min(due_s, publisher.due_s, curves.due_s if curves else due_s)
+    until_s = min(due_s, publisher.due_s, probing.due_s if probing else due_s)
     # Whole milliseconds, rounded up: rounded down, the last one would be spent spinning.
-    happened: dict[Any, int] = dict(poller.poll(math.ceil(max(0.0, until_s - time.monotonic()) * 1000)))
+    poller.poll(math.ceil(max(0.0, until_s - time.monotonic()) * 1000))
     now_s = time.monotonic()
     publisher.follow(now_s)
-    if curves is not None:
-        curves.advance(sampler.guests, now_s, is_readable=pending is not None and pending.fileno() in happened)
+    if probing is not None:
+        probing.follow(sampler.guests, now_s)

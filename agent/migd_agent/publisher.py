@@ -6,37 +6,21 @@ controller is subscribed, or when the queue to it is full. Not counted is what w
 at most QUEUE_SAMPLES and what the kernel held; the controller sees those as gaps in the sequence.
 """
 
-import math
 from enum import StrEnum
 from typing import Any, Final
 
 import structlog
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from migd_agent.config import ControllerSection
+from migd_agent.connection import Connection
 from migd_agent.identity import Keys
-from migd_core.errors import ConfigError
 from migd_core.frames import encode_sample
 from migd_core.messages import HostSample
 
 # The newest sample wins: one that waited longer than a few periods is worth nothing.
 QUEUE_SAMPLES: Final = 4
 LINGER_MS: Final = 200
-RECONNECT_MS: Final = 100
-RECONNECT_MAX_MS: Final = 2000
-# A controller's machine that dies closes no connection; this notices within seconds.
-HEARTBEAT_MS: Final = 2000
-HEARTBEAT_TIMEOUT_MS: Final = 6000
-# libzmq gives up for good once a peer refuses the handshake (seen with 4.3.5, status 400), but an operator may let the
-# key in at any time.
-RETRY_REFUSED_S: Final = 2.0
-
-_REFUSALS: Final = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the controller does not know this agent's key; add it to its agents file",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the peer does not speak as a controller; check the endpoint and both keys",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake broke off; check the endpoint and the controller's public key",
-}
 
 
 class Link(StrEnum):
@@ -55,34 +39,27 @@ class Publisher:
     """
 
     def __init__(self, context: zmq.Context[Any], settings: ControllerSection, keys: Keys, topic: str) -> None:
-        self._endpoint, self._topic = settings.endpoint, topic.encode()
+        """Raises ConfigError."""
+        self._topic = topic.encode()
         self._log = structlog.get_logger().bind(controller=settings.endpoint)
         self._subscriptions: set[bytes] = set()
         self.link = Link.CONNECTING
-        self.due_s = math.inf
         self.dropped = 0
         self._socket = context.socket(zmq.XPUB)
-        self._socket.curve_serverkey = keys.controller_public
-        self._socket.curve_publickey, self._socket.curve_secretkey = keys.public, keys.secret
         self._socket.sndhwm, self._socket.linger = QUEUE_SAMPLES, LINGER_MS
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # keep no queue for a controller that is not there
-        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
-        self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
-        self._monitor = self._socket.get_monitor_socket(sum(_REFUSALS))
-        try:
-            self._socket.connect(self._endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise ConfigError(
-                f"controller.endpoint: expected a host and a port like tcp://controller.example.org:7201, "
-                f"found {self._endpoint!r}: {error}"
-            ) from error
+        self._connection = Connection(self._socket, settings.endpoint, "controller.endpoint", keys)
 
     @property
     def sockets(self) -> tuple[zmq.Socket[Any], ...]:
         """What to poll for reading."""
-        return self._socket, self._monitor
+        return self._connection.sockets
+
+    @property
+    def due_s(self) -> float:
+        """When to call `follow` at latest."""
+        return self._connection.due_s
 
     def follow(self, now_s: float) -> None:
         """Take in what became of the connection, log a change, and try again where the controller had refused."""
@@ -92,14 +69,8 @@ class Publisher:
                     self._subscriptions.add(frame[1:])
                 case [frame, *_] if frame[:1] == b"\x00":
                     self._subscriptions.discard(frame[1:])
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            self.due_s = now_s + RETRY_REFUSED_S
-            self._become(Link.REFUSED, _REFUSALS[event["event"]])
-        if now_s >= self.due_s:
-            self.due_s = math.inf
-            self._socket.disconnect(self._endpoint)
-            self._socket.connect(self._endpoint)
+        if (why := self._connection.follow(now_s)) is not None:
+            self._become(Link.REFUSED, why)
         if self._has_listener:
             self._become(Link.CONNECTED)
         elif self.link is Link.CONNECTED:
@@ -121,9 +92,7 @@ class Publisher:
 
     def close(self) -> None:
         """Close the connection; samples still queued have LINGER_MS to leave."""
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self._socket.close()
+        self._connection.close()
 
     @property
     def _has_listener(self) -> bool:
@@ -134,7 +103,7 @@ class Publisher:
             return
         self.link = link
         if link is Link.CONNECTED:
-            self.due_s = math.inf
+            self._connection.stands()
             self._log.info("controller connected", samples_dropped=self.dropped)
         else:
             self._log.warning(f"controller {link}; samples are dropped", why=why)

@@ -2,21 +2,21 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
 
 from migd_agent.collectors import Collector
 from migd_agent.failures import Failures
+from migd_agent.probing import Probed
 from migd_core.counters import HostCounters
-from migd_core.messages import DirtyCurve, HostSample
+from migd_core.messages import HostSample
 from migd_core.rates import Formed, Stamp, form
 
 # A host whose own figures fail goes on reporting its last ones, marked as missing, so that the controller learns why.
 # After this long the agent falls silent, and the controller freezes the host as stale.
 HOLD_S: Final = 10.0
-_NO_CURVES: Final[Mapping[str, DirtyCurve]] = MappingProxyType({})
+NOTHING_PROBED: Final = Probed()
 
 
 class Sampler:
@@ -31,20 +31,23 @@ class Sampler:
         self._guests_refused: Mapping[str, str] = {}
 
     @property
-    def guests(self) -> tuple[str, ...]:
-        """The guests that the last reading found here."""
-        return () if self._last is None else tuple(guest.uuid for guest in self._last.guests)
+    def boot_id(self) -> str:
+        """The name of this run of the agent, in every sample."""
+        return self._boot_id
 
-    def tick(
-        self, now_s: float, curves: Mapping[str, DirtyCurve] = _NO_CURVES, samples_dropped: int = 0
-    ) -> HostSample | None:
+    @property
+    def guests(self) -> dict[str, int]:
+        """The guests that the last reading found here: their domids by uuid."""
+        return {} if self._last is None else {guest.uuid: guest.domid for guest in self._last.guests}
+
+    def tick(self, now_s: float, probed: Probed = NOTHING_PROBED, samples_dropped: int = 0) -> HostSample | None:
         """Read the machine and return the sample since the last tick; None where there is nothing to say yet.
 
         `now_s` is the agent's monotonic time. A sample that fails in part names what is missing in it.
         """
         before = self._last
         now, missing = self._read()
-        stamp = Stamp(self._boot_id, self._sequence, now_s, samples_dropped, curves)
+        stamp = Stamp(self._boot_id, self._sequence, now_s, samples_dropped, probed.curves, probed.report)
         formed = Formed(None) if before is None or now is None else form(before, now, stamp)
         self._last = now or before
         self._report(formed, missing)
@@ -88,6 +91,7 @@ class Sampler:
             sequence=stamp.sequence,
             monotonic_s=stamp.monotonic_s,
             samples_dropped=stamp.samples_dropped,
+            probe=stamp.probe,
             guests=(),
             flows=(),
         )

@@ -3,6 +3,7 @@
 import msgspec
 
 from migd_controller.decision import Decision
+from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 
 
@@ -43,6 +44,25 @@ class CancelMigration(Command, frozen=True, kw_only=True):
     task: str
 
 
+class BeginProbe(Command, frozen=True, kw_only=True):
+    """Keep the pool from migrating a guest, if it is idle on its host still, and hand the lease to the host's agent."""
+
+    lease: Lease
+
+
+class RevokeProbe(Command, frozen=True, kw_only=True):
+    """Ask the agent to give a probe up. The lease goes on until the agent reports, or its time is over."""
+
+    lease: Lease
+
+
+class EndProbe(Command, frozen=True, kw_only=True):
+    """Let the pool migrate a guest again: its lease is over."""
+
+    lease: Lease
+    text: str = ""
+
+
 class RecordDecision(Command, frozen=True, kw_only=True):
     """Keep a decision for `explain`."""
 
@@ -56,5 +76,6 @@ class RecordMigration(Command, frozen=True, kw_only=True):
 
 
 # What is asked of the pool; the rest is for the journal.
+ProbeCommand = BeginProbe | RevokeProbe | EndProbe
 PoolCommand = StartMigration | FollowMigration | CancelMigration
-AnyCommand = PoolCommand | RecordDecision | RecordMigration
+AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration

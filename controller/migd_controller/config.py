@@ -97,6 +97,29 @@ class GuardsSection(Section, frozen=True, kw_only=True):
     memory_reserve_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
+class ProbeSection(Section, frozen=True, kw_only=True):
+    """How often, and for how long, the pages that a guest dirties are counted.
+
+    Leases go out to agents on `listen`; empty, it is the port after that of `telemetry.listen`. No guest is probed for
+    more than `guest_time_ratio` of the time (0: never), nor again within `apart_s`. Pages are counted at `ages` ages,
+    from `first_age_s` to half of the time that sending all of the guest's memory takes, within the bounds given.
+    """
+
+    listen: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:(\d{1,5}|\*))?$")] = ""
+    guest_time_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    apart_s: Seconds = 900.0
+    ages: Annotated[int, Meta(ge=2, le=64)] = 11
+    first_age_s: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    window_at_least_s: Annotated[float, Meta(gt=1, le=40)] = 4.0
+    window_at_most_s: Annotated[float, Meta(gt=1, le=40)] = 40.0
+
+    def __post_init__(self) -> None:
+        if self.window_at_most_s < self.window_at_least_s:
+            raise ValueError(
+                f"window_at_most_s {self.window_at_most_s:g} is less than window_at_least_s {self.window_at_least_s:g}"
+            )
+
+
 class LedgerSection(Section, frozen=True, kw_only=True):
     """How a move is priced.
 
@@ -141,5 +164,12 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     keep_samples_s: Lasting = 86400.0
     policy: PolicySection = PolicySection()
     guards: GuardsSection = GuardsSection()
+    probe: ProbeSection = ProbeSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
+
+    @property
+    def leases_on(self) -> str:
+        """Where leases go out to agents."""
+        address, _, port = self.telemetry.listen.rpartition(":")
+        return self.probe.listen or f"{address}:{port if port == '*' else int(port) + 1}"

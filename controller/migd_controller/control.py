@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import structlog
 
-from migd_controller.commands import AnyCommand, PoolCommand, RecordDecision, RecordMigration
+from migd_controller.commands import AnyCommand, BeginProbe, PoolCommand, ProbeCommand, RecordDecision, RecordMigration
 from migd_controller.core import Core
-from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, Tick
+from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, ProbeEnded, Tick
 from migd_controller.journal import Journal
 from migd_controller.migration import Migration
 
@@ -36,13 +36,13 @@ class Control:
 
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
-        self.submit: Callable[[PoolCommand], None] | None = None
+        self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
 
     def adopt(self) -> None:
         """Take up what an earlier life left under way."""
-        self._carry_out(self.core.adopt())
+        self._carry_out(self.core.adopt(self.clock.now_s()))
 
     async def fails(self) -> NoReturn:
         """Wait until an event could not be taken through the loop, whoever sent it, and raise why."""
@@ -77,13 +77,13 @@ class Control:
 
     def _carry_out(self, commands: Sequence[AnyCommand]) -> None:
         for command in commands:
-            if isinstance(command, PoolCommand):
+            if isinstance(command, PoolCommand | ProbeCommand):
                 assert self.submit is not None, "events arrive only once the executor is there"
                 self.submit(command)
 
 
 def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
-    """One line a control cycle, one for each step of a migration, one when the pool comes or goes."""
+    """One line a control cycle, one for each step of a migration or a probe, one when the pool comes or goes."""
     if isinstance(event, PoolReachability):
         if event.is_reachable:
             log.info("pool answers")
@@ -91,6 +91,8 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             log.warning("pool cannot be reached", why=event.problem)
     elif isinstance(event, InventoryChanged) and event.is_complete:
         log.info("inventory read", hosts=len(event.hosts), guests=len(event.guests))
+    elif isinstance(event, ProbeEnded):
+        log.info("probe over", lease=event.lease, why=event.text or None)
     for command in commands:
         if isinstance(command, RecordDecision):
             decision = command.decision
@@ -102,6 +104,11 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
                 reason=decision.reason.text,
                 proposed=len(decision.candidates),
                 moves=accepted,
+            )
+        elif isinstance(command, BeginProbe):
+            lease = command.lease
+            log.info(
+                "probe", lease=lease.lease, guest=lease.guest_name, host=lease.host_name, window_s=lease.ages_s[-1]
             )
         elif isinstance(command, RecordMigration):
             _log_migration(command.migration)

@@ -11,20 +11,22 @@ time, in replay and in a test. State is of three kinds:
 
 On each `Tick` inventory and telemetry become a `World`; the policy proposes; the ledger prices each proposed move; the
 gates judge it; what passes them all becomes a `StartMigration`. A migration ends with the pool's answer to where the
-guest is, whatever its task said.
+guest is, whatever its task said. What no move needs may then be probed, on a lease (see `probing`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
 
+from migd_controller import probing
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
     FollowMigration,
+    ProbeCommand,
     RecordDecision,
     RecordMigration,
     StartMigration,
@@ -32,6 +34,7 @@ from migd_controller.commands import (
 from migd_controller.config import ControllerConfig
 from migd_controller.decision import Candidate, Decision, Price
 from migd_controller.events import (
+    AgentListens,
     AnyEvent,
     CancelRequested,
     GuestReleased,
@@ -47,6 +50,7 @@ from migd_controller.events import (
     Paused,
     PolicySet,
     PoolReachability,
+    ProbeEnded,
     Resumed,
     SampleArrived,
     Tick,
@@ -90,9 +94,10 @@ class Core:
         self.last_decision: Decision | None = None
         self.policy = self._configured(memory)
 
-    def adopt(self) -> list[AnyCommand]:
-        """Return the commands that take up the migrations of an earlier life; to be called once, at start."""
-        return [
+    def adopt(self, now_s: float) -> list[AnyCommand]:
+        """Return the commands that take up what an earlier life left under way; to be called once, at start."""
+        self.memory, commands = probing.on_start(self.memory, now_s, self.config)
+        migrations = [
             FollowMigration(
                 cause=m.cause,
                 guest=m.guest,
@@ -102,6 +107,7 @@ class Core:
             )
             for m in self.memory.in_flight.values()
         ]
+        return [*commands, *migrations]
 
     def handle(self, event: AnyEvent, now_s: float) -> list[AnyCommand]:
         """Take in one event at Unix time `now_s` and return what is to be done about it, in order."""
@@ -109,11 +115,14 @@ class Core:
             case Tick():
                 return self._tick(now_s)
             case SampleArrived(sample=sample, source=source):
-                self.telemetry.accept(sample, now_s, source)
+                if self.telemetry.accept(sample, now_s, source):
+                    self.memory, ends = probing.on_sample(sample, self.memory, now_s)
+                    return list(ends)
             case MeasuringFailed(host=host, problem=problem):
                 self.telemetry.problems[host] = problem
             case InventoryChanged():
                 self.inventory.apply(event)
+                self.telemetry.forget(event.gone)
                 self._remember_addresses()
             case PoolReachability(is_reachable=is_reachable):
                 if is_reachable and not self.pool.is_reachable:
@@ -128,11 +137,17 @@ class Core:
                 self._update(cause, lambda migration: migration.progressed(progress_ratio))
             case MigrationEnded():
                 return self._ended(event, now_s)
+            case AgentListens(host=host, listens=listens):
+                self.telemetry.listens(host, listens)
+            case ProbeEnded(lease=lease):
+                self.inventory.unblock(lease)
+                self.memory = probing.on_ended(event, self.memory, now_s)
             case PolicySet(name=name, config=values):
                 self.memory = replace(self.memory, policy=name, policy_config=values)
                 self.policy = self._configured(self.memory)
             case Paused():
                 self.memory = replace(self.memory, is_paused=True)
+                return list(probing.revoked(self.memory))
             case Resumed():
                 self.memory = replace(self.memory, is_paused=False)
             case JobAdded(name=name, guests=guests, remaining_s=remaining_s):
@@ -143,7 +158,8 @@ class Core:
                 jobs = {key: job for key, job in self.memory.jobs.items() if key != name}
                 self.memory = replace(self.memory, jobs=jobs)
             case MigrationRequested(guest=guest, target=target):
-                return self._commit(self._judge_request(guest, target, now_s), now_s)
+                revoked = probing.revoked(self.memory, guest)
+                return [*self._commit(self._judge_request(guest, target, now_s), now_s), *revoked]
             case CancelRequested(cause=cause):
                 return [*self._update(cause, lambda migration: migration.cancelling()), *self._cancellation(cause)]
             case GuestReleased(guest=guest):
@@ -171,7 +187,16 @@ class Core:
         self._forget_old_cooldowns(now_s)
         if self.inventory.is_known and self.pool.is_reachable:
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
-        return self._commit(self._decide(world, now_s), now_s)
+        commands = self._commit(self._decide(world, now_s), now_s)
+        return [*commands, *self._probe(now_s)]
+
+    def _probe(self, now_s: float) -> Sequence[ProbeCommand]:
+        assert self.last_decision is not None
+        cause = self.last_decision.cause
+        self.memory, commands = probing.on_tick(
+            cause, now_s, self.inventory, self.telemetry, self.memory, self.config, self.pool.is_reachable
+        )
+        return commands
 
     def _decide(self, world: World, now_s: float) -> Verdict:
         if not self.inventory.is_known:

@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from migd_controller.api import Api
+from migd_controller.commands import PoolCommand, ProbeCommand
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
@@ -24,7 +25,10 @@ from migd_controller.events import SampleArrived, Tick
 from migd_controller.executor import Executor
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
+from migd_controller.lease_outbox import LeaseOutbox
+from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
+from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
@@ -50,11 +54,22 @@ async def run(config: ControllerConfig) -> None:
         control = Control(core, journal, Clock())
         intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))
         closing.callback(intake.close)
+        outbox = LeaseOutbox(intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in)
+        closing.callback(outbox.close)
+        calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:
-            executor = Executor(pool, watch, control.take_in, tasks, config.xapi)
-            control.submit = executor.submit
+            executor = Executor(calls, watch, control.take_in, tasks, config.xapi)
+            probes = ProbeExecutor(calls, outbox, control.take_in, tasks)
+
+            def submit(command: PoolCommand | ProbeCommand) -> None:
+                if isinstance(command, ProbeCommand):
+                    probes.submit(command)
+                else:
+                    executor.submit(command)
+
+            control.submit = submit
             try:
                 async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
                     control.adopt()
@@ -62,6 +77,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(control.fails(), name="failure"),
                         tasks.create_task(watch.run(), name="watch"),
                         tasks.create_task(intake.run(), name="intake"),
+                        tasks.create_task(outbox.run(), name="leases"),
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
@@ -70,6 +86,7 @@ async def run(config: ControllerConfig) -> None:
                         "controller ready",
                         socket=str(config.socket),
                         telemetry=intake.endpoint,
+                        leases=outbox.endpoint,
                         pool=config.xapi.url,
                         policy=core.policy.name,
                         policy_problem=core.policy_problem or None,
@@ -83,14 +100,15 @@ async def run(config: ControllerConfig) -> None:
                         task.cancel()
             finally:
                 executor.leave()
+                probes.leave()
                 watch.stop()
-                await asyncio.to_thread(_close_pool, pool, watch, executor, rrds)
+                await asyncio.to_thread(_close_pool, pool, watch, calls, rrds)
 
 
-def _close_pool(pool: Pool, watch: PoolWatch, executor: Executor, rrds: RrdPoll) -> None:
+def _close_pool(pool: Pool, watch: PoolWatch, calls: PoolCalls, rrds: RrdPoll) -> None:
     pool.close()
     watch.close()
-    executor.close()
+    calls.close()
     rrds.close()
 
 

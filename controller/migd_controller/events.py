@@ -74,8 +74,9 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
 
     `memory_bytes` is what an arriving guest needs (dynamic-min and overhead); `arriving_at` is the target of a
     migration that somebody, perhaps migd, has under way. `blocked_because` is the pool's own standing reason why the
-    guest may not be migrated, `busy_with` an operation that will pass; both may be empty. `storages` and `networks` are
-    those that a host must have for it; the CPU is the one it was started on; `group` is an anti-affinity group.
+    guest may not be migrated, `busy_with` an operation that will pass, `probed_by` the lease for which migd keeps the
+    guest from being migrated; each may be empty. `storages` and `networks` are those that a host must have for it; the
+    CPU is the one it was started on; `group` is an anti-affinity group.
     """
 
     uuid: str
@@ -88,6 +89,7 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     arriving_at: str | None = None
     blocked_because: str = ""
     busy_with: str = ""
+    probed_by: str = ""
     memory_may_shrink: bool = False
     storages: tuple[Resource, ...] = ()
     networks: tuple[Resource, ...] = ()
@@ -125,6 +127,20 @@ class MigrationTaskLost(Event, frozen=True, kw_only=True):
     """The pool no longer has the task, or its answer never came; the guest may be moving all the same."""
 
     cause: str
+
+
+class AgentListens(Event, frozen=True, kw_only=True):
+    """The agent of a host (uuid) can probe guests, and listens for leases; or no longer."""
+
+    host: str
+    listens: bool
+
+
+class ProbeEnded(Event, frozen=True, kw_only=True):
+    """The pool allows a guest on lease to be migrated again. `text` says why the lease did not come to anything."""
+
+    lease: str
+    text: str = ""
 
 
 class MigrationProgressed(Event, frozen=True, kw_only=True):
@@ -204,6 +220,8 @@ AnyEvent = (
     | MigrationTaskLost
     | MigrationProgressed
     | MigrationEnded
+    | AgentListens
+    | ProbeEnded
     | PolicySet
     | Paused
     | Resumed

@@ -8,27 +8,23 @@ the pool is asked where the guest is, and if the guest turns out to be migrating
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import structlog
 
 from migd_controller.commands import CancelMigration, FollowMigration, PoolCommand, StartMigration
 from migd_controller.config import XapiSection
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, MigrationTaskLost
+from migd_controller.pool_calls import RETRY_S, PoolCalls, what_occupies
 from migd_controller.pool_failures import CANCELLED
-from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of
+from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of, probed_by
 from migd_controller.pool_watch import PoolWatch
-from migd_controller.xapi import Pool, PoolRefusal, PoolUnreachable
+from migd_controller.xapi import PoolRefusal, PoolUnreachable
 
 log = structlog.get_logger()
-T = TypeVar("T")
 Emit = Callable[[MigrationAccepted | MigrationTaskLost | MigrationProgressed | MigrationEnded], None]
 
-WORKERS: Final = 8
-# Between attempts to reach a pool that gave no answer.
-RETRY_S: Final = 1.0
 # Progress is an event in the journal, so small steps are not worth one.
 PROGRESS_STEP: Final = 0.02
 # However long a migration was predicted to take, one without a task is not waited for any longer than this.
@@ -57,13 +53,12 @@ class Executor:
     """
 
     def __init__(
-        self, pool: Pool, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settings: XapiSection
+        self, calls: PoolCalls, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settings: XapiSection
     ) -> None:
-        self._pool, self._watch, self._emit, self._tasks = pool, watch, emit, tasks
+        self._calls, self._watch, self._emit, self._tasks = calls, watch, emit, tasks
         self._settings = settings
         self._under_way: set[asyncio.Task[None]] = set()
         self._followed: set[str] = set()
-        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="pool")
 
     def submit(self, command: PoolCommand) -> None:
         """Begin to carry a command out."""
@@ -78,10 +73,6 @@ class Executor:
         """Follow no migration any more. They go on in the pool, and the next start takes them up."""
         for task in self._under_way:
             task.cancel()
-
-    def close(self) -> None:
-        """Let the worker threads end. Close the pool first, or they wait for its answers."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _carry_out(self, command: StartMigration | FollowMigration) -> None:
         cause, guest = command.cause, command.guest
@@ -106,13 +97,13 @@ class Executor:
     async def _begun(self, command: StartMigration) -> tuple[str | None, Ending]:
         """Ask for a migration; return its task, or none and why."""
         try:
-            guest, target, earlier = await self._once(self._checked, command)
+            guest, target, earlier = await self._calls.once(self._checked, command)
         except PoolRefusal as refusal:
             return None, self._refused(refusal)
         except PoolUnreachable as error:
             return None, Ending(NOT_ASKED, str(error))
         try:
-            return await self._once(self._request, guest, target), Ending()
+            return await self._calls.once(self._request, guest, target), Ending()
         except PoolRefusal as refusal:
             return None, self._refused(refusal)
         except PoolUnreachable as error:
@@ -127,21 +118,23 @@ class Executor:
 
         The inventory may be late, and XAPI refuses no request for a guest that is being moved: it queues it.
         """
-        guest = self._pool.call("VM.get_by_uuid", command.guest)
-        source, target = (self._pool.call("host.get_by_uuid", host) for host in (command.source, command.target))
-        if changed := _changed(self._pool.call("VM.get_record", guest), source):
+        guest = self._calls.call("VM.get_by_uuid", command.guest)
+        source, target = (self._calls.call("host.get_by_uuid", host) for host in (command.source, command.target))
+        record = self._calls.call("VM.get_record", guest)
+        probed = f"is being probed by migd ({probed_by(record)})" if probed_by(record) else ""
+        if changed := what_occupies(record, source) or probed:
             raise PoolRefusal([CHANGED_MEANWHILE, guest, changed])
-        self._pool.call("VM.assert_can_boot_here", guest, target)
+        self._calls.call("VM.assert_can_boot_here", guest, target)
         return guest, target, self._pending_migrations()
 
     def _request(self, guest: str, target: str) -> str:
-        return str(self._pool.call(MIGRATE, guest, target, {"live": "true"}))
+        return str(self._calls.call(MIGRATE, guest, target, {"live": "true"}))
 
     async def _cancel(self, command: CancelMigration) -> None:
         """Ask for the cancellation until the pool has heard it; how the migration ends is told by its own task."""
         while command.task in self._followed:
             try:
-                await self._once(self._pool.call, "task.cancel", command.task)
+                await self._calls.once(self._calls.call, "task.cancel", command.task)
                 return
             except PoolRefusal as refusal:
                 log.warning("the pool does not cancel a migration", cause=command.cause, why=str(refusal))
@@ -164,7 +157,7 @@ class Executor:
             if self._watch.is_current:
                 record = self._watch.view.tasks.get(task)
                 if record is None and not was_seen:
-                    record = await self._patiently(self._task_record, task)
+                    record = await self._calls.patiently(self._task_record, task)
                 if record is None:
                     return Ending(TASK_VANISHED, "the pool no longer has the task")
                 was_seen = True
@@ -177,7 +170,7 @@ class Executor:
             await self._watch.next_change()
 
     def _task_record(self, task: str) -> Record | None:
-        record: Record | None = self._unless_gone("task.get_record", task)
+        record: Record | None = self._calls.unless_gone("task.get_record", task)
         return record
 
     async def _task_of_request(self, guest: str, earlier: frozenset[str] = frozenset()) -> str | None:
@@ -187,7 +180,7 @@ class Executor:
         pending one that no guest names yet may be the one looked for, unless it is `earlier` than the request.
         """
         while True:
-            pending = await self._patiently(self._pending_migrations)
+            pending = await self._calls.patiently(self._pending_migrations)
             task = await self._migration_of(guest)
             if task is not None or not pending - earlier - self._watch.view.migrating - self._followed:
                 return task
@@ -221,59 +214,23 @@ class Executor:
             await asyncio.wait_for(self._watch.next_change(), RETRY_S)
 
     def _pending_migrations(self) -> frozenset[str]:
-        records: dict[str, Record] = self._pool.call("task.get_all_records")
+        records: dict[str, Record] = self._calls.call("task.get_all_records")
         return frozenset(ref for ref, record in records.items() if is_pending_migration(record))
 
     async def _migration_of(self, guest: str) -> str | None:
         """Return the task that migrates the guest at this moment, None if none does."""
-        record = await self._patiently(self._guest_record, guest)
+        record = await self._calls.patiently(self._calls.guest_record, guest)
         return migration_task_of(record) if record is not None else None
 
     async def _host_of(self, guest: str) -> str | None:
         """Return the uuid of the host that the guest runs on, None if it does not run any more."""
-        return await self._patiently(self._host_uuid_of, guest)
-
-    def _guest_record(self, guest: str) -> Record | None:
-        ref = self._unless_gone("VM.get_by_uuid", guest)
-        record: Record | None = self._unless_gone("VM.get_record", ref) if ref is not None else None
-        return record
+        return await self._calls.patiently(self._host_uuid_of, guest)
 
     def _host_uuid_of(self, guest: str) -> str | None:
-        record = self._guest_record(guest)
+        record = self._calls.guest_record(guest)
         if record is None or record["resident_on"] == NULL_REF:
             return None
-        return str(self._pool.call("host.get_uuid", record["resident_on"]))
-
-    def _unless_gone(self, method: str, argument: str) -> Any:
-        try:
-            return self._pool.call(method, argument)
-        except PoolRefusal as refusal:
-            if refusal.code in ("HANDLE_INVALID", "UUID_INVALID"):
-                return None
-            raise
-
-    async def _once(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
-
-    async def _patiently(self, function: Callable[..., T], *args: object) -> T:
-        """Ask until the pool answers. For questions only: a request is never repeated."""
-        while True:
-            try:
-                return await self._once(function, *args)
-            except (PoolUnreachable, PoolRefusal) as error:
-                log.warning("the pool gave no usable answer; asking again", why=str(error), retry_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
-
-
-def _changed(guest: Record, source: str) -> str:
-    """Say what a guest that is not idle on `source` (a reference) is doing; empty if it is."""
-    if guest["resident_on"] != source:
-        return f"is on {guest['resident_on']}, not on {source}"
-    if guest["current_operations"]:
-        return f"is busy with {', '.join(sorted(guest['current_operations'].values()))}"
-    if guest["scheduled_to_be_resident_on"] != NULL_REF:
-        return f"is expected on {guest['scheduled_to_be_resident_on']}"
-    return ""
+        return str(self._calls.call("host.get_uuid", record["resident_on"]))
 
 
 def _ending(task: Record) -> Ending | None:

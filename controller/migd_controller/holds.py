@@ -116,7 +116,7 @@ def _seen(hold: Hold, inventory: Inventory) -> str | None:
         return ABSENT
     if guest.busy_with or guest.arriving_at is not None:
         return None
-    what: list[object] = [replace(guest, name="", host="", tags=())]
+    what: list[object] = [replace(guest, name="", host="", tags=(), probed_by="")]
     if hold.scope is Scope.TARGET and target is not None:
         what.append(replace(target, name="", address="", is_evacuating=False))
     return hashlib.sha256(msgspec.msgpack.encode(what)).hexdigest()

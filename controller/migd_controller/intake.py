@@ -8,7 +8,7 @@ samples of one host that wait together only the newest is handed on; the rest is
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import zmq
@@ -41,7 +41,10 @@ class IntakeCounts:
 
 
 class Intake:
-    """The socket that agents report to. `sink` is called in the event loop, once per host and batch."""
+    """The socket that agents report to. `sink` is called in the event loop, once per host and batch.
+
+    Other sockets of its `context` admit the same keys, and must be closed before it is.
+    """
 
     def __init__(self, section: TelemetrySection, sink: Callable[[HostSample], None]) -> None:
         """Bind the socket. Raises ConfigError for bad keys, MigdError where the address cannot be had."""
@@ -50,11 +53,11 @@ class Intake:
         self._agents = AllowedAgents(section.agents_file)
         self._logged: set[str] = set()
         public, secret = keys.read_secret(section.secret_key_file)
-        self._context = zmq.Context()
-        self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
+        self.context: zmq.Context[Any] = zmq.Context()
+        self._authenticator = zmq.auth.thread.ThreadAuthenticator(self.context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(ZAP_DOMAIN.decode(), credentials_provider=_Credentials(self))
-        self._socket = self._context.socket(zmq.SUB)
+        self._socket = self.context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.rcvhwm = QUEUE_MESSAGES
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
@@ -122,7 +125,7 @@ class Intake:
         if hasattr(self, "_socket"):
             self._socket.close()
         self._authenticator.stop()
-        self._context.term()
+        self.context.term()
 
     def _take(self, parts: list[bytes], key: str, newest: dict[str, HostSample]) -> None:
         try:

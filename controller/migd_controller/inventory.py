@@ -49,6 +49,13 @@ class Inventory:
         else:
             self.guests[guest] = replace(known, host=host, arriving_at=None)
 
+    def unblock(self, lease: str) -> None:
+        """Take in that the pool lets the guest on `lease` migrate again, before its next event says so."""
+        for guest in self.guests.values():
+            if guest.probed_by == lease:
+                self.guests[guest.uuid] = replace(guest, probed_by="")
+                return
+
     def barred(self, guest: PoolGuest) -> Mapping[str, str]:
         """Return the hosts (uuids) that this guest could not run on however empty they were, and why for each."""
         found = self._barred.get(needs(guest))

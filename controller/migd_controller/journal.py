@@ -94,7 +94,7 @@ class Journal:
         """
         if isinstance(event, SampleArrived):
             self._pending.append((at, event))
-            if len(self._pending) < MAX_PENDING_SAMPLES:
+            if not commands and len(self._pending) < MAX_PENDING_SAMPLES:
                 return
             event = None
         rows = [(at, type(event).__name__, _body(event))] if event is not None else []

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from migd_controller.holds import Hold
+from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
 
@@ -23,6 +24,8 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too.
 
+    `leases` are the probes under way, by id. `last_probed_at` (Unix time, by guest) is when a guest's last one began,
+    `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
     them tells which is the coordinator now.
     """
@@ -35,4 +38,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     last_moved_at: dict[str, float] = {}
     in_flight: dict[str, Migration] = {}
     holds: dict[str, Hold] = {}
+    leases: dict[str, Lease] = {}
+    last_probed_at: dict[str, float] = {}
+    probe_rests: dict[str, float] = {}
     pool_addresses: tuple[str, ...] = ()

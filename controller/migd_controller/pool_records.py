@@ -8,6 +8,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from migd_controller.events import InventoryChanged, PoolGuest, PoolHost, Resource
+from migd_controller.leases import lease_of_block
 
 Record = Mapping[str, Any]
 NULL_REF: Final = "OpaqueRef:NULL"
@@ -191,6 +192,7 @@ def _guest(vm: Record, host_uuids: Mapping[str, str]) -> PoolGuest:
         tags=tuple(sorted(vm["tags"])),
         arriving_at=host_uuids.get(target) if target != NULL_REF else None,
         blocked_because=_blocked_because(vm),
+        probed_by=probed_by(vm),
         busy_with=", ".join(sorted(op for op in vm["current_operations"].values() if op != "pool_migrate")),
         memory_may_shrink=int(vm["memory_dynamic_min"]) < int(vm["memory_dynamic_max"]),
         hardware_version=int(vm["hardware_platform_version"]),
@@ -205,7 +207,14 @@ def _resources(records: Iterable[Record]) -> tuple[Resource, ...]:
     return tuple(found[uuid] for uuid in sorted(found))
 
 
+def probed_by(vm: Record) -> str:
+    """Return the lease for which migd keeps this guest from being migrated, empty if it does not."""
+    return lease_of_block(vm["blocked_operations"].get("pool_migrate", ""))
+
+
 def _blocked_because(vm: Record) -> str:
+    if probed_by(vm):
+        return ""  # migd itself keeps it back, and not from now on
     if "pool_migrate" in vm["blocked_operations"]:
         reason = vm["blocked_operations"]["pool_migrate"]
         return f"blocked_operations forbids it ({reason})" if reason else "blocked_operations forbids it"

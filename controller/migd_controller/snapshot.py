@@ -14,11 +14,12 @@ from migd_controller.demand import demand_vcpus
 from migd_controller.events import PoolGuest, PoolHost
 from migd_controller.holds import barred_targets, quarantine, quarantine_text
 from migd_controller.inventory import Inventory
+from migd_controller.leases import lease_text
 from migd_controller.memory import Memory
+from migd_controller.probing import NEVER_TAG
 from migd_controller.telemetry import HostTelemetry, Telemetry
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
 
-NEVER_TAG: Final = "migd:never"
 # The agent's collector of the host's own figures; while it fails, samples repeat the last ones.
 DOM0: Final = "dom0"
 
@@ -49,7 +50,8 @@ def build_world(
         found = [
             replace(
                 _guest(guest, known, job_of, rests),
-                immovable_because=_immovable_because(guest, known, frozen_because, inventory, memory),
+                dirty_curve=telemetry.curve(guest.uuid),
+                immovable_because=_immovable_because(guest, known, frozen_because, inventory, memory, now_s),
                 barred=_barred(guest, inventory, refused),
             )
             for guest in residents[uuid]
@@ -105,7 +107,6 @@ def _guest(
         cpu_used_vcpus=used,
         rx_bytes_per_s=rates.rx_bytes_per_s if rates is not None else 0.0,
         tx_bytes_per_s=rates.tx_bytes_per_s if rates is not None else 0.0,
-        dirty_curve=rates.dirty_curve if rates is not None else None,
         job=job_of.get(guest.uuid),
         tags=frozenset(guest.tags),
         cooldown_s=max(0.0, rests.get(guest.uuid, 0.0)),
@@ -120,7 +121,12 @@ def _barred(guest: PoolGuest, inventory: Inventory, refused: Mapping[str, Mappin
 
 
 def _immovable_because(
-    guest: PoolGuest, known: HostTelemetry | None, host_frozen: str | None, inventory: Inventory, memory: Memory
+    guest: PoolGuest,
+    known: HostTelemetry | None,
+    host_frozen: str | None,
+    inventory: Inventory,
+    memory: Memory,
+    now_s: float,
 ) -> str | None:
     if NEVER_TAG in guest.tags:
         return f"it is tagged {NEVER_TAG}"
@@ -128,6 +134,10 @@ def _immovable_because(
         return f"the pool does not allow it: {guest.blocked_because}"
     if guest.arriving_at is not None:
         return "it is being migrated"
+    if (lease := next((each for each in memory.leases.values() if each.guest == guest.uuid), None)) is not None:
+        return lease_text(lease, now_s)
+    if guest.probed_by:
+        return f"migd has kept it from being migrated for {guest.probed_by}, and is about to allow it again"
     if guest.busy_with:
         return f"{guest.busy_with} is under way"
     if (hold := quarantine(memory.holds, guest.uuid)) is not None:

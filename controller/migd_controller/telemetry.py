@@ -1,6 +1,8 @@
 """What the agents said last, smoothed, and how old it is by the controller's own clock."""
 
+import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,15 +19,12 @@ class GuestRates:
     cpu_ratio: float
     rx_bytes_per_s: float
     tx_bytes_per_s: float
-    dirty_curve: DirtyCurve | None
 
     def follow(self, sample: GuestSample, weight: float) -> None:
-        """Move towards `sample` by `weight` (0..1). A dirty curve stays until a newer one comes."""
+        """Move towards `sample` by `weight` (0..1)."""
         self.cpu_ratio += weight * (sample.cpu_ratio - self.cpu_ratio)
         self.rx_bytes_per_s += weight * (sample.rx_bytes_per_s - self.rx_bytes_per_s)
         self.tx_bytes_per_s += weight * (sample.tx_bytes_per_s - self.tx_bytes_per_s)
-        if sample.dirty_curve is not None:
-            self.dirty_curve = sample.dirty_curve
 
 
 @dataclass(slots=True)
@@ -52,6 +51,8 @@ class Telemetry:
     def __init__(self, smoothing_s: float) -> None:
         self._smoothing_s = smoothing_s
         self.hosts: dict[str, HostTelemetry] = {}
+        self._curves: dict[str, tuple[float, DirtyCurve]] = {}
+        self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
         self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
 
     def accept(self, sample: HostSample, now_s: float, source: Source = Source.AGENT) -> bool:
@@ -73,7 +74,30 @@ class Telemetry:
         known.dom0_cpu_ratio += weight * (sample.dom0_cpu_ratio - known.dom0_cpu_ratio)
         known.guests = {guest.uuid: _followed(known.guests.get(guest.uuid), guest, weight) for guest in sample.guests}
         known.flows = _followed_flows(known.flows, sample.flows, weight)
+        for guest in sample.guests:
+            if guest.dirty_curve is not None:
+                at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
+                self._curves[guest.uuid] = (at_s, guest.dirty_curve)
         return True
+
+    def listens(self, host: str, listens: bool) -> None:
+        """Take in whether the agent of a host listens for leases."""
+        (self.listening.add if listens else self.listening.discard)(host)
+
+    def curve(self, guest: str) -> DirtyCurve | None:
+        """Return the newest dirty curve of a guest. It goes along when the guest migrates."""
+        known = self._curves.get(guest)
+        return known[1] if known is not None else None
+
+    def measured_at(self, guest: str) -> float:
+        """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
+        known = self._curves.get(guest)
+        return known[0] if known is not None else -math.inf
+
+    def forget(self, gone: Iterable[str]) -> None:
+        """Forget the curves of guests that no longer run."""
+        for guest in gone:
+            self._curves.pop(guest, None)
 
     def age_s(self, host: str, now_s: float) -> float | None:
         """Return the seconds since the host's last sample arrived; None if none ever did."""
@@ -83,7 +107,7 @@ class Telemetry:
 
 def _followed(known: GuestRates | None, sample: GuestSample, weight: float) -> GuestRates:
     if known is None:
-        return GuestRates(sample.cpu_ratio, sample.rx_bytes_per_s, sample.tx_bytes_per_s, sample.dirty_curve)
+        return GuestRates(sample.cpu_ratio, sample.rx_bytes_per_s, sample.tx_bytes_per_s)
     known.follow(sample, weight)
     return known
 

@@ -100,12 +100,15 @@ class ProbeRevoked(msgspec.Struct, frozen=True, kw_only=True, tag="probe-revoked
         """Nothing makes a revocation impossible."""
 
 
+ProbeState = Literal["under-way", "done", "refused", "revoked", "stood-back", "failed", "expired"]
+
+
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What has become of the newest lease that reached this run of the agent; `text` says why it is not a curve."""
 
     lease: Name
     guest_uuid: Name
-    state: Literal["under-way", "done", "refused", "stood-back", "failed", "expired"]
+    state: ProbeState
     text: Annotated[str, Meta(max_length=1024)] = ""
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from migd_core.counters import FlowCounter, GuestCounters, HostCounters
-from migd_core.messages import MAX_FLOWS, MAX_GUESTS, DirtyCurve, FlowSample, GuestSample, HostSample
+from migd_core.messages import MAX_FLOWS, MAX_GUESTS, DirtyCurve, FlowSample, GuestSample, HostSample, ProbeReport
 
 # Two readings are not taken at one instant, and the kernel counts CPU time in ticks of 10 ms: a busy CPU may read a
 # little above 1. That much is noise and becomes 1; more is a broken counter.
@@ -33,13 +33,14 @@ _INT64: Final = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a sample says about the agent itself, and the dirty curves that go along with it, by guest uuid."""
+    """What a sample says about the agent itself and its probes; `dirty_curves` go along by guest uuid."""
 
     boot_id: str
     sequence: int
     monotonic_s: float
     samples_dropped: int = 0
     dirty_curves: Mapping[str, DirtyCurve] = field(default_factory=lambda: MappingProxyType({}))
+    probe: ProbeReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def _host(before: HostCounters, now: HostCounters, stamp: Stamp) -> HostSample:
         tx_bytes_per_s=_bytes_per_s(before.tx_bytes, now.tx_bytes, elapsed_s),
         link_bytes_per_s=now.link_bytes_per_s,
         samples_dropped=stamp.samples_dropped,
+        probe=stamp.probe,
     )
 
 

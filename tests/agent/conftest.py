@@ -231,18 +231,39 @@ class Agent:
         return self.process.wait(LIMIT_S)
 
 
+class Granter:
+    """What a controller's lease socket does: an XPUB that binds, with CURVE."""
+
+    def __init__(self, key_folder: Path) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XPUB)
+        self.socket.curve_server, self.socket.linger = True, 0
+        self.socket.curve_secretkey = zmq.auth.load_certificate(key_folder / "controller.key_secret")[1]
+        self.endpoint = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+    def subscribed(self) -> bytes:
+        assert self.socket.poll(LIMIT_S * 1000)
+        (subscription,) = self.socket.recv_multipart()
+        return bytes(subscription)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
 @pytest.fixture
 def start_agent(key_folder: Path) -> Iterator[Callable[..., Agent]]:
     """Start agents that report to `endpoint`, fast, and are ended with the test."""
     started: list[Agent] = []
 
-    def start(endpoint: str, pool_url: str = "", every_s: float = 60.0, period_s: float = 0.1) -> Agent:
-        guests = f'{{source = "sim", url = "{pool_url}", dirty_curves = {{every_s = {every_s}, last_age_s = 1.0}}}}'
+    def start(endpoint: str, pool_url: str = "", lease_endpoint: str = "", period_s: float = 0.1) -> Agent:
+        guests = f'{{source = "sim", url = "{pool_url}"}}'
         config = key_folder / f"agent{len(started)}.toml"
         config.write_text(
             f"""
 [controller]
 endpoint = "{endpoint}"
+lease_endpoint = "{lease_endpoint}"
 public_key_file = "{key_folder / "controller.key"}"
 secret_key_file = "{key_folder / "agent.key_secret"}"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from migd_agent.config import AgentConfig, AutoGuests, ControllerSection, DirtyCurvesSection, SimGuests, load
+from migd_agent.config import AgentConfig, AutoGuests, ControllerSection, SimGuests, load
 from migd_core import config
 from migd_core.errors import ConfigError
 
@@ -23,7 +23,7 @@ def test_the_shipped_example_with_every_comment_taken_off_shows_the_defaults() -
     text = EXAMPLE.read_text(encoding="utf-8").replace('source = "auto"  ', "")
     opened = re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE)
     shown = config.parse(opened, AgentConfig)
-    sim = SimGuests(url="http://127.0.0.1:8089", dirty_curves=DirtyCurvesSection())
+    sim = SimGuests(url="http://127.0.0.1:8089")
     assert shown.measure.guests == sim
     assert shown == AgentConfig(controller=shown.controller, measure=type(shown.measure)(guests=sim))
 
@@ -64,9 +64,8 @@ def test_a_minimal_file_is_enough() -> None:
             "measure.collectors_off[0]: expected one of guests, dirty-curve, found 'dom0'",
         ),
         (
-            CONTROLLER
-            + '[measure.guests]\nsource = "sim"\nurl = "http://a"\n[measure.guests.dirty_curves]\nlast_age_s = 0.01',
-            "measure.guests.dirty_curves: last_age_s 0.01 must be more than first_age_s 0.05",
+            CONTROLLER.replace("7201", "65535"),
+            "controller: expected a port from 1 to 65535, found 65536 in 'tcp://c:65536'",
         ),
         (
             CONTROLLER.replace("7201", "72010"),
@@ -82,7 +81,3 @@ def test_a_mistake_is_named_with_its_place(text: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse(text, AgentConfig, name="agent.toml")
     assert str(caught.value) == f"agent.toml: {expected}"
-
-
-def test_ages_rise_by_one_factor_from_the_first_to_the_last() -> None:
-    assert DirtyCurvesSection(first_age_s=0.05, last_age_s=0.8, ages=5).ages_s == (0.05, 0.1, 0.2, 0.4, 0.8)

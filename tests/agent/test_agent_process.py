@@ -11,10 +11,11 @@ import msgspec
 import psutil
 import pytest
 import zmq.auth
-from conftest import Agent, Listener, Pool
+from conftest import Agent, Granter, Listener, Pool
 from readings import HOST
 
-from migd_core.messages import HostSample
+from migd_core.frames import encode_request
+from migd_core.messages import HostSample, ProbeLease, ProbeReport
 
 Start = Callable[..., Agent]
 Listen = Callable[..., Listener]
@@ -42,14 +43,32 @@ def test_without_guests_this_host_itself_is_measured(listen: Listen, start_agent
     assert (sample.guests, sample.failed_collectors) == ((), ())
 
 
-def test_a_dirty_curve_arrives_with_its_guest(pool: Pool, listen: Listen, start_agent: Start) -> None:
-    listener = listen()
-    start_agent(listener.endpoint, pool.url, every_s=0.05)
-    sample = listener.receive(lambda sample: all(guest.dirty_curve is not None for guest in sample.guests))
-    for guest in sample.guests:
-        assert guest.dirty_curve is not None
-        assert guest.dirty_curve.unique_pages == (10, 20)
-        assert 0 <= sample.monotonic_s - guest.dirty_curve.measured_s < 10
+def test_a_guest_is_probed_on_a_lease_and_its_curve_goes_along_from_then_on(
+    pool: Pool, listen: Listen, start_agent: Start, key_folder: Path
+) -> None:
+    listener, granter = listen(), Granter(key_folder)
+    start_agent(listener.endpoint, pool.url, granter.endpoint)
+    assert granter.subscribed() == b"\x01" + HOST.encode()
+    sample = listener.receive()
+    assert (sample.probe, [guest.dirty_curve for guest in sample.guests]) == (None, [None] * 3)
+    lease = ProbeLease(
+        lease="P1",
+        host_uuid=HOST,
+        guest_uuid="g1",
+        boot_id=sample.boot_id,
+        until_s=sample.monotonic_s + 30.0,
+        ages_s=(0.05, 1.0),
+        sessions=1,
+    )
+    granter.socket.send_multipart(encode_request(lease))
+    done = ProbeReport(lease="P1", guest_uuid="g1", state="done")
+    sample = listener.receive(lambda sample: sample.probe == done)
+    first, probed, last = (guest.dirty_curve for guest in sample.guests)
+    assert (first, last) == (None, None)
+    assert probed is not None
+    assert probed.unique_pages == (10, 20)
+    assert 0 <= sample.monotonic_s - probed.measured_s < 10
+    granter.close()
 
 
 def test_samples_come_at_a_steady_period(pool: Pool, listen: Listen, start_agent: Start) -> None:
@@ -148,7 +167,7 @@ def test_the_agent_ends_within_a_second_while_the_pool_hangs(pool: Pool, listen:
 
 def test_a_running_agent_stays_within_its_memory(pool: Pool, listen: Listen, start_agent: Start) -> None:
     listener = listen()
-    agent = start_agent(listener.endpoint, pool.url, every_s=0.05, period_s=0.05)
+    agent = start_agent(listener.endpoint, pool.url, period_s=0.05)
     listener.receive(lambda sample: sample.sequence >= 40)
     assert psutil.Process(agent.process.pid).memory_info().rss <= MAX_RESIDENT_BYTES
 

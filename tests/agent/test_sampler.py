@@ -7,10 +7,11 @@ from readings import busy_host, guest, host
 from structlog.testing import capture_logs
 
 from migd_agent.failures import MAX_NAMES, Failures
+from migd_agent.probing import Probed
 from migd_agent.sampler import HOLD_S, Sampler
 from migd_core.counters import HostCounters
 from migd_core.errors import MigdError
-from migd_core.messages import DirtyCurve, HostSample
+from migd_core.messages import DirtyCurve, HostSample, ProbeReport
 
 DOWN = MigdError("the pool is down")
 
@@ -131,12 +132,14 @@ def test_guests_that_contradict_their_host_are_left_out_and_named() -> None:
 def test_curves_and_drops_go_along() -> None:
     sampler = Sampler([Readings([busy_host(1.0), busy_host(2.0)])], Failures())
     curves: Mapping[str, DirtyCurve] = {"g1": DirtyCurve((1.0,), (5,))}
+    report = ProbeReport(lease="P1", guest_uuid="g1", state="done")
     sampler.tick(0.0)
-    sample = sampler.tick(1.0, curves, samples_dropped=4)
+    sample = sampler.tick(1.0, Probed(curves, report), samples_dropped=4)
     assert sample is not None
     assert [found.dirty_curve for found in sample.guests] == [None, curves["g1"], None]
     assert sample.samples_dropped == 4
-    assert sampler.guests == ("g0", "g1", "g2")
+    assert sample.probe == report
+    assert sampler.guests == {"g0": 1, "g1": 1, "g2": 1}
 
 
 def test_a_sample_names_collectors_first_and_no_more_than_it_may() -> None:

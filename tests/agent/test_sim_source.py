@@ -1,16 +1,18 @@
 """What an emulated pool may answer, and what is made of it."""
 
 import re
+import select
 import time
 from collections.abc import Iterator
 
 import msgspec
 import pytest
-from conftest import Pool
+from conftest import LIMIT_S, Pool
 from readings import HOST, busy_host
 
 from migd_agent.collectors.sim import EmulatedPool, UnusableAnswer, parse, parse_curve
 from migd_agent.control_endpoint import MAX_BODY_BYTES, Answer, EndpointError
+from migd_agent.xen.log_dirty import StoodBack
 from migd_core.messages import DirtyCurve
 
 URL = f"http://pool/dom0/{HOST}"
@@ -85,14 +87,17 @@ def test_garbage_is_a_clear_failure(status: int, body: bytes, why: str) -> None:
 
 
 def test_a_curve_is_asked_for_by_its_ages(pool: Pool, source: EmulatedPool) -> None:
-    pending = source.begin_curve("g 1/2", (0.05, 0.1, 4.0))
+    pending = source.begin_curve("g 1/2", (0.05, 0.1, 4.0), 1, time.monotonic() + LIMIT_S)
+    assert select.select([pending], [], [], LIMIT_S)[0]
+    assert pending.advance(time.monotonic())
     assert pending.take() == DirtyCurve((0.05, 1.0), (10, 20))
     assert pool.asked == [f"/dom0/{HOST}/dirty/g%201%2F2?ages=0.05,0.1,4"]
 
 
-@pytest.mark.parametrize("status", [404, 409])
-def test_a_guest_that_migrates_or_is_gone_has_no_curve_and_that_is_no_failure(status: int) -> None:
-    assert parse_curve(Answer(URL, status, b"not now")) is None
+def test_a_guest_that_is_gone_has_no_curve_and_one_that_migrates_is_told_apart() -> None:
+    assert parse_curve(Answer(URL, 404, b"not here")) is None
+    with pytest.raises(StoodBack, match="it migrates"):
+        parse_curve(Answer(URL, 409, b"it migrates"))
 
 
 @pytest.mark.parametrize(

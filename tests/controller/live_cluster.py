@@ -85,6 +85,14 @@ timeout_s = {timeout_s}
 settle_s = {settle_s}
 settle_ratio = {settle_ratio}
 
+[probe]
+listen = {leases}
+first_age_s = 0.02
+window_at_least_s = 2.0
+window_at_most_s = 2.0
+apart_s = 0.5
+guest_time_ratio = 1.0
+
 [ledger]
 warm_up_s = 0.1
 """
@@ -92,13 +100,14 @@ warm_up_s = 0.1
 AGENT = """\
 [controller]
 endpoint = {endpoint}
+lease_endpoint = {lease_endpoint}
 public_key_file = {public_key_file}
 secret_key_file = {secret_key_file}
 
 [measure]
 period_s = 0.25
 host_uuid = {host_uuid}
-collectors_off = ["dirty-curve"]
+collectors_off = {collectors_off}
 
 [measure.guests]
 source = "sim"
@@ -120,7 +129,7 @@ def until(look: Callable[[], T | None], *children: Child) -> T:
 
 def toml(template: str, **values: object) -> str:
     """A TOML basic string is written like a JSON string, and so is a number."""
-    written = {name: value if isinstance(value, float) else str(value) for name, value in values.items()}
+    written = {name: value if isinstance(value, float | list) else str(value) for name, value in values.items()}
     return template.format(**{name: json.dumps(value) for name, value in written.items()})
 
 
@@ -249,14 +258,17 @@ class LiveController:
 class LiveCluster:
     """The pool and its agents, which every controller in turn may have."""
 
-    def __init__(self, folder: Path, brood: Brood, pool: str = POOL, agents: Sequence[str] | None = None) -> None:
-        """`agents` are the hosts that have one; all, where they are not named."""
+    def __init__(
+        self, folder: Path, brood: Brood, pool: str = POOL, agents: Sequence[str] | None = None, probes: bool = False
+    ) -> None:
+        """`agents` are the hosts that have one; all, where they are not named. With `probes` they may probe guests."""
         self.folder, self._brood = folder, brood
         self.pool = LivePool(folder, brood, pool)
         parts = tomllib.loads(pool)
         self._hosts, self._guests = len(parts["hosts"]), len(parts["guests"])
         self._agents = [host["uuid"] for host in parts["hosts"]] if agents is None else agents
-        self._listen = "tcp://127.0.0.1:*"
+        self._listen = self._leases = "tcp://127.0.0.1:*"
+        self._collectors_off = [] if probes else ["dirty-curve"]
         for name in ("controller", *self._agents):
             keys.create(folder, name)
         for host in self._agents:
@@ -273,6 +285,7 @@ class LiveCluster:
             "state_dir": folder / "state",
             "socket": folder / "controller.sock",
             "listen": self._listen,
+            "leases": self._leases,
             "secret_key_file": self.folder / "controller.key_secret",
             "agents_file": self.folder / "agents.toml",
             "url": self.pool.url,
@@ -289,13 +302,15 @@ class LiveCluster:
         """Start the agents, which report to this controller's address for good; later controllers take it over."""
         assert controller.child is not None
         log = until(lambda: _ready_line(controller), controller.child)
-        self._listen = log["telemetry"]
+        self._listen, self._leases = log["telemetry"], log["leases"]
         for host in self._agents:
             config = self.folder / f"{host}.toml"
             config.write_text(
                 toml(
                     AGENT,
                     endpoint=self._listen,
+                    lease_endpoint=self._leases,
+                    collectors_off=self._collectors_off,
                     public_key_file=self.folder / "controller.key",
                     secret_key_file=self.folder / f"{host}.key_secret",
                     host_uuid=host,

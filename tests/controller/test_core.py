@@ -283,7 +283,7 @@ def test_after_a_restart_a_migration_is_followed_not_repeated() -> None:
     remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(cluster.core.memory), type=type(cluster.core.memory))
     restarted = Core(CONFIG, remembered)
     guest = remembered.in_flight[cause].guest
-    (followed,) = restarted.adopt()
+    (followed,) = restarted.adopt(0.0)
     assert isinstance(followed, FollowMigration)
     assert followed.predicted_at_most_s > 0
     assert replace(followed, predicted_at_most_s=0.0) == FollowMigration(
@@ -336,7 +336,7 @@ def test_a_cancellation_survives_a_restart() -> None:
     cluster.tell(MigrationAccepted(cause=cause, task="t1"))
     cluster.tell(CancelRequested(cause=cause))
     core = Core(CONFIG, cluster.core.memory)
-    (follow,) = core.adopt()
+    (follow,) = core.adopt(0.0)
     assert isinstance(follow, FollowMigration)
     assert cancellations(core.handle(MigrationAccepted(cause=cause, task="t1"), 1.0)) == ["t1"]
 

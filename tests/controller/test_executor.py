@@ -20,6 +20,8 @@ from migd_controller.events import (
     PoolReachability,
 )
 from migd_controller.executor import Executor
+from migd_controller.leases import block_text
+from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_records import MIGRATE, NULL_REF
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.xapi import Pool
@@ -42,6 +44,7 @@ class Rig:
         password_file.write_text(f"{password}\n")
         self.section = XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0)
         self.pool = Pool(self.section)
+        self.calls = PoolCalls(self.pool)
         self.events: list[Any] = []
         self._news = asyncio.Event()
         self.watch = PoolWatch(self.pool, self._take)
@@ -50,7 +53,7 @@ class Rig:
     async def __aenter__(self) -> "Rig":
         await self._tasks.__aenter__()
         self.executor = Executor(
-            self.pool, self.watch, self._take, self._tasks, replace(self.section, settle_s=self.settle_s)
+            self.calls, self.watch, self._take, self._tasks, replace(self.section, settle_s=self.settle_s)
         )
         self._watching = self._tasks.create_task(self.watch.run())
         return self
@@ -65,7 +68,7 @@ class Rig:
     def _close(self) -> None:
         self.pool.close()
         self.watch.close()
-        self.executor.close()
+        self.calls.close()
 
     def _take(self, event: Any) -> None:
         self.events.append(event)
@@ -176,6 +179,7 @@ async def test_a_guest_that_somebody_else_is_moving_is_left_to_them(served: Serv
         ({"resident_on": "host-2"}, "is on xen2, not on xen0"),
         ({"scheduled_to_be_resident_on": "host-2"}, "is expected on xen2"),
         ({"current_operations": {"OpaqueRef:other": "snapshot"}}, "is busy with snapshot"),
+        ({"blocked_operations": {"pool_migrate": block_text("D7.p1")}}, "is being probed by migd (D7.p1)"),
     ],
 )
 async def test_a_guest_that_is_not_as_the_plan_took_it_is_not_moved(

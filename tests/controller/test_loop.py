@@ -202,7 +202,7 @@ def test_a_second_controller_is_refused_and_the_first_goes_on(
     controller.sees_everything()
     changes = {
         "state_dir": {"state_dir": str(controller.folder / "state")},
-        "socket": {"socket": str(controller.socket), "listen": "tcp://127.0.0.1:*"},
+        "socket": {"socket": str(controller.socket), "listen": "tcp://127.0.0.1:*", "leases": "tcp://127.0.0.1:*"},
         "listen": {},
     }
     second = cluster.controller(**changes[shared]).start()

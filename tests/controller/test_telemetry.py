@@ -1,5 +1,7 @@
 """What is taken in of what agents say: newest only, smoothed, aged by the controller's own clock."""
 
+import math
+
 import pytest
 from msgspec.structs import replace
 
@@ -80,12 +82,15 @@ def test_a_guest_that_is_no_longer_reported_has_no_rates() -> None:
     assert telemetry.hosts["h"].guests == {}
 
 
-def test_a_dirty_curve_stays_until_a_newer_one_comes() -> None:
+def test_a_dirty_curve_goes_along_with_its_guest_until_a_newer_one_comes_or_it_is_gone() -> None:
     telemetry = Telemetry(smoothing_s=5.0)
-    curve = DirtyCurve((1.0,), (100,))
-    telemetry.accept(replace(SAMPLE, guests=(replace(GUEST, dirty_curve=curve),)), 1.0)
-    telemetry.accept(replace(SAMPLE, sequence=6), 2.0)
-    assert telemetry.hosts["h"].guests["g"].dirty_curve == curve
+    curve = DirtyCurve((1.0,), (100,), measured_s=SAMPLE.monotonic_s - 3.0)
+    telemetry.accept(replace(SAMPLE, guests=(replace(GUEST, dirty_curve=curve),)), 1000.0)
+    telemetry.accept(replace(SAMPLE, host_uuid="i"), 1002.0)
+    telemetry.accept(replace(SAMPLE, sequence=6, guests=()), 1002.0)
+    assert (telemetry.curve("g"), telemetry.measured_at("g")) == (curve, 997.0)
+    telemetry.forget(["g"])
+    assert (telemetry.curve("g"), telemetry.measured_at("g")) == (None, -math.inf)
 
 
 def test_a_new_flow_counts_at_once_and_an_ended_one_fades_to_nothing() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from migd_agent.control_endpoint import Answer, ControlEndpoint, PendingAnswer
+from migd_agent.xen.log_dirty import OutOfTime, StoodBack
 from migd_core.counters import HostCounters
 from migd_core.errors import MigdError
 from migd_core.messages import DirtyCurve
@@ -28,6 +29,7 @@ class EmulatedPool:
     """The guest source behind an emulated pool's control endpoint."""
 
     supplies = ("dom0", "guests")
+    can_probe = True
 
     def __init__(self, host_uuid: str, url: str) -> None:
         self._host_uuid = host_uuid
@@ -41,24 +43,37 @@ class EmulatedPool:
         """Return the pool's answer to the question for this host's counters."""
         return self._endpoint.get(self._path)
 
-    def begin_curve(self, guest_uuid: str, ages_s: tuple[float, ...]) -> "PendingSimCurve":
+    def begin_curve(
+        self, guest_uuid: str, ages_s: tuple[float, ...], sessions: int, until_s: float
+    ) -> "PendingSimCurve":
         ages = ",".join(f"{age_s:g}" for age_s in ages_s)
-        return PendingSimCurve(self._endpoint.begin(f"{self._path}/dirty/{quote(guest_uuid, safe='')}?ages={ages}"))
+        path = f"{self._path}/dirty/{quote(guest_uuid, safe='')}?ages={ages}"
+        return PendingSimCurve(self._endpoint.begin(path), guest_uuid, until_s)
 
     def close(self) -> None:
         self._endpoint.close()
 
 
 class PendingSimCurve:
-    """A curve that was asked for."""
+    """A curve that was asked for; the pool answers with the median of its sessions."""
 
-    def __init__(self, pending: PendingAnswer) -> None:
-        self._pending = pending
+    def __init__(self, pending: PendingAnswer, guest_uuid: str, until_s: float) -> None:
+        self._pending, self._guest_uuid, self.due_s = pending, guest_uuid, until_s
+        self._is_late = False
 
     def fileno(self) -> int:
         return self._pending.fileno()
 
+    def advance(self, now_s: float) -> bool:
+        if self._pending.is_readable:
+            return True
+        self._is_late = now_s >= self.due_s
+        return self._is_late
+
     def take(self) -> DirtyCurve | None:
+        if self._is_late:
+            self.close()
+            raise OutOfTime(f"guest {self._guest_uuid}: the emulated pool did not answer in the time granted")
         return parse_curve(self._pending.take())
 
     def close(self) -> None:
@@ -81,9 +96,14 @@ def parse(answer: Answer, host_uuid: str) -> HostCounters:
 
 
 def parse_curve(answer: Answer) -> DirtyCurve | None:
-    """Return the curve in `answer`; None where the guest migrates (409) or is gone (404). Raises UnusableAnswer."""
-    if answer.status in (404, 409):
+    """Return the curve in `answer`; None where the guest is gone (404).
+
+    Raises StoodBack where it migrates (409), UnusableAnswer.
+    """
+    if answer.status == 404:
         return None
+    if answer.status == 409:
+        raise StoodBack(answer.body[:200].decode("utf-8", errors="backslashreplace"))
     if answer.status != 200:
         raise UnusableAnswer(f"GET {answer.url}: expected status 200, 404 or 409, found {answer.status}")
     try:

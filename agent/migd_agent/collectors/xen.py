@@ -1,6 +1,8 @@
 """The whole host and its guests as Xen counts them. Dom0's own kernel sees Dom0 only, and supplies NICs and clock."""
 
 import math
+import random
+import time
 from typing import Protocol
 
 import structlog
@@ -9,7 +11,10 @@ from msgspec.structs import replace
 from migd_agent.collectors.dom0 import Dom0
 from migd_agent.guest_source import PendingCurve
 from migd_agent.xen import library
+from migd_agent.xen.libxenctrl import LibXenCtrl
 from migd_agent.xen.libxenstat import LibXenStat
+from migd_agent.xen.log_dirty import LogDirtyProbes
+from migd_agent.xen.probe_records import ProbeRecords
 from migd_agent.xen.reading import DOM0, Domain, XenReading, XenUnreadable
 from migd_agent.xen.xentop import Xentop
 from migd_core.counters import GuestCounters, HostCounters
@@ -31,8 +36,11 @@ class XenHost:
 
     supplies = ("dom0", "guests")
 
-    def __init__(self, xen: Xen, host_uuid: str, nics: tuple[str, ...] = ()) -> None:
-        self._xen, self._dom0 = xen, Dom0(host_uuid, nics)
+    def __init__(
+        self, xen: Xen, host_uuid: str, nics: tuple[str, ...] = (), probes: LogDirtyProbes | None = None
+    ) -> None:
+        self._xen, self._dom0, self._probes = xen, Dom0(host_uuid, nics), probes
+        self._domids: dict[str, int] = {}
         self._cpu_s: dict[int, float] = {}
         self._total_cpu_s = 0.0
 
@@ -42,13 +50,24 @@ class XenHost:
         # A domain that is gone takes its CPU time along, so the host's is added up from what each domain used.
         self._total_cpu_s += used_s(self._cpu_s, reading.domains)
         self._cpu_s = {domain.domid: domain.cpu_s for domain in reading.domains}
-        return parse(reading, kernel, self._total_cpu_s)
+        counters = parse(reading, kernel, self._total_cpu_s)
+        self._domids = {guest.uuid: guest.domid for guest in counters.guests}
+        return counters
 
-    def begin_curve(self, guest_uuid: str, ages_s: tuple[float, ...]) -> PendingCurve:
-        raise XenUnreadable(f"guest {guest_uuid}: dirty pages of real guests are not counted yet")
+    @property
+    def can_probe(self) -> bool:
+        return self._probes is not None
+
+    def begin_curve(self, guest_uuid: str, ages_s: tuple[float, ...], sessions: int, until_s: float) -> PendingCurve:
+        domid = self._domids.get(guest_uuid)
+        if self._probes is None or domid is None:
+            raise XenUnreadable(f"guest {guest_uuid}: it is not on this host, or no guest can be probed here")
+        return self._probes.begin(domid, ages_s, sessions, until_s)
 
     def close(self) -> None:
         self._xen.close()
+        if self._probes is not None:
+            self._probes.close()
 
 
 def connect() -> Xen:
@@ -59,6 +78,18 @@ def connect() -> Xen:
     except library.NoLibrary as error:
         structlog.get_logger().warning("xentop is read instead of libxenstat, with less detail", why=str(error))
         return Xentop()
+
+
+def probes() -> LogDirtyProbes | None:
+    """Return what counts dirty pages, with what a former life of the agent left on switched off.
+
+    None where that cannot be had: guests are measured without it.
+    """
+    try:
+        return LogDirtyProbes(LibXenCtrl(), ProbeRecords(), random.Random(), time.monotonic)
+    except XenUnreadable as error:
+        structlog.get_logger().warning("no guest is probed: its dirty pages are not known", why=str(error))
+        return None
 
 
 def used_s(before: dict[int, float], domains: tuple[Domain, ...]) -> float:

@@ -55,6 +55,7 @@ class LogDirty(Protocol):
     def enable(self, domid: int) -> None: ...
     def off(self, domid: int) -> None: ...
     def peek(self, domid: int) -> int: ...
+    def close(self) -> None: ...
 
 
 class _Step(Enum):
@@ -232,6 +233,11 @@ class LogDirtyProbes:
         probe = LogDirtyProbe(self._xen, self._records, domid, ages_s, sessions, until_s, self._rng, self._clock)
         self._not_before_s[domid] = until_s + APART_S
         return probe
+
+    def close(self) -> None:
+        """Let go of Xen and of the records; every probe must be over."""
+        self._records.close()
+        self._xen.close()
 
 
 def at_ages(points: Sequence[tuple[float, int]], ages_s: Sequence[float]) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import structlog
 from migd_agent.xen.libxenctrl import DomainGone
 from migd_agent.xen.reading import XenUnreadable
 
-FOLDER: Final = Path("/run/migd/probes")
+FOLDER: Final = Path("/run/migd-agent/probes")
 
 
 class Switch(Protocol):

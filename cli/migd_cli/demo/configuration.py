@@ -33,6 +33,13 @@ sustained_periods = 6
 [guards]
 cooldown_s = 20.0
 
+[probe]
+guest_time_ratio = 1.0
+apart_s = 10.0
+first_age_s = 0.01
+window_at_least_s = 2.5
+window_at_most_s = 2.5
+
 [ledger]
 warm_up_s = 0.1
 
@@ -46,6 +53,7 @@ bandwidth_bytes_per_s = 3.3e9
 AGENT: Final = """\
 [controller]
 endpoint = {endpoint}
+lease_endpoint = {lease_endpoint}
 public_key_file = {public_key_file}
 secret_key_file = {secret_key_file}
 
@@ -56,12 +64,15 @@ host_uuid = {host_uuid}
 [measure.guests]
 source = "sim"
 url = {control}
-
-[measure.guests.dirty_curves]
-every_s = 1.0
-first_age_s = 0.01
-last_age_s = 2.5
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the controller takes samples, and where leases to probe guests come from."""
+
+    telemetry: str
+    leases: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +117,12 @@ def controller_toml(files: Files, url: str) -> str:
     )
 
 
-def agent_toml(files: Files, name: str, host_uuid: str, endpoint: str, control: str) -> str:
-    """Return the configuration of the agent `name`; `endpoint` is the controller's, `control` the emulated pool's."""
+def agent_toml(files: Files, name: str, host_uuid: str, endpoints: Endpoints, control: str) -> str:
+    """Return the configuration of the agent `name`; `control` is the emulated pool's endpoint."""
     return AGENT.format_map(
         _quoted(
-            endpoint=endpoint,
+            endpoint=endpoints.telemetry,
+            lease_endpoint=endpoints.leases,
             public_key_file=files.public_key("controller"),
             secret_key_file=files.secret_key(name),
             host_uuid=host_uuid,

@@ -13,7 +13,7 @@ import msgspec
 
 from migd_cli.client import Client
 from migd_cli.demo.children import Brood, Child
-from migd_cli.demo.configuration import Files, agent_toml, agents_toml, controller_toml
+from migd_cli.demo.configuration import Endpoints, Files, agent_toml, agents_toml, controller_toml
 from migd_cli.demo.emulated_pool import POOL_FILE, EmulatedPool, Outline, Ready, outline
 from migd_cli.demo.scene import Cast
 from migd_cli.failures import Failure
@@ -57,9 +57,9 @@ def raise_stage(folder: Path, children: Brood, pause: Pause) -> Stage:
     files.password.write_text("migd\n", encoding="utf-8")
     files.config("controller").write_text(controller_toml(files, ready.url), encoding="utf-8")
     controller = children.start("controller", "migd_controller", "--config", str(files.config("controller")))
-    endpoint = _until(lambda: _telemetry_endpoint(controller), controller, "come up", pause)
+    endpoints = _until(lambda: _endpoints(controller), controller, "come up", pause)
     for host in known.hosts:
-        text = agent_toml(files, host.name, host.uuid, endpoint, ready.control)
+        text = agent_toml(files, host.name, host.uuid, endpoints, ready.control)
         files.config(host.name).write_text(text, encoding="utf-8")
         children.start(f"agent-{host.name}", "migd_agent", "--config", str(files.config(host.name)))
     client = Client(str(files.socket), timeout_s=5.0)
@@ -107,11 +107,12 @@ def _ready(pool: Child) -> Ready | None:
     return msgspec.json.decode(line, type=Ready) if newline else None
 
 
-def _telemetry_endpoint(controller: Child) -> str | None:
-    """Return where the controller takes samples, as it logs once it is ready."""
+def _endpoints(controller: Child) -> Endpoints | None:
+    """Return where the controller talks to agents, as it logs once it is ready."""
     for line in controller.log().splitlines():
         if '"controller ready"' in line:
-            return str(json.loads(line)["telemetry"])
+            known = json.loads(line)
+            return Endpoints(known["telemetry"], known["leases"])
     return None
 
 

@@ -10,16 +10,20 @@ from typing import Any, Final
 
 from migd_controller.commands import (
     AnyCommand,
+    BeginProbe,
     CancelMigration,
+    EndProbe,
     FollowMigration,
     RecordDecision,
     RecordMigration,
+    RevokeProbe,
     StartMigration,
 )
 from migd_controller.config import ControllerConfig
 from migd_controller.core import Core
 from migd_controller.decision import Decision
 from migd_controller.events import (
+    AgentListens,
     AnyEvent,
     InventoryChanged,
     MigrationAccepted,
@@ -27,34 +31,31 @@ from migd_controller.events import (
     PoolGuest,
     PoolHost,
     PoolReachability,
+    ProbeEnded,
     SampleArrived,
     Tick,
 )
+from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_core.counters import HostCounters
 from migd_core.rates import Stamp, form
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd, PoolSpec
+from migd_sim.run.sim_agent import SimAgent
 
 SAMPLE_S: Final = 1.0
 # Virtual time starts at this Unix time: 2026-01-01 00:00 UTC.
 EPOCH_S: Final = 1_767_225_600.0
-# Ages of a dirty curve as the agent measures it unless it is told otherwise: 8, geometric, 0.05 to 4 s.
-CURVE_AGES_S: Final = tuple(round(0.05 * 80.0 ** (n / 7), 6) for n in range(8))
 
 
 @dataclass(slots=True)
 class ClosedLoop:
-    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded.
-
-    `curve_every_s` is how often each guest's dirty curve is measured (0: never).
-    """
+    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded."""
 
     spec: PoolSpec
     config: ControllerConfig
     policy: str
     policy_config: Mapping[str, Any] = field(default_factory=dict)
-    curve_every_s: float = 60.0
     cluster: Cluster = field(init=False)
     core: Core = field(init=False)
     log: list[str] = field(init=False, default_factory=list)
@@ -65,6 +66,8 @@ class ClosedLoop:
     _readings: dict[str, HostCounters] = field(init=False, default_factory=dict)
     _hosts: dict[str, PoolHost] = field(init=False, default_factory=dict)
     _guests: dict[str, PoolGuest] = field(init=False, default_factory=dict)
+    _agents: dict[str, SimAgent] = field(init=False, default_factory=dict)
+    _blocks: dict[str, str] = field(init=False, default_factory=dict)
     _sequence: int = field(init=False, default=0)
     _noted: int = field(init=False, default=0)
     _next_tick_s: float = field(init=False)
@@ -75,6 +78,9 @@ class ClosedLoop:
         self._next_tick_s = self.config.period_s
         self.tell(PoolReachability(is_reachable=True))
         self._tell_inventory(is_complete=True)
+        for uuid in self.cluster.hosts:
+            self._agents[uuid] = SimAgent()
+            self.tell(AgentListens(host=uuid, listens=True))
 
     def run_until(self, t_s: float) -> None:
         """Let virtual time pass up to `t_s`: a sample a second from every host, a tick a period."""
@@ -114,8 +120,23 @@ class ClosedLoop:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
             case StartMigration():
                 self._start(command)
+            case BeginProbe(lease=lease):
+                self._begin_probe(lease)
+            case RevokeProbe(lease=lease):
+                self._agents[lease.host].revoke(lease.lease)
+            case EndProbe(lease=lease, text=text):
+                self._blocks.pop(lease.guest, None)
+                self.tell(ProbeEnded(lease=lease.lease, text=text))
             case FollowMigration() | CancelMigration():
                 raise AssertionError("a run in virtual time has neither an earlier life nor an operator")
+
+    def _begin_probe(self, lease: Lease) -> None:
+        state = self.cluster.guests[lease.guest]
+        if state.host != lease.host or state.migration is not None:
+            self.tell(ProbeEnded(lease=lease.lease, text="the guest is not idle on its host"))
+            return
+        self._blocks[lease.guest] = lease.lease
+        self._agents[lease.host].begin(lease.for_agent, self.cluster.now_s)
 
     def _start(self, command: StartMigration) -> None:
         def ended(end: MigrationEnd) -> None:
@@ -142,11 +163,9 @@ class ClosedLoop:
         self._readings[host] = now
         if before is None:
             return
-        curves = {}
-        if self.curve_every_s and self._sequence % max(1, round(self.curve_every_s / SAMPLE_S)) == 0:
-            residents = [found for found in now.guests if self.cluster.guests[found.uuid].migration is None]
-            curves = {found.uuid: self.cluster.dirty_curve(found.uuid, CURVE_AGES_S) for found in residents}
-        stamp = Stamp(now.boot_id, self._sequence, self.cluster.now_s, dirty_curves=curves)
+        agent = self._agents[host]
+        agent.follow(self.cluster, host, now.boot_id)
+        stamp = Stamp(now.boot_id, self._sequence, self.cluster.now_s, dirty_curves=agent.curves, probe=agent.report)
         sample = form(before, now, stamp).sample
         if sample is not None:
             self.tell(SampleArrived(sample=sample))
@@ -174,6 +193,7 @@ class ClosedLoop:
                 macs=(state.spec.mac,),
                 tags=state.spec.tags,
                 arriving_at=state.migration.target if state.migration is not None else None,
+                probed_by=self._blocks.get(uuid, ""),
                 blocked_because="its power state is Paused" if state.is_paused else "",
             )
             for uuid, state in self.cluster.guests.items()
