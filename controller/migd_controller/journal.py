@@ -94,7 +94,7 @@ class Journal:
         """
         if isinstance(event, SampleArrived):
             self._pending.append((at, event))
-            if len(self._pending) < MAX_PENDING_SAMPLES:
+            if not commands and len(self._pending) < MAX_PENDING_SAMPLES:
                 return
             event = None
         rows = [(at, type(event).__name__, _body(event))] if event is not None else []
@@ -200,5 +200,5 @@ def _body(event: AnyEvent) -> bytes:
 
 
 def _is_request(command: AnyCommand) -> bool:
-    """Decisions and migrations have tables of their own; the log holds what was asked of the outside."""
+    """Decisions and migrations have tables of their own; the log holds all others."""
     return not isinstance(command, RecordDecision | RecordMigration)

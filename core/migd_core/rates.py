@@ -125,6 +125,7 @@ def _host(before: HostCounters, now: HostCounters, stamp: Stamp) -> HostSample:
         tx_bytes_per_s=_bytes_per_s(before.tx_bytes, now.tx_bytes, elapsed_s),
         link_bytes_per_s=now.link_bytes_per_s,
         samples_dropped=stamp.samples_dropped,
+        health=now.health,
     )
 
 

@@ -13,6 +13,7 @@ from migd_controller.commands import (
     CancelMigration,
     FollowMigration,
     RecordDecision,
+    RecordHealth,
     RecordMigration,
     StartMigration,
 )
@@ -112,6 +113,12 @@ class ClosedLoop:
                 self.migrations[migration.cause] = migration
                 if migration.is_over:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
+            case RecordHealth(host_name=name, health=health):
+                self._note(
+                    f"host {name} is {health.state}: {health.text}"
+                    if health.reasons
+                    else f"host {name} is {health.state}"
+                )
             case StartMigration():
                 self._start(command)
             case FollowMigration() | CancelMigration():
