@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import IO, Final
@@ -43,9 +42,9 @@ class Command:
             raise self._failure(f"{self} hangs in the kernel and cannot be killed; what it asked does not answer")
         self._stuck, self._arguments = None, arguments
         # Into a file: a pipe that nobody reads between two ticks holds 64 KiB, and the tool would stand still.
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open until the answer was taken
         self._late_s = time.monotonic() + self._timeout_s
         try:
+            self._output = _unnamed_file()
             self._process = subprocess.Popen(
                 (*self._command, *arguments),
                 stdin=subprocess.DEVNULL,
@@ -90,6 +89,11 @@ class Command:
         return line if len(line) <= 120 else f"{line[:120]}…"
 
 
+def is_installed(tool: str) -> bool:
+    """Return whether a tool would be found. (`shutil` and `tempfile` would take 0.7 MB of memory for as little.)"""
+    return any(os.access(os.path.join(folder, tool), os.X_OK) for folder in os.get_exec_path())
+
+
 def run(command: Sequence[str], text: str = "", *, failure: type[MigdError]) -> None:
     """Run a command and wait for its end. Raises `failure`."""
     try:
@@ -107,6 +111,12 @@ def run(command: Sequence[str], text: str = "", *, failure: type[MigdError]) -> 
         raise failure(f"{' '.join(command)} has not ended within {TIMEOUT_S:g} s") from error
     if done.returncode:
         raise failure(f"{' '.join(command)} failed: {start_of(done.stdout)}")
+
+
+def _unnamed_file() -> IO[bytes]:
+    """Return an open file that nobody else can find, and that is gone once it is closed."""
+    folder = os.environ.get("TMPDIR", "/tmp")
+    return open(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b")
 
 
 def start_of(output: bytes) -> str:

@@ -189,7 +189,9 @@ def test_a_source_is_read_at_its_own_pace_and_held_in_between() -> None:
 
 def test_where_nothing_can_be_read_health_is_unknown(tmp_path: Path) -> None:
     nowhere = tmp_path / "missing"
-    agent = Agent(Hwmon(1.0, nowhere), Edac(1.0, nowhere), Smart(1.0, "no-such-tool"), Ipmi(1.0, "no-such-tool"))
+    agent = Agent(
+        Hwmon(1.0, nowhere), Edac(1.0, nowhere), Smart(1.0, "no-such-tool"), Ipmi(1.0, [tmp_path], "no-such-tool")
+    )
     sample = [agent.tick() for _ in range(5)][-1]
     assert sample.health == HostHealth()
     assert sample.failed_collectors == ()
@@ -297,9 +299,9 @@ def test_a_program_that_cannot_be_run_is_named(
 
 def test_a_boards_controller_is_asked_where_there_is_one(tools: Callable[[str, str], Path], tmp_path: Path) -> None:
     tools("ipmitool", f"[ \"$*\" = 'sdr list full' ] && cat {FIXTURES}/ipmi/server.txt")
-    assert not Ipmi(120.0, devices=(tmp_path / "ipmi0",)).is_here()
+    assert not Ipmi(120.0, [tmp_path / "ipmi0"]).is_here()
     (tmp_path / "ipmi0").touch()
-    agent = Agent(Ipmi(120.0, devices=(tmp_path / "ipmi0",)))
+    agent = Agent(Ipmi(120.0, [tmp_path / "ipmi0"]))
     sample = agent.until(lambda sample: sample.health.watched)
     assert (sample.health.state, len(sample.health.reasons)) == (FAILING, 4)
 
@@ -308,7 +310,7 @@ def test_a_boards_controller_that_says_nothing_is_named(tools: Callable[[str, st
     tools("ipmitool", "echo 'Unable to establish IPMI session' >&2; exit 1")
     (tmp_path / "ipmi0").touch()
     with capture_logs() as lines:
-        sample = Agent(Ipmi(120.0, devices=(tmp_path / "ipmi0",))).until(lambda sample: sample.failed_collectors)
+        sample = Agent(Ipmi(120.0, [tmp_path / "ipmi0"])).until(lambda sample: sample.failed_collectors)
     assert sample.failed_collectors == ("health:ipmi",)
     assert lines[0]["why"] == "ipmitool sdr list full failed with exit code 1: Unable to establish IPMI session"
 

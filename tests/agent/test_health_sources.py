@@ -277,7 +277,7 @@ def test_only_nics_that_lead_out_are_read(tmp_path: Path) -> None:
     (tmp_path / "net" / "vif1.0" / "device").mkdir(parents=True)
     (tmp_path / "net" / "vif1.0" / "device" / "subsystem").symlink_to("../../../../bus/xen-backend")
     assert nics.physical(tmp_path / "net") == ["eth0"]
-    assert read(nics.Nics(30.0, (), tmp_path / "net")) == Found(judged=1)
+    assert read(nics.Nics(30.0, tmp_path / "net")) == Found(judged=1)
 
 
 def test_a_nic_is_judged_by_the_errors_since_it_was_read_last() -> None:
@@ -324,7 +324,7 @@ def test_a_link_that_goes_down_again_and_again_is_found_for_an_hour() -> None:
 def test_a_nic_whose_counters_are_no_numbers_is_left_out(tmp_path: Path, count: str) -> None:
     shutil.copytree(FIXTURES / "net", tmp_path / "net", symlinks=True)
     (tmp_path / "net" / "eth0" / "statistics" / "rx_errors").write_text(f"{count}\n")
-    assert read(nics.Nics(30.0, (), tmp_path / "net")) == Found()
+    assert read(nics.Nics(30.0, tmp_path / "net")) == Found()
 
 
 def test_a_nic_that_vanishes_is_forgotten() -> None:

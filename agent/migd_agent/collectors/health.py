@@ -4,13 +4,15 @@ A source that fails, or hangs, is named in the samples as `health:<source>`; wha
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
 from migd_agent.config import HealthSection
 from migd_agent.failures import Failures
-from migd_agent.health import Found, HealthUnreadable, Source
+from migd_agent.health import Found, HealthUnreadable, Source, edac, hwmon, ipmi
+from migd_agent.health import nics as net
 from migd_agent.health.edac import Edac
 from migd_agent.health.held import Held
 from migd_agent.health.hwmon import Hwmon
@@ -20,6 +22,7 @@ from migd_agent.health.smart import Smart
 from migd_core.counters import HostCounters
 
 NAME: Final = "health"
+_ROOT: Final = Path("/")
 
 
 class Health:
@@ -77,13 +80,13 @@ class Health:
         self._failures.report(NAME, self._problems)
 
 
-def sources(settings: HealthSection, nics: tuple[str, ...] = ()) -> list[Source]:
-    """Return the sources that the configuration does not switch off."""
+def sources(settings: HealthSection, nics: tuple[str, ...] = (), root: Path = _ROOT) -> list[Source]:
+    """Return the sources that the configuration does not switch off, of the machine whose files are at `root`."""
     every: list[Source] = [
-        Hwmon(settings.every_s),
-        Ipmi(settings.ipmi_every_s),
-        Edac(settings.every_s),
+        Hwmon(settings.every_s, root / hwmon.FOLDER),
+        Ipmi(settings.ipmi_every_s, [root / device for device in ipmi.DEVICES]),
+        Edac(settings.every_s, root / edac.FOLDER),
         Smart(settings.smart_every_s),
-        Nics(settings.every_s, nics),
+        Nics(settings.every_s, root / net.FOLDER, nics),
     ]
     return [source for source in every if source.name not in settings.off]

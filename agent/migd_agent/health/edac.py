@@ -12,7 +12,7 @@ from migd_agent.health import Finding, Found, limits, plain
 from migd_agent.health.growth import Growth
 
 NAME: Final = "edac"
-ROOT: Final = Path("/sys/devices/system/edac/mc")
+FOLDER: Final = Path("sys/devices/system/edac/mc")
 DAY_S: Final = 86400.0
 MAX_MODULES: Final = 1024
 # No machine lives to count so many.
@@ -47,7 +47,7 @@ class Edac:
     name = NAME
     is_reading = False
 
-    def __init__(self, every_s: float, root: Path = ROOT) -> None:
+    def __init__(self, every_s: float, root: Path) -> None:
         self.every_s, self._root = every_s, root
         self._grown = Growth(DAY_S)
 

@@ -13,7 +13,7 @@ from migd_agent.command import Command
 from migd_agent.health import Finding, Found, HealthUnreadable, limits, plain
 
 NAME: Final = "hwmon"
-ROOT: Final = Path("/sys/class/hwmon")
+FOLDER: Final = Path("sys/class/hwmon")
 MAX_FILES: Final = 4096
 _FILE: Final = re.compile(r"name|temp\d+_(?:input|label|crit|fault)|fan\d+_(?:input|label|min|fault)")
 _PATH: Final = re.compile(r"(.*)/(?:(name)|((?:temp|fan)\d+)_(\w+))")
@@ -24,7 +24,7 @@ class Hwmon:
 
     name = NAME
 
-    def __init__(self, every_s: float, root: Path = ROOT) -> None:
+    def __init__(self, every_s: float, root: Path) -> None:
         self.every_s, self._root = every_s, root
         self._grep = read()
 

@@ -4,18 +4,17 @@ A BMC answers slowly, and the kernel may spin while it waits for one: it is aske
 """
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from migd_agent.command import Command, start_of
+from migd_agent.command import Command, is_installed, start_of
 from migd_agent.health import Finding, Found, HealthUnreadable, limits, plain
 
 NAME: Final = "ipmi"
 TOOL: Final = "ipmitool"
 # Where ipmitool looks for the kernel's interface (src/plugins/open/open.c).
-DEVICES: Final = (Path("/dev/ipmi0"), Path("/dev/ipmi/0"), Path("/dev/ipmidev/0"))
+DEVICES: Final = (Path("dev/ipmi0"), Path("dev/ipmi/0"), Path("dev/ipmidev/0"))
 TIMEOUT_S: Final = 60.0
 # Sensors with thresholds; the others are states such as "Presence detected".
 _ARGUMENTS: Final = ("sdr", "list", "full")
@@ -29,7 +28,7 @@ class Ipmi:
 
     name = NAME
 
-    def __init__(self, every_s: float, tool: str = TOOL, devices: Sequence[Path] = DEVICES) -> None:
+    def __init__(self, every_s: float, devices: Sequence[Path], tool: str = TOOL) -> None:
         self.every_s, self._tool, self._devices = every_s, tool, devices
         self._sdr = read(tool)
 
@@ -38,7 +37,7 @@ class Ipmi:
         return self._sdr.is_running
 
     def is_here(self) -> bool:
-        return shutil.which(self._tool) is not None and any(device.exists() for device in self._devices)
+        return is_installed(self._tool) and any(device.exists() for device in self._devices)
 
     def begin(self) -> None:
         self._sdr.begin()

@@ -12,7 +12,7 @@ from migd_agent.health import Finding, Found, limits
 from migd_agent.health.growth import Growth
 
 NAME: Final = "nics"
-ROOT: Final = Path("/sys/class/net")
+FOLDER: Final = Path("sys/class/net")
 HOUR_S: Final = 3600.0
 MAX_NICS: Final = 256
 _FRAMES: Final = ("statistics/rx_packets", "statistics/tx_packets")
@@ -36,7 +36,7 @@ class Nics:
     name = NAME
     is_reading = False
 
-    def __init__(self, every_s: float, nics: tuple[str, ...] = (), root: Path = ROOT) -> None:
+    def __init__(self, every_s: float, root: Path, nics: tuple[str, ...] = ()) -> None:
         self.every_s, self._nics, self._root = every_s, nics, root
         self._judge = Judge()
 

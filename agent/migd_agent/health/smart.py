@@ -4,13 +4,12 @@ A disk that sleeps is let sleep (`-n standby`), one that does not answer is give
 asked all the same.
 """
 
-import shutil
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from migd_agent.command import Command, start_of
+from migd_agent.command import Command, is_installed, start_of
 from migd_agent.health import Finding, Found, HealthUnreadable, limits, plain
 
 NAME: Final = "smart"
@@ -106,7 +105,7 @@ class Smart:
         return self._smartctl.is_running
 
     def is_here(self) -> bool:
-        return shutil.which(self._tool) is not None
+        return is_installed(self._tool)
 
     def begin(self) -> None:
         self._is_scanning, self._left, self._found = True, [], []
