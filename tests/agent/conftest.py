@@ -23,6 +23,8 @@ from migd_core.frames import decode_sample
 from migd_core.messages import HostSample
 
 LIMIT_S = 15.0
+# What the machine of a test is like is no matter of most tests.
+UNWATCHED = 'off = ["hwmon", "ipmi", "edac", "smart", "nics"]'
 
 
 @dataclass
@@ -236,7 +238,9 @@ def start_agent(key_folder: Path) -> Iterator[Callable[..., Agent]]:
     """Start agents that report to `endpoint`, fast, and are ended with the test."""
     started: list[Agent] = []
 
-    def start(endpoint: str, pool_url: str = "", every_s: float = 60.0, period_s: float = 0.1) -> Agent:
+    def start(
+        endpoint: str, pool_url: str = "", every_s: float = 60.0, period_s: float = 0.1, health: str = UNWATCHED
+    ) -> Agent:
         guests = f'{{source = "sim", url = "{pool_url}", dirty_curves = {{every_s = {every_s}, last_age_s = 1.0}}}}'
         config = key_folder / f"agent{len(started)}.toml"
         config.write_text(
@@ -250,6 +254,9 @@ secret_key_file = "{key_folder / "agent.key_secret"}"
 host_uuid = "{HOST}"
 period_s = {period_s}
 guests = {guests if pool_url else '{source = "none"}'}
+
+[health]
+{health}
 """,
             encoding="utf-8",
         )

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from readings import busy_host, host
@@ -249,6 +250,21 @@ def test_disks_are_asked_one_after_the_other(tools: Callable[[str, str], Path]) 
     assert "disk /dev/sda says of itself that it is failing" in sample.health.reasons
     assert len(sample.health.reasons) == 4
     assert sample.failed_collectors == ()
+
+
+def test_an_agent_tells_the_controller_of_a_failing_disk_and_of_a_tool_that_fails(
+    tools: Callable[[str, str], Path], listen: Callable[[], Any], start_agent: Callable[..., Any]
+) -> None:
+    tools(
+        "smartctl", smartctl(("--scan", "scan-qemu"), ("sda", "ata-failing"), ("sdb", "exit 1"), ("nvme0", "nvme-qemu"))
+    )
+    listener = listen()
+    agent = start_agent(listener.endpoint, health='off = ["hwmon", "ipmi", "edac", "nics"]')
+    sample = listener.receive(lambda sample: sample.health.state is not HealthState.UNKNOWN)
+    assert (sample.health.state, sample.health.watched) == (FAILING, ("smart",))
+    assert "disk /dev/sda says of itself that it is failing" in sample.health.reasons
+    assert sample.failed_collectors == ("health:smart",)
+    assert agent.end() == 0
 
 
 def test_a_disk_that_does_not_answer_is_named_and_the_others_are_judged(tools: Callable[[str, str], Path]) -> None:
