@@ -199,6 +199,8 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     last_refusal: str = ""
     last_decision: DecisionView | None = None
     holds: list[HoldView] = []
+    hosts_degraded: int = 0
+    hosts_failing: int = 0
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):

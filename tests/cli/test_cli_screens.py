@@ -127,6 +127,23 @@ def test_the_health_of_a_host_is_told_in_a_word_and_its_reasons_below(
     assert [line.strip() for line in told] == notes
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({}, "  hosts      3"),
+        ({"hosts_frozen": 1}, "  hosts      3 (1 frozen; `migctl hosts` says why)"),
+        (
+            {"hosts_degraded": 2, "hosts_failing": 1},
+            "  hosts      3 (1 failing, 2 degraded; `migctl hosts` says why)",
+        ),
+    ],
+)
+def test_the_status_counts_the_hosts_that_are_not_well(ordinary: dict[Any, Any], counts: dict[str, int], told: str):
+    status = ordinary["GET", "/v1/status"]
+    view = msgspec.structs.replace(status, **{"hosts": 3, "hosts_frozen": 0, **counts})
+    assert [line for line in shown(("GET", "/v1/status"), view) if line.startswith("  hosts")] == [told]
+
+
 def test_history_tells_the_failed_migration_apart_and_why(ordinary: dict[Any, Any]):
     assert shown(("GET", "/v1/migrations"), ordinary["GET", "/v1/migrations"]) == [
         "ID      STARTED   GUEST  FROM   TO     PLANNED  TOOK  BY            RESULT      ",

@@ -122,6 +122,8 @@ def test_a_host_that_degrades_and_fails_is_told_of_and_receives_no_guest_until_i
         cluster.pool.fault("health-changes", host=target, state=state, reasons=reasons)
         until(lambda: health_of(controller, target).state == state, child)  # noqa: B023 - called within this turn
         assert health_of(controller, target).reasons == reasons
+        status = controller.status()
+        assert (status.hosts_degraded, status.hosts_failing) == (state == "degraded", state == "failing")
     with pytest.raises(Failure, match=f"host {target} is failing: memory A1 had 2 uncorrected errors"):
         move_big(controller)
     cluster.pool.fault("health-changes", host=target, state="ok")
