@@ -1,7 +1,13 @@
-"""`migd-agent` as in a Dom0, on a Xen that is not there: libraries that LD_LIBRARY_PATH names answer in its place."""
+"""`migd-agent` as in a Dom0, on a Xen that is not there: libraries that LD_LIBRARY_PATH names answer in its place.
 
+Sensors, memory and NICs are files under the folder that MIGD_BENCH_ROOT names.
+"""
+
+import functools
 import importlib
+import os
 import sys
+from pathlib import Path
 
 # The base packages, which are all that a Dom0 gets, do not hold `rich`; structlog loads it where it is: 5 MB.
 sys.modules["rich"] = None  # type: ignore[assignment]
@@ -9,4 +15,6 @@ sys.modules["rich"] = None  # type: ignore[assignment]
 if __name__ == "__main__":
     library = importlib.import_module("migd_agent.xen.library")
     library.check_here = lambda: None  # there is no /dev/xen/privcmd beside a replay
+    health = importlib.import_module("migd_agent.collectors.health")
+    health.sources = functools.partial(health.sources, root=Path(os.environ["MIGD_BENCH_ROOT"]))
     sys.exit(importlib.import_module("migd_agent.__main__").main())

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from migd_core.health import UNKNOWN, HostHealth
 from migd_core.messages import DirtyCurve
 from migd_core.units import GIB
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
@@ -26,6 +27,7 @@ def host(
     link_bytes_per_s: float = 125e6,
     is_enabled: bool = True,
     frozen_because: str | None = None,
+    health: HostHealth = UNKNOWN,
 ) -> Host:
     """Return a host; `load` is what is wanted besides the guests that `world` is given, in shares of its CPUs.
 
@@ -42,6 +44,7 @@ def host(
         recent_load_ratios=tuple(recent),
         is_enabled=is_enabled,
         frozen_because=frozen_because,
+        health=health,
     )
 
 

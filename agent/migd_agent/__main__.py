@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.print_sample:
-            measure = config.load(options.config).measure if options.config else config.MeasureSection()
-            return _print_sample(measure)
+            settings = config.load(options.config) if options.config else None
+            measure = settings.measure if settings else config.MeasureSection()
+            return _print_sample(measure, settings.health if settings else config.HealthSection())
         _serve(config.load(options.config or config.DEFAULT_PATH))
     except MigdError as error:
         sys.stderr.write(f"migd-agent: {error}\n")
@@ -64,12 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print_sample(measure: config.MeasureSection) -> int:
+def _print_sample(measure: config.MeasureSection, health: config.HealthSection) -> int:
     logs.configure(component="agent")
     host_uuid = identity.host_uuid(measure.host_uuid)
     source = table.guest_source(measure, host_uuid, may_probe=False)
-    collectors = table.chosen(measure, host_uuid, source)
-    sampler = Sampler(collectors, Failures())
+    failures = Failures()
+    collectors = table.chosen(measure, host_uuid, source, health, failures)
+    sampler = Sampler(collectors, failures)
     sampler.tick(time.monotonic())
     time.sleep(measure.period_s)
     sample = sampler.tick(time.monotonic())
@@ -87,7 +89,8 @@ def _serve(settings: config.AgentConfig) -> None:
     host_uuid = identity.host_uuid(measure.host_uuid)
     keys = identity.load_keys(Path(settings.controller.public_key_file), Path(settings.controller.secret_key_file))
     source = table.guest_source(measure, host_uuid, may_probe=DIRTY_CURVE not in measure.collectors_off)
-    collectors = table.chosen(measure, host_uuid, source)
+    failures = Failures()
+    collectors = table.chosen(measure, host_uuid, source, settings.health, failures)
     may_probe = source is not None and source.can_probe and DIRTY_CURVE not in measure.collectors_off
     log.info(
         "agent started",
@@ -106,7 +109,6 @@ def _serve(settings: config.AgentConfig) -> None:
         context = ending.enter_context(zmq.Context[Any]())
         publisher = Publisher(context, settings.controller, keys, topic=host_uuid)
         ending.callback(publisher.close)
-        failures = Failures()
         sampler = Sampler(collectors, failures)
         probing: Probing | None = None
         if source is not None and may_probe:

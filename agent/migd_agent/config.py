@@ -8,11 +8,15 @@ import msgspec
 from msgspec import Meta
 
 from migd_core import config
+from migd_core.units import Seconds
 
 DEFAULT_PATH: Final = Path("/etc/migd/agent.toml")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Optional = Literal["guests", "dirty-curve"]
+HealthSource = Literal["hwmon", "ipmi", "edac", "smart", "nics"]
+# Reading sensors may wake disks and keeps slow buses busy: nothing is gained by doing it every second.
+Slow = Annotated[float, Meta(ge=1, le=86400)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,11 +84,27 @@ class MeasureSection(Section, frozen=True, kw_only=True):
     guests: AutoGuests | XenGuests | SimGuests | NoGuests = AutoGuests()
 
 
+class HealthSection(Section, frozen=True, kw_only=True):
+    """How often the host's own health is read, and what of it is not.
+
+    The kernel's sensors and counters are read every `every_s`, the board's controller (BMC) every `ipmi_every_s`, disks
+    every `smart_every_s`. What is no longer found stands for `recover_s` more, so that a host does not flap. What `off`
+    names is never read.
+    """
+
+    every_s: Slow = 30.0
+    ipmi_every_s: Slow = 120.0
+    smart_every_s: Slow = 600.0
+    recover_s: Seconds = 300.0
+    off: tuple[HealthSource, ...] = ()
+
+
 class AgentConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     controller: ControllerSection
     measure: MeasureSection = MeasureSection()
+    health: HealthSection = HealthSection()
     log_level: LogLevel = "info"
 
 

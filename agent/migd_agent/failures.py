@@ -11,7 +11,8 @@ MAX_NAMES: Final = 64
 
 
 class Failures:
-    """The names of what is missing from the samples. A collector's name is a word, a guest's is `guest:<uuid>`."""
+    """The names of what is missing from the samples. A collector's name is a word, a guest's is `guest:<uuid>`,
+    a tool's that tells of the host's health `health:<tool>`."""
 
     def __init__(self) -> None:
         self._failing: dict[str, frozenset[str]] = {}
@@ -37,4 +38,4 @@ class Failures:
     def names(self) -> tuple[str, ...]:
         """Return what is failing, collectors before guests, as many as a sample may name."""
         every = frozenset[str]().union(*self._failing.values())
-        return tuple(sorted(every, key=lambda name: (":" in name, name))[:MAX_NAMES])
+        return tuple(sorted(every, key=lambda name: (name.startswith("guest:"), name))[:MAX_NAMES])

@@ -41,6 +41,7 @@ from migd_controller.views import (
 )
 from migd_core import __version__, api
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
+from migd_core.health import HealthState
 from migd_policies.registry import configure
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -257,6 +258,8 @@ class Api:
             period_s=core.config.period_s,
             hosts=len(world.hosts),
             hosts_frozen=sum(host.frozen_because is not None for host in world.hosts.values()),
+            hosts_degraded=sum(host.health.state is HealthState.DEGRADED for host in world.hosts.values()),
+            hosts_failing=sum(host.health.state is HealthState.FAILING for host in world.hosts.values()),
             guests=len(world.guests),
             jobs=len(world.jobs),
             migrations=[migration_view(migration) for migration in core.memory.in_flight.values()],

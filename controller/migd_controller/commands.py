@@ -5,6 +5,7 @@ import msgspec
 from migd_controller.decision import Decision
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
+from migd_core.health import HealthState, HostHealth
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
@@ -75,7 +76,16 @@ class RecordMigration(Command, frozen=True, kw_only=True):
     migration: Migration
 
 
+class RecordHealth(Command, frozen=True, kw_only=True):
+    """Keep that a host's health has changed, and from what."""
+
+    host: str
+    host_name: str
+    before: HealthState
+    health: HostHealth
+
+
 # What is asked of the pool; the rest is for the journal.
 ProbeCommand = BeginProbe | RevokeProbe | EndProbe
 PoolCommand = StartMigration | FollowMigration | CancelMigration
-AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration
+AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration | RecordHealth

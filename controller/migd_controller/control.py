@@ -11,11 +11,20 @@ from typing import NoReturn
 
 import structlog
 
-from migd_controller.commands import AnyCommand, BeginProbe, PoolCommand, ProbeCommand, RecordDecision, RecordMigration
+from migd_controller.commands import (
+    AnyCommand,
+    BeginProbe,
+    PoolCommand,
+    ProbeCommand,
+    RecordDecision,
+    RecordHealth,
+    RecordMigration,
+)
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, ProbeEnded, Tick
 from migd_controller.journal import Journal
 from migd_controller.migration import Migration
+from migd_core.health import HealthState
 
 log = structlog.get_logger()
 
@@ -83,7 +92,7 @@ class Control:
 
 
 def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
-    """One line a control cycle, one for each step of a migration or a probe, one when the pool comes or goes."""
+    """One line a control cycle, one for each step of a migration or probe, one when pool or health changes."""
     if isinstance(event, PoolReachability):
         if event.is_reachable:
             log.info("pool answers")
@@ -112,6 +121,15 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             )
         elif isinstance(command, RecordMigration):
             _log_migration(command.migration)
+        elif isinstance(command, RecordHealth):
+            is_bad = command.health.state in (HealthState.DEGRADED, HealthState.FAILING)
+            (log.warning if is_bad else log.info)(
+                "host health",
+                host=command.host_name,
+                state=command.health.state.value,
+                before=command.before.value,
+                why=command.health.text if is_bad else None,
+            )
 
 
 def _log_migration(migration: Migration) -> None:

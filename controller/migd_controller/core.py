@@ -28,6 +28,7 @@ from migd_controller.commands import (
     FollowMigration,
     ProbeCommand,
     RecordDecision,
+    RecordHealth,
     RecordMigration,
     StartMigration,
 )
@@ -53,6 +54,7 @@ from migd_controller.events import (
     ProbeEnded,
     Resumed,
     SampleArrived,
+    Source,
     Tick,
 )
 from migd_controller.guards import Situation, judge
@@ -65,6 +67,7 @@ from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
+from migd_core.messages import HostSample
 from migd_core.world import Move, Plan, Reason, World
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
@@ -115,9 +118,7 @@ class Core:
             case Tick():
                 return self._tick(now_s)
             case SampleArrived(sample=sample, source=source):
-                if self.telemetry.accept(sample, now_s, source):
-                    self.memory, ends = probing.on_sample(sample, self.memory, now_s)
-                    return list(ends)
+                return self._sampled(sample, source, now_s)
             case MeasuringFailed(host=host, problem=problem):
                 self.telemetry.problems[host] = problem
             case InventoryChanged():
@@ -175,6 +176,17 @@ class Core:
     def plan(self, now_s: float) -> Decision:
         """Return what a control cycle would decide at `now_s`, and do nothing about it."""
         return self._decide(self.world(now_s), now_s).decision
+
+    def _sampled(self, sample: HostSample, source: Source, now_s: float) -> list[AnyCommand]:
+        before = self.telemetry.health(sample.host_uuid).state
+        if not self.telemetry.accept(sample, now_s, source):
+            return []
+        self.memory, ends = probing.on_sample(sample, self.memory, now_s)
+        health = self.telemetry.health(sample.host_uuid)
+        if health.state is before:
+            return [*ends]
+        name = self.inventory.host_name(sample.host_uuid)
+        return [*ends, RecordHealth(host=sample.host_uuid, host_name=name, before=before, health=health)]
 
     def _tick(self, now_s: float) -> list[AnyCommand]:
         world = self.world(now_s)

@@ -6,11 +6,12 @@ rest after a failure, and gain. When a gate cannot judge because something is no
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Gate, Price
 from migd_controller.holds import Hold, rest_text
+from migd_core.health import HealthState
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import Move, World
 from migd_policies.projection import Projection
@@ -83,6 +84,22 @@ def _receives(move: Move, situation: Situation) -> Gate:
     else:
         return Gate(name="target", passed=True, text=f"host {target.name} is enabled, live and reporting")
     return Gate(name="target", passed=False, text=text)
+
+
+def _healthy(move: Move, situation: Situation) -> Gate:
+    target = situation.world.hosts[move.target]
+    match target.health.state:
+        case HealthState.FAILING:
+            text = f"host {target.name} is failing: {target.health.text}"
+        case HealthState.DEGRADED:
+            text = f"host {target.name} is degraded, which does not forbid it: {target.health.text}"
+        case HealthState.OK:
+            text = f"nothing bad was found on host {target.name} by {', '.join(target.health.watched)}"
+        case HealthState.UNKNOWN:
+            text = f"nobody watches the health of host {target.name}"
+        case _:
+            assert_never(target.health.state)
+    return Gate(name="health", passed=target.health.state is not HealthState.FAILING, text=text)
 
 
 def _suits(move: Move, situation: Situation) -> Gate:
@@ -223,6 +240,7 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _not_moving,
     _movable,
     _receives,
+    _healthy,
     _suits,
     _apart,
     _fits,

@@ -200,5 +200,5 @@ def _body(event: AnyEvent) -> bytes:
 
 
 def _is_request(command: AnyCommand) -> bool:
-    """Decisions and migrations have tables of their own; the log holds what was asked of the outside."""
+    """Decisions and migrations have tables of their own; the log holds all others."""
     return not isinstance(command, RecordDecision | RecordMigration)

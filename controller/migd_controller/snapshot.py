@@ -58,7 +58,8 @@ def build_world(
         ]
         found = _with_demand(found, known)
         guests.update((guest.uuid, guest) for guest in found)
-        hosts[uuid] = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
+        host = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
+        hosts[uuid] = replace(host, health=telemetry.health(uuid))
     return World(
         now_s=now_s,
         hosts=MappingProxyType(hosts),

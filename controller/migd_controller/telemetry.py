@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from migd_controller.events import Source
+from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
 
 HISTORY_PERIODS: Final = 120
+# A new run of an agent says nothing of its host's health before it has read the sensors once; what the run before it
+# found bad stands for so long.
+HEALTH_HELD_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -45,6 +49,14 @@ class HostTelemetry:
     load_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_PERIODS))
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What was last said of a host's health, and when."""
+
+    health: HostHealth
+    at_s: float
+
+
 class Telemetry:
     """The newest telemetry of every host; part of the core's state, changed by events only."""
 
@@ -54,6 +66,7 @@ class Telemetry:
         self._curves: dict[str, tuple[float, DirtyCurve]] = {}
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
         self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
+        self._health: dict[str, _Said] = {}
 
     def accept(self, sample: HostSample, now_s: float, source: Source = Source.AGENT) -> bool:
         """Take a sample in; False if it is not newer than the one at hand (doubled or out of order)."""
@@ -70,6 +83,7 @@ class Telemetry:
         if sample.samples_dropped > known.newest.samples_dropped:
             known.dropped_s = now_s
         known.newest, known.arrived_s = sample, now_s
+        self._follow_health(sample, now_s)
         known.cpu_ratio += weight * (sample.cpu_ratio - known.cpu_ratio)
         known.dom0_cpu_ratio += weight * (sample.dom0_cpu_ratio - known.dom0_cpu_ratio)
         known.guests = {guest.uuid: _followed(known.guests.get(guest.uuid), guest, weight) for guest in sample.guests}
@@ -103,6 +117,18 @@ class Telemetry:
         """Return the seconds since the host's last sample arrived; None if none ever did."""
         known = self.hosts.get(host)
         return None if known is None else max(0.0, now_s - known.arrived_s)
+
+    def health(self, host: str) -> HostHealth:
+        """Return what is known of the host's health; unknown where nobody has said anything."""
+        said = self._health.get(host)
+        return UNKNOWN if said is None else said.health
+
+    def _follow_health(self, sample: HostSample, now_s: float) -> None:
+        said = self._health.get(sample.host_uuid)
+        is_silent = sample.health.state is HealthState.UNKNOWN
+        if is_silent and said is not None and now_s - said.at_s < HEALTH_HELD_S:
+            return
+        self._health[sample.host_uuid] = _Said(sample.health, now_s)
 
 
 def _followed(known: GuestRates | None, sample: GuestSample, weight: float) -> GuestRates:

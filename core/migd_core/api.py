@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from migd_core.health import UNKNOWN, HostHealth
+
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
     """One rule that a candidate move had to pass: its value against its threshold."""
@@ -113,7 +115,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """One host. `source` says what feeds it: `agent`, `rrd` (XAPI's own measurements), or `none` while nothing does.
 
     `samples_dropped` counts since the agent started; `dropped_age_s` is how long ago the controller saw that grow, None
-    if it did not: what was dropped before the controller listened is no trouble of now.
+    if it did not: what was dropped before the controller listened is no trouble of now. `health` is unknown without an
+    agent.
     """
 
     uuid: str
@@ -129,6 +132,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     frozen_because: str | None = None
     samples_dropped: int = 0
     dropped_age_s: float | None = None
+    health: HostHealth = UNKNOWN
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +199,8 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     last_refusal: str = ""
     last_decision: DecisionView | None = None
     holds: list[HoldView] = []
+    hosts_degraded: int = 0
+    hosts_failing: int = 0
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):

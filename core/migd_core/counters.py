@@ -6,6 +6,8 @@ an agent beside it measures exactly as it would on Xen.
 
 import msgspec
 
+from migd_core.health import UNKNOWN, HostHealth
+
 
 class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
     """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx the guest's.
@@ -37,6 +39,7 @@ class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
     """One host's counters at its own monotonic time `at_s`.
 
     `cpu_s` sums over all domains, Dom0 included; `link_bytes_per_s` is 0 where the NIC's speed is not known.
+    `health` is no counter, but read at the same place.
     """
 
     host_uuid: str
@@ -52,3 +55,4 @@ class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
     link_bytes_per_s: float = 0.0
     guests: tuple[GuestCounters, ...] = ()
     flows: tuple[FlowCounter, ...] = ()
+    health: HostHealth = UNKNOWN

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from migd_core.health import UNKNOWN, HostHealth
+
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(ge=0, lt=1e15)]
 Bytes = Annotated[int, Meta(ge=0)]
@@ -120,8 +122,8 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     `link_bytes_per_s` is the speed of the NIC that carries migrations (0: not known).
     `samples_dropped` counts what the agent could not send since it started. `failed_collectors` names what is missing:
     with `dom0` the host's own figures are not of this interval but the last that could be measured, with `guests` all
-    guests, with `guest:<uuid>` that one, whose counters were impossible. `probe` is repeated in every sample, because
-    samples may be lost.
+    guests, with `guest:<uuid>` that one, whose counters were impossible, with `health:<tool>` what that tool would
+    tell of the host's health. `probe` is repeated in every sample, because samples may be lost.
     """
 
     host_uuid: Name
@@ -142,6 +144,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     samples_dropped: Annotated[int, Meta(ge=0)] = 0
     failed_collectors: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     probe: ProbeReport | None = None
+    health: HostHealth = UNKNOWN
 
     def contradiction(self) -> str | None:
         """Say what makes this sample impossible although each value is within its bounds, or None.

@@ -127,6 +127,7 @@ def _host(before: HostCounters, now: HostCounters, stamp: Stamp) -> HostSample:
         link_bytes_per_s=now.link_bytes_per_s,
         samples_dropped=stamp.samples_dropped,
         probe=stamp.probe,
+        health=now.health,
     )
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
+from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve
 
 
@@ -72,7 +73,8 @@ class Host:
     `load_ratio` is the CPU that its guests and Dom0 want over the CPUs it has; above 1, guests wait for each other.
     `recent_load_ratios` holds one value a control period, newest last, this one included: a single sample is no trend.
     `memory_free_bytes` is what an arriving guest may take, after moves in flight. `frozen_because` says why nothing
-    may be decided about the host now (stale telemetry, dead, disabled); None means that it takes part.
+    may be decided about the host now (stale telemetry, dead, disabled); None means that it takes part. `health` is what
+    its agent last said of its hardware; a failing host receives nothing.
     """
 
     uuid: str
@@ -85,10 +87,11 @@ class Host:
     recent_load_ratios: tuple[float, ...] = ()
     is_enabled: bool = True
     frozen_because: str | None = None
+    health: HostHealth = UNKNOWN
 
     @property
     def may_receive(self) -> bool:
-        return self.is_enabled and self.frozen_because is None
+        return self.is_enabled and self.frozen_because is None and self.health.state is not HealthState.FAILING
 
 
 @dataclass(frozen=True, slots=True)

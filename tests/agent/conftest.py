@@ -23,6 +23,8 @@ from migd_core.frames import decode_sample
 from migd_core.messages import HostSample
 
 LIMIT_S = 15.0
+# What the machine of a test is like is no matter of most tests.
+UNWATCHED = 'off = ["hwmon", "ipmi", "edac", "smart", "nics"]'
 
 
 @dataclass
@@ -256,7 +258,9 @@ def start_agent(key_folder: Path) -> Iterator[Callable[..., Agent]]:
     """Start agents that report to `endpoint`, fast, and are ended with the test."""
     started: list[Agent] = []
 
-    def start(endpoint: str, pool_url: str = "", lease_endpoint: str = "", period_s: float = 0.1) -> Agent:
+    def start(
+        endpoint: str, pool_url: str = "", lease_endpoint: str = "", period_s: float = 0.1, health: str = UNWATCHED
+    ) -> Agent:
         guests = f'{{source = "sim", url = "{pool_url}"}}'
         config = key_folder / f"agent{len(started)}.toml"
         config.write_text(
@@ -271,6 +275,9 @@ secret_key_file = "{key_folder / "agent.key_secret"}"
 host_uuid = "{HOST}"
 period_s = {period_s}
 guests = {guests if pool_url else '{source = "none"}'}
+
+[health]
+{health}
 """,
             encoding="utf-8",
         )

@@ -20,10 +20,11 @@ from readings import HOST, host
 from faulty_pool import until
 from migd_agent.collectors import flows, table
 from migd_agent.collectors.flows import Flows, Held, switch_of
-from migd_agent.config import MeasureSection, NoGuests
+from migd_agent.command import Command, run
+from migd_agent.config import HealthSection, MeasureSection, NoGuests
+from migd_agent.failures import Failures
 from migd_agent.flows import FlowsUnreadable, Pair, Switch, bridge, openvswitch
 from migd_agent.flows.bridge import Bridge
-from migd_agent.flows.command import Command, run
 from migd_agent.flows.openvswitch import OpenVSwitch
 from migd_core.counters import FlowCounter
 
@@ -89,7 +90,7 @@ def lan() -> Iterator[Lan]:
     lan = Lan(f"migd-{os.getpid()}")
     try:
         for place in ("switch", "a", "b"):
-            run(["ip", "netns", "add", f"{lan.name}-{place}"])
+            run(["ip", "netns", "add", f"{lan.name}-{place}"], failure=FlowsUnreadable)
         lan.run("switch", "ip", "link", "add", "br0", "type", "bridge")
         lan.run("switch", "ip", "link", "set", "br0", "up")
         for number, (place, mac) in enumerate({"a": A, "b": B}.items(), start=1):
@@ -102,7 +103,7 @@ def lan() -> Iterator[Lan]:
     finally:
         for place in ("a", "b", "switch"):
             with contextlib.suppress(FlowsUnreadable):
-                run(["ip", "netns", "del", f"{lan.name}-{place}"])
+                run(["ip", "netns", "del", f"{lan.name}-{place}"], failure=FlowsUnreadable)
 
 
 @pytest.fixture
@@ -110,8 +111,8 @@ def inside(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> Lan:
     """Let this process' nft work in the bridge's namespace."""
     real = bridge.run
     prefix = ("ip", "netns", "exec", f"{lan.name}-switch")
-    monkeypatch.setattr(bridge, "run", lambda command, text="": real((*prefix, *command), text))
-    monkeypatch.setattr(bridge, "Command", lambda *command: Command(*prefix, *command))
+    monkeypatch.setattr(bridge, "run", lambda command, text="", **how: real((*prefix, *command), text, **how))
+    monkeypatch.setattr(bridge, "Command", lambda *command, **how: Command(*prefix, *command, **how))
     return lan
 
 
@@ -231,9 +232,8 @@ def _program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_tool_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migd_agent.flows.command.TIMEOUT_S", 0.1)
-    command = Command("sleep", "60")
+def test_a_tool_that_hangs_is_given_up() -> None:
+    command = Command("sleep", "60", failure=FlowsUnreadable, timeout_s=0.1)
     command.begin()
     with pytest.raises(FlowsUnreadable, match=r"sleep 60 has not ended within 0\.1 s"):
         until(command.take)
@@ -331,6 +331,9 @@ def test_a_bridge_that_cannot_be_counted_on_is_done_without_unless_it_was_asked_
 
 def test_a_machine_that_is_no_xen_host_counts_no_flows_unless_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows, "switch_of", lambda wanted: Scripted())
-    assert len(table.chosen(MeasureSection(guests=NoGuests()), HOST, None)) == 1
-    asked = table.chosen(MeasureSection(guests=NoGuests(), flows="bridge"), HOST, None)
-    assert [type(each).__name__ for each in asked] == ["Dom0", "Flows"]
+    unasked, asked = (
+        [type(each) for each in table.chosen(section, HOST, None, HealthSection(), Failures())]
+        for section in (MeasureSection(guests=NoGuests()), MeasureSection(guests=NoGuests(), flows="bridge"))
+    )
+    assert Flows in asked
+    assert Flows not in unasked

@@ -21,6 +21,7 @@ from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
+from migd_core.health import HealthState, HostHealth
 
 LINES = {
     ("GET", "/v1/status"): status_lines,
@@ -80,10 +81,10 @@ def test_piped_a_row_is_one_line_with_every_column_filled(route: tuple[str, str]
 
 def test_hosts_are_listed_with_load_and_what_is_wrong(ordinary: dict[Any, Any]):
     assert shown(("GET", "/v1/hosts"), ordinary["GET", "/v1/hosts"]) == [
-        "HOST   CPUS   LOAD  MEMORY    FREE  GUESTS  SOURCE  STATE ",
-        "xen01     8  187 %  64 GiB  12 GiB       1  agent   ok    ",
-        "xen02     8   41 %  64 GiB  12 GiB       1  agent   ok    ",
-        "xen03     8      -  64 GiB  12 GiB       1  agent   frozen",
+        "HOST   CPUS   LOAD  MEMORY    FREE  GUESTS  SOURCE  STATE   HEALTH",
+        "xen01     8  187 %  64 GiB  12 GiB       1  agent   ok      -     ",
+        "xen02     8   41 %  64 GiB  12 GiB       1  agent   ok      -     ",
+        "xen03     8      -  64 GiB  12 GiB       1  agent   frozen  -     ",
         "  xen03: host xen03: last sample is 14.2 s old (limit 5 s); its guests are",
         "         frozen until it reports again",
     ]
@@ -100,6 +101,47 @@ def test_hosts_are_listed_with_load_and_what_is_wrong(ordinary: dict[Any, Any]):
 def test_dropped_samples_are_told_while_the_loss_is_recent(ordinary: dict[Any, Any], age_s: float | None, notes: list):
     xen01 = msgspec.structs.replace(ordinary["GET", "/v1/hosts"][0], samples_dropped=12, dropped_age_s=age_s)
     assert [line.strip() for line in shown(("GET", "/v1/hosts"), [xen01])[2:]] == notes
+
+
+@pytest.mark.parametrize(
+    ("state", "reasons", "cell", "notes"),
+    [
+        (HealthState.UNKNOWN, (), "-", []),
+        (HealthState.OK, (), "ok", []),
+        (HealthState.DEGRADED, ("fan 2 stands still",), "degraded", ["xen01: degraded: fan 2 stands still"]),
+        (
+            HealthState.FAILING,
+            ("disk a dies", "fan 2 stands still"),
+            "failing",
+            ["xen01: failing: disk a dies; fan 2 stands still"],
+        ),
+    ],
+)
+def test_the_health_of_a_host_is_told_in_a_word_and_its_reasons_below(
+    ordinary: dict[Any, Any], state: HealthState, reasons: tuple[str, ...], cell: str, notes: list
+):
+    health = HostHealth(state=state, reasons=reasons, watched=("hwmon",))
+    xen01 = msgspec.structs.replace(ordinary["GET", "/v1/hosts"][0], health=health)
+    _, row, *told = shown(("GET", "/v1/hosts"), [xen01])
+    assert row.split()[-1] == cell
+    assert [line.strip() for line in told] == notes
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({}, "  hosts      3"),
+        ({"hosts_frozen": 1}, "  hosts      3 (1 frozen; `migctl hosts` says why)"),
+        (
+            {"hosts_degraded": 2, "hosts_failing": 1},
+            "  hosts      3 (1 failing, 2 degraded; `migctl hosts` says why)",
+        ),
+    ],
+)
+def test_the_status_counts_the_hosts_that_are_not_well(ordinary: dict[Any, Any], counts: dict[str, int], told: str):
+    status = ordinary["GET", "/v1/status"]
+    view = msgspec.structs.replace(status, **{"hosts": 3, "hosts_frozen": 0, **counts})
+    assert [line for line in shown(("GET", "/v1/status"), view) if line.startswith("  hosts")] == [told]
 
 
 def test_history_tells_the_failed_migration_apart_and_why(ordinary: dict[Any, Any]):

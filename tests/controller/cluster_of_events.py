@@ -20,6 +20,7 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.memory import Memory
+from migd_core.health import UNKNOWN, HostHealth
 from migd_core.messages import GuestSample, HostSample
 from migd_core.units import GIB
 
@@ -62,6 +63,7 @@ class Cluster:
         self.commands: list[AnyCommand] = []
         self.silent: set[str] = set()
         self.failing_collectors: dict[str, tuple[str, ...]] = {}
+        self.health: dict[str, HostHealth] = {}
         self.tell(PoolReachability(is_reachable=True))
         self.tell_inventory()
 
@@ -117,6 +119,7 @@ class Cluster:
             tx_bytes_per_s=0.0,
             link_bytes_per_s=125e6,
             failed_collectors=self.failing_collectors.get(host, ()),
+            health=self.health.get(host, UNKNOWN),
             guests=tuple(
                 GuestSample(
                     uuid=guest.uuid,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from migd_controller import core as core_module
-from migd_controller.commands import AnyCommand, CancelMigration, FollowMigration
+from migd_controller.commands import AnyCommand, CancelMigration, FollowMigration, RecordHealth
 from migd_controller.core import Core, first_memory
 from migd_controller.events import (
     AnyEvent,
@@ -29,6 +29,7 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.migration import State
+from migd_core.health import HealthState, HostHealth
 from migd_core.world import Move, Plan, Reason, World
 
 HOG = {"hog": 4.0, "other": 2.0}
@@ -260,6 +261,30 @@ def test_a_host_whose_own_figures_fail_is_frozen_though_it_reports() -> None:
     cluster.run(10, HOG)
     assert cluster.started == []
     assert "cannot read the host's own figures" in str(cluster.core.world(cluster.now_s).hosts["a"].frozen_because)
+
+
+def test_a_failing_host_receives_nothing_and_each_change_of_its_health_is_told_once() -> None:
+    cluster = Cluster(
+        [pool_host("a"), pool_host("b"), pool_host("c")],
+        [pool_guest("hog", "a", vcpus=4), pool_guest("rank0", "a"), pool_guest("rank1", "a"), pool_guest("c0", "c")],
+    )
+    cluster.set_policy("least-loaded")
+    dying = HostHealth(state=HealthState.FAILING, reasons=("disk /dev/sda says of itself that it is failing",))
+    worn = HostHealth(state=HealthState.DEGRADED, reasons=("fan fan2 turns at 320 RPM (at least 600 RPM)",))
+    hotter = replace(worn, reasons=("fan fan2 turns at 310 RPM (at least 600 RPM)",))
+    cluster.health["b"] = worn
+    cluster.run(1)
+    cluster.health["b"] = hotter
+    cluster.run(1)
+    cluster.health["b"] = dying
+    cluster.run(10, HOG)
+    assert cluster.core.world(cluster.now_s).hosts["b"].health == dying
+    assert cluster.started[0].target == "c"  # b is empty and would have been better
+    changes = [command for command in cluster.commands if isinstance(command, RecordHealth)]
+    assert changes == [
+        RecordHealth(host="b", host_name="b", before=HealthState.UNKNOWN, health=worn),
+        RecordHealth(host="b", host_name="b", before=HealthState.DEGRADED, health=dying),
+    ]
 
 
 def test_words_about_an_unknown_or_finished_migration_change_nothing() -> None:

@@ -9,6 +9,7 @@ from builders import guest, host, move, world
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Bound, Gate, Price
 from migd_controller.guards import Situation, judge
+from migd_core.health import HealthState, HostHealth
 from migd_core.units import GIB
 from migd_core.world import World
 
@@ -41,6 +42,7 @@ def test_a_good_move_passes_every_gate() -> None:
         "one-at-a-time",
         "movable",
         "target",
+        "health",
         "placement",
         "anti-affinity",
         "capacity",
@@ -91,6 +93,34 @@ def test_disabled_or_silent_host_receives_nothing(target: object, why: str) -> N
     (gate,) = failed(world(TWO_HOSTS[0], target, RANK))  # type: ignore[arg-type]
     assert gate.name == "target"
     assert why in gate.text
+
+
+@pytest.mark.parametrize(
+    ("state", "passes", "text"),
+    [
+        (HealthState.FAILING, False, "host b is failing: disk sda is dying; fan 2 stands still"),
+        (
+            HealthState.DEGRADED,
+            True,
+            "host b is degraded, which does not forbid it: disk sda is dying; fan 2 stands still",
+        ),
+        (HealthState.OK, True, "nothing bad was found on host b by hwmon, smart"),
+        (HealthState.UNKNOWN, True, "nobody watches the health of host b"),
+    ],
+)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_failing_host_receives_nothing_by_hand_either(
+    state: HealthState, passes: bool, text: str, by_hand: bool
+) -> None:
+    reasons = ("disk sda is dying", "fan 2 stands still")
+    ill = host("b", health=HostHealth(state=state, reasons=reasons, watched=("hwmon", "smart")))
+    gates = judge(move("rank0", "a", "b"), situation(world(TWO_HOSTS[0], ill, RANK)), by_hand=by_hand)
+    assert [(gate.passed, gate.text) for gate in gates if gate.name == "health"] == [(passes, text)]
+
+
+def test_guests_may_leave_a_failing_host() -> None:
+    ill = host("a", health=HostHealth(state=HealthState.FAILING, reasons=("disk sda is dying",)))
+    assert failed(world(ill, TWO_HOSTS[1], RANK)) == []
 
 
 def test_full_host_receives_nothing_and_moves_in_flight_fill_it() -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from migd_controller.commands import RecordDecision, RecordMigration, StartMigration
+from migd_controller.commands import RecordDecision, RecordHealth, RecordMigration, StartMigration
 from migd_controller.decision import Candidate, Decision, Gate
 from migd_controller.events import InventoryChanged, Paused, PoolGuest, SampleArrived, Tick
 from migd_controller.journal import Journal, JournalError
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
+from migd_core.health import HealthState, HostHealth
 from migd_core.messages import HostSample
 from migd_core.units import GIB
 from migd_core.world import Reason
@@ -95,6 +96,15 @@ def test_samples_keep_their_place_before_the_event_that_follows_them(path: Path)
     journal.write(1.0, SampleArrived(sample=SAMPLE), [], MEMORY)
     journal.write(2.0, Tick(), [], MEMORY)
     assert [kind for (kind,) in rows(path, "SELECT kind FROM log ORDER BY id")] == ["Samples", "Tick"]
+    journal.close()
+
+
+def test_a_sample_that_tells_of_another_health_is_on_disk_with_that(path: Path) -> None:
+    journal = Journal(path)
+    changed = RecordHealth(host="h1", host_name="xen1", before=HealthState.OK, health=HostHealth())
+    journal.write(1.0, SampleArrived(sample=SAMPLE), [], MEMORY)
+    journal.write(2.0, SampleArrived(sample=SAMPLE), [changed], MEMORY)
+    assert rows(path, "SELECT at, kind FROM log ORDER BY id") == [(2.0, "Samples"), (2.0, "RecordHealth")]
     journal.close()
 
 

@@ -1,16 +1,18 @@
 """The loop as it runs: real processes, real sockets, a pool whose truth is asked apart from what the controller says."""
 
+import json
 import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from live_cluster import LIMIT_S, LiveCluster, LiveController
+from live_cluster import LIMIT_S, LiveCluster, LiveController, until
 
 from migd_cli.demo.children import ChildDied, brood
 from migd_cli.failures import Failure
 from migd_core import api
+from migd_core.health import HostHealth
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,40 @@ def test_a_migration_is_cancelled_and_the_guest_stays(cluster: LiveCluster, cont
     assert host_of(controller, "big") == asked.source_name
     assert [(m["guest"], m["ok"]) for m in cluster.pool.migrations()[before:]] == [("big", False)]
     assert controller.status().holds == []
+
+
+def health_of(controller: LiveController, host: str) -> HostHealth:
+    hosts: list[api.HostView] = controller.ask("GET", "/v1/hosts")
+    return next(view.health for view in hosts if view.name == host)
+
+
+def test_a_host_that_degrades_and_fails_is_told_of_and_receives_no_guest_until_it_is_well(
+    cluster: LiveCluster, controller: LiveController
+) -> None:
+    child = controller.start()
+    controller.sees_everything()
+    target = "xen2" if host_of(controller, "big") == "xen1" else "xen1"
+    for state, reasons in (("degraded", ("fan 3 stands still",)), ("failing", ("memory A1 had 2 uncorrected errors",))):
+        cluster.pool.fault("health-changes", host=target, state=state, reasons=reasons)
+        until(lambda: health_of(controller, target).state == state, child)  # noqa: B023 - called within this turn
+        assert health_of(controller, target).reasons == reasons
+        status = controller.status()
+        assert (status.hosts_degraded, status.hosts_failing) == (state == "degraded", state == "failing")
+    with pytest.raises(Failure, match=f"host {target} is failing: memory A1 had 2 uncorrected errors"):
+        move_big(controller)
+    cluster.pool.fault("health-changes", host=target, state="ok")
+    until(lambda: health_of(controller, target).state == "ok", child)
+    lines = [json.loads(line) for line in child.log().splitlines() if '"host health"' in line]
+    assert [(line["host"], line["before"], line["state"], line["why"]) for line in lines] == [
+        (target, "unknown", "degraded", "fan 3 stands still"),
+        (target, "degraded", "failing", "memory A1 had 2 uncorrected errors"),
+        (target, "failing", "ok", None),
+    ]
+    move_big(controller)
+    controller.history(lambda views: views[0].ok)
+    cluster.pool.fault("health-changes", host=target, state="unknown")
+    controller.end()
+    assert controller.journaled("RecordHealth") == 3
 
 
 @pytest.mark.parametrize("sender", ["the pool", "an operator"])

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from migd_controller.events import Source
-from migd_controller.telemetry import Telemetry
+from migd_controller.telemetry import HEALTH_HELD_S, Telemetry
+from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
 
 GUEST = GuestSample(uuid="g", vcpus=2, cpu_ratio=0.2, memory_bytes=1, rx_bytes_per_s=10.0, tx_bytes_per_s=20.0)
@@ -121,3 +122,20 @@ def test_rows_from_before_start_afresh_where_xapis_clock_was_set_back() -> None:
     assert not telemetry.accept(row, 11.0, Source.RRD)
     assert telemetry.accept(replace(row, sequence=35, cpu_ratio=0.2), 12.0, Source.RRD)
     assert (telemetry.hosts["h"].newest.sequence, telemetry.hosts["h"].cpu_ratio) == (35, 0.2)
+
+
+def test_what_the_last_run_of_an_agent_found_bad_stands_until_the_next_has_looked() -> None:
+    telemetry = Telemetry(smoothing_s=1.0)
+    bad = HostHealth(state=HealthState.FAILING, reasons=("disk /dev/sda is dying",), watched=("smart",))
+    well = HostHealth(state=HealthState.OK, watched=("smart",))
+    assert telemetry.health("h") == UNKNOWN
+    told = ((7, "b1", bad), (1, "b2", UNKNOWN), (2, "b2", bad), (3, "b2", well), (4, "b2", bad))
+    seen = []
+    for second, (sequence, boot_id, health) in enumerate(told):
+        telemetry.accept(replace(SAMPLE, sequence=sequence, boot_id=boot_id, health=health), float(second))
+        seen.append(telemetry.health("h").state.value)
+    assert seen == ["failing", "failing", "failing", "ok", "failing"]
+    for second in range(5, 70):
+        telemetry.accept(replace(SAMPLE, sequence=second, boot_id="b2"), float(second))
+        is_held = second - 4.0 < HEALTH_HELD_S
+        assert telemetry.health("h") == (bad if is_held else UNKNOWN)

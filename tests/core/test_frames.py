@@ -14,6 +14,7 @@ from migd_core.frames import (
     encode_request,
     encode_sample,
 )
+from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample, ProbeLease, ProbeReport, ProbeRevoked
 
 SAMPLE = HostSample(
@@ -44,9 +45,10 @@ SAMPLE = HostSample(
         ),
     ),
     flows=(FlowSample("00:16:3e:00:00:01", "00:16:3e:00:00:02", 6.0),),
+    health=HostHealth(state=HealthState.DEGRADED, reasons=("fan 1 stands still",), watched=("ipmi",)),
 )
 GOLDEN = bytes.fromhex(
-    "de0013a474797065ab686f73742d73616d706c65a9686f73745f75756964a26831a7626f6f745f6964a26231a87365717565"
+    "de0014a474797065ab686f73742d73616d706c65a9686f73745f75756964a26831a7626f6f745f6964a26231a87365717565"
     "6e636507ab6d6f6e6f746f6e69635f73cb4029000000000000aa696e74657276616c5f73cb3ff0000000000000a463707573"
     "04a96370755f726174696fcb3fe0000000000000ae646f6d305f6370755f726174696fcb3fc0000000000000ac6d656d6f72"
     "795f6279746573cd0400b16d656d6f72795f667265655f6279746573cd0200ae72785f62797465735f7065725f73cb3ff000"
@@ -57,9 +59,11 @@ GOLDEN = bytes.fromhex(
     "00ac756e697175655f7061676573920a0faa6d656173757265645f73cb4028000000000000b0726561645f62797465735f70"
     "65725f73cb4020000000000000b37772697474656e5f62797465735f7065725f73cb4022000000000000a5666c6f77739193"
     "b130303a31363a33653a30303a30303a3031b130303a31363a33653a30303a30303a3032cb4018000000000000af73616d70"
-    "6c65735f64726f7070656400b16661696c65645f636f6c6c6563746f727390a570726f6265c0"
+    "6c65735f64726f7070656400b16661696c65645f636f6c6c6563746f727390a570726f6265c0a66865616c746884a4747970"
+    "65ab686f73742d6865616c7468a57374617465a86465677261646564a7726561736f6e7391b266616e2031207374616e6473"
+    "207374696c6ca77761746368656491a469706d69"
 )
-# What an agent sends that knows nothing of disks.
+# What an agent sends that knows nothing of disks, nor of health.
 OF_AN_OLDER_AGENT = bytes.fromhex(
     "de0012a474797065ab686f73742d73616d706c65a9686f73745f75756964a26831a7626f6f745f6964a26231a87365717565"
     "6e636507ab6d6f6e6f746f6e69635f73cb4029000000000000aa696e74657276616c5f73cb3ff0000000000000a463707573"
@@ -90,12 +94,16 @@ def test_golden_bytes_decode_to_the_sample() -> None:
 
 
 def test_a_sample_of_an_older_agent_decodes_with_defaults() -> None:
-    (guest,) = decode_sample([b"h1", b"1", OF_AN_OLDER_AGENT]).guests
+    sample = decode_sample([b"h1", b"1", OF_AN_OLDER_AGENT])
+    (guest,) = sample.guests
+    assert sample.health == UNKNOWN
     assert guest == msgspec.structs.replace(SAMPLE.guests[0], read_bytes_per_s=0.0, written_bytes_per_s=0.0)
 
 
 def test_a_field_of_a_newer_agent_is_ignored() -> None:
     assert decode_sample(changed(fans=[1200])) == SAMPLE
+    health = {**msgspec.to_builtins(SAMPLE.health), "since_s": 5}
+    assert decode_sample(changed(health=health)) == SAMPLE
 
 
 @pytest.mark.parametrize(
@@ -114,6 +122,9 @@ def test_a_field_of_a_newer_agent_is_ignored() -> None:
         (changed(cpus=0), r"cpus"),
         (changed(interval_s=0.0), r"interval_s"),
         (changed(type="something-else"), "message refused"),
+        (changed(health={"type": "host-health", "state": "splendid"}), r"splendid.*health\.state"),
+        (changed(health={"type": "host-health", "reasons": ["x"] * 17}), r"health\.reasons"),
+        (changed(health={"type": "host-health", "reasons": ["x" * 257]}), r"health\.reasons"),
         (changed(memory_free_bytes=2048), "free memory 2048 is more than all memory 1024"),
         (
             changed(cpu_ratio=0.0, guests=[{**msgspec.to_builtins(SAMPLE.guests[0]), "cpu_ratio": 1.0}]),

@@ -1,6 +1,7 @@
 """From the most loaded host to the least loaded one that fits, and only when it lasts and pays."""
 
 from builders import guest, host, move, world
+from migd_core.health import HealthState, HostHealth
 from migd_core.units import GIB
 from migd_core.world import Host, Plan, World
 from migd_policies.least_loaded import LeastLoaded
@@ -78,6 +79,16 @@ def test_a_frozen_or_disabled_host_receives_nothing():
     frozen = host("b", frozen_because="last sample is 9.0 s old (limit 5 s)")
     plan = POLICY.propose(overloaded_a(frozen, host("c", is_enabled=False), host("d", load=0.5)))
     assert moves_of(plan) == [("rank0", "a", "d")]
+
+
+def test_a_failing_host_receives_nothing_and_a_degraded_one_only_where_it_is_much_less_loaded():
+    failing = host("b", health=HostHealth(state=HealthState.FAILING, reasons=("its memory is broken",)))
+    worn = host("c", load=0.3, health=HostHealth(state=HealthState.DEGRADED, reasons=("a fan is slow",)))
+    assert moves_of(POLICY.propose(overloaded_a(failing, worn, host("d", load=0.5)))) == [("rank0", "a", "d")]
+    assert moves_of(POLICY.propose(overloaded_a(failing, worn, host("d", load=0.6)))) == [("rank0", "a", "c")]
+    (moved,) = POLICY.propose(overloaded_a(failing, worn)).moves
+    assert moved.reason.text.endswith("and host c with it 55 %")  # the load that it has, not the one it counts with
+    assert POLICY.propose(overloaded_a(failing)).reason.code == "no-host-fits"
 
 
 def test_a_frozen_host_gives_nothing():

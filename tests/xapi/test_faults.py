@@ -401,6 +401,22 @@ def test_what_cannot_happen_is_refused_with_the_reason(pool: FaultyPool, api: An
     assert (code, "host-explodes" in text) == (400, True)
 
 
+def test_a_hosts_health_changes_where_its_dom0_reads_it_and_nowhere_else(pool: FaultyPool, api: Any) -> None:
+    uuid = api.host.get_uuid(host(api, "xen2"))
+    before = api.host.get_record(host(api, "xen2"))
+    assert pool.ask("GET", f"/dom0/{uuid}")["health"]["state"] == "unknown"
+    pool.fault("health-changes", host="xen2", state="failing", reasons=["fan 3 stands still"])
+    assert pool.ask("GET", f"/dom0/{uuid}")["health"] == {
+        "type": "host-health",
+        "state": "failing",
+        "reasons": ["fan 3 stands still"],
+        "watched": ["emulated"],
+    }
+    assert api.host.get_record(host(api, "xen2")) == before
+    pool.fault("health-changes", host="xen2", state="ok")
+    assert pool.ask("GET", f"/dom0/{uuid}")["health"]["state"] == "ok"
+
+
 def test_a_fault_happens_when_its_time_comes_and_is_told_of_then(pool: FaultyPool, api: Any) -> None:
     pool.fault("human-tags", guest="rank1", tag="later", at_s=0.1)
     assert (api.VM.get_tags(vm(api, "rank1")), pool.ask("GET", "/faults")) == ([], [])

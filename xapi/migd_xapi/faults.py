@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 import msgspec
 from msgspec import Meta, structs
 
+from migd_core.health import MAX_REASON_CHARACTERS, MAX_REASONS, HealthState
 from migd_core.units import Lasting, Positive, Seconds
 
 Count = Annotated[int, Meta(ge=1)]
@@ -60,6 +61,16 @@ class LinkRecovers(Fault, frozen=True, kw_only=True):
     """A host's NIC carries again what it should."""
 
     host: str
+
+
+class HealthChanges(Fault, frozen=True, kw_only=True):
+    """A host's sensors, disks, memory or NICs say something else from now on; `reasons` in words, the worst first."""
+
+    host: str
+    state: HealthState
+    reasons: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=MAX_REASON_CHARACTERS)], ...], Meta(max_length=MAX_REASONS)
+    ] = ()
 
 
 class SuspendHangs(Fault, frozen=True, kw_only=True):
@@ -174,6 +185,7 @@ AnyFault = (
     | HostReturns
     | LinkSlows
     | LinkRecovers
+    | HealthChanges
     | SuspendHangs
     | ConnectionDropped
     | AnswersDelayed

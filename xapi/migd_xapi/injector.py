@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from migd_core.errors import ConfigError
+from migd_core.health import HostHealth
 from migd_xapi import by_hand
 from migd_xapi.faults import (
     AnswersDelayed,
@@ -19,6 +20,7 @@ from migd_xapi.faults import (
     ConnectionDropped,
     CoordinatorChanges,
     FaultRefused,
+    HealthChanges,
     HostDies,
     HostReturns,
     HumanDisables,
@@ -109,6 +111,9 @@ class Injector:
                 self._set_link(host, factor, lasts_s)
             case LinkRecovers(host=host):
                 self._set_link(host, 1.0)
+            case HealthChanges(host=host, state=state, reasons=reasons):
+                health = HostHealth(state=state, reasons=reasons, watched=("emulated",))
+                cluster.set_health(names.host(host)["uuid"], health)
             case SuspendHangs(guest=guest, lasts_s=lasts_s):
                 cluster.hang_suspend(names.vm(guest)["uuid"], inf if lasts_s is None else lasts_s)
             case ConnectionDropped():

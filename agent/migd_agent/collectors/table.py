@@ -5,10 +5,11 @@ from typing import Final
 
 import structlog
 
-from migd_agent.collectors import Collector, flows, xen
+from migd_agent.collectors import Collector, flows, health, xen
 from migd_agent.collectors.dom0 import Dom0
 from migd_agent.collectors.xen import XenHost
-from migd_agent.config import AutoGuests, MeasureSection, NoGuests, SimGuests, XenGuests
+from migd_agent.config import AutoGuests, HealthSection, MeasureSection, NoGuests, SimGuests, XenGuests
+from migd_agent.failures import Failures
 from migd_agent.guest_source import GuestSource
 from migd_agent.xen import library
 
@@ -56,7 +57,15 @@ TABLE: Final[dict[str, Callable[[MeasureSection, str, GuestSource | None], Colle
 }
 
 
-def chosen(measure: MeasureSection, host_uuid: str, source: GuestSource | None) -> tuple[Collector, ...]:
+def chosen(
+    measure: MeasureSection,
+    host_uuid: str,
+    source: GuestSource | None,
+    watched: HealthSection,
+    failures: Failures,
+) -> tuple[Collector, ...]:
     """Return the collectors that the configuration asks for."""
-    made = (make(measure, host_uuid, source) for make in TABLE.values())
-    return tuple(collector for collector in made if collector is not None)
+    made = [collector for make in TABLE.values() if (collector := make(measure, host_uuid, source)) is not None]
+    # An emulated host has a health of its own, which comes with its counters.
+    sources = [] if isinstance(measure.guests, SimGuests) else health.sources(watched, measure.nics)
+    return (*made, health.Health(sources, watched.recover_s, failures)) if sources else tuple(made)

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from migd_agent.command import Command, run, start_of
 from migd_agent.flows import FlowsUnreadable, Pair
-from migd_agent.flows.command import Command, run, start_of
 
 TABLE: Final = "migd"
 MAX_PAIRS: Final = 8192
@@ -50,11 +50,15 @@ class Bridge:
             raise FlowsUnreadable("another migd-agent counts this host's flows already; end one of the two") from error
         try:
             # To add a table that is there is no error, and to delete one that is not would be.
-            run(("nft", "-f", "-"), f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{_RULES}")
+            run(
+                ("nft", "-f", "-"),
+                f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{_RULES}",
+                failure=FlowsUnreadable,
+            )
         except FlowsUnreadable:
             self._mark.close()
             raise
-        self._list = Command("nft", "-j", "list", "set", "bridge", TABLE, "pairs")
+        self._list = Command("nft", "-j", "list", "set", "bridge", TABLE, "pairs", failure=FlowsUnreadable)
 
     @property
     def is_reading(self) -> bool:
@@ -70,7 +74,7 @@ class Bridge:
     def close(self) -> None:
         self._list.close()
         try:
-            run(("nft", "delete", "table", "bridge", TABLE))
+            run(("nft", "delete", "table", "bridge", TABLE), failure=FlowsUnreadable)
         finally:
             self._mark.close()
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from migd_agent.command import Command, start_of
 from migd_agent.flows import FlowsUnreadable, Pair, went
-from migd_agent.flows.command import Command, start_of
 
 MAX_PAIRS: Final = 8192
 _MAC: Final = r"([0-9a-f]{2}(?::[0-9a-f]{2}){5})"
@@ -20,7 +20,7 @@ class OpenVSwitch:
     """The counts of this host's Open vSwitch."""
 
     def __init__(self) -> None:
-        self._dump = Command("ovs-appctl", "dpctl/dump-flows")
+        self._dump = Command("ovs-appctl", "dpctl/dump-flows", failure=FlowsUnreadable)
         self._flows: dict[str, int] = {}
         self._pairs: dict[Pair, int] = {}
 

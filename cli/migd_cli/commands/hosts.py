@@ -9,10 +9,17 @@ from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Cell, Column, table
 from migd_core.api import HostView
+from migd_core.health import HealthState, HostHealth
 from migd_core.units import format_bytes, format_duration, format_ratio
 
 # Samples that were lost longer ago than this are no longer worth a warning.
 DROPS_SHOWN_S: Final = 300.0
+_HEALTH_STYLES: Final = {
+    HealthState.UNKNOWN: "",
+    HealthState.OK: "green",
+    HealthState.DEGRADED: "yellow",
+    HealthState.FAILING: "red",
+}
 COLUMNS = (
     Column("HOST", at_least=8),
     Column("CPUS", is_number=True, leaves=3),
@@ -22,8 +29,10 @@ COLUMNS = (
     Column("GUESTS", is_number=True),
     Column("SOURCE", leaves=4),
     Column("STATE"),
+    Column("HEALTH"),
     Column("UUID", kind="piped"),
     Column("WHY", kind="note"),
+    Column("FOUND", kind="note"),
 )
 
 
@@ -35,7 +44,8 @@ def hosts(session: Session) -> None:
     LOAD is the CPU that the guests and Dom0 want over the CPUs there are; above 100 % guests wait for each other.
     FREE is what arriving guests may take. SOURCE is what measures the host: its agent, or, where none can run, XAPI's
     own measurements (rrd), which come slower and know nothing of dirty pages. A frozen host takes no part in decisions
-    until what is wrong with it is mended. Piped, each host's uuid is listed too.
+    until what is wrong with it is mended. HEALTH is what the host's agent finds of its temperatures, fans, memory,
+    disks and NICs; a failing host receives no guests. Piped, each host's uuid is listed too.
     """
     session.show(session.ask("GET", "/v1/hosts"), list[HostView], host_lines)
 
@@ -58,8 +68,10 @@ def _row(host: HostView) -> tuple[Cell | str, ...]:
         str(host.guests),
         host.source,
         state,
+        health_cell(host.health),
         host.uuid,
         why,
+        _found(host.health),
     )
 
 
@@ -68,6 +80,20 @@ def load_cell(load_ratio: float | None) -> Cell:
     if load_ratio is None:
         return Cell(NOTHING)
     return Cell(format_ratio(load_ratio), "red" if load_ratio > 1 else "yellow" if load_ratio > 0.85 else "")
+
+
+def health_cell(health: HostHealth) -> Cell:
+    """Return a host's health in a word; nothing where nobody watches it."""
+    if health.state is HealthState.UNKNOWN:
+        return Cell(NOTHING)
+    return Cell(health.state.value, _HEALTH_STYLES[health.state])
+
+
+def _found(health: HostHealth) -> Cell:
+    """Return why a host is not well."""
+    if health.state not in (HealthState.DEGRADED, HealthState.FAILING):
+        return Cell(NOTHING)
+    return Cell(f"{health.state}: {health.text}", _HEALTH_STYLES[health.state])
 
 
 def _state(host: HostView) -> tuple[Cell, Cell]:

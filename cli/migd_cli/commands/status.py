@@ -27,14 +27,11 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
         if hold.then == "needs-a-human":
             lines += screen.labelled("NEEDS YOU: ", f"{hold.guest_name} ({hold.cause}): {hold.text}", "red", "red")
     pool = "connected" if view.xapi_connected else f"not connected: {view.xapi_problem or 'no answer yet'}"
-    frozen = (
-        f"{view.hosts} ({view.hosts_frozen} frozen; `migctl hosts` says why)" if view.hosts_frozen else str(view.hosts)
-    )
     lines += _field(screen, "policy", f"{view.policy}, every {format_duration(view.period_s)}")
     if view.policy_problem:
         lines += _field(screen, "", view.policy_problem, "red")
     lines += _field(screen, "pool", pool, "" if view.xapi_connected else "red")
-    lines += _field(screen, "hosts", frozen, "yellow" if view.hosts_frozen else "")
+    lines += _field(screen, "hosts", *_hosts(view))
     if view.topology_problem:
         lines += _field(screen, "", view.topology_problem, "red")
     lines += _field(screen, "guests", str(view.guests))
@@ -52,6 +49,13 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
 
 def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
     return screen.labelled(f"  {name:<10} ", text, "dim", style)
+
+
+def _hosts(view: StatusView) -> tuple[str, str]:
+    counts = {"frozen": view.hosts_frozen, "failing": view.hosts_failing, "degraded": view.hosts_degraded}
+    if not (told := ", ".join(f"{count} {what}" for what, count in counts.items() if count)):
+        return str(view.hosts), ""
+    return f"{view.hosts} ({told}; `migctl hosts` says why)", "red" if view.hosts_failing else "yellow"
 
 
 def _held_back(holds: list[HoldView]) -> str:

@@ -12,6 +12,7 @@ from math import inf
 from typing import Final
 
 from migd_core.counters import FlowCounter, GuestCounters, HostCounters
+from migd_core.health import HostHealth
 from migd_core.messages import DirtyCurve
 from migd_core.precopy import RULE_SETS
 from migd_core.units import PAGE_BYTES
@@ -198,6 +199,12 @@ class Cluster:
         if lasts_s < inf:
             self._at(state.link_recovers_s, partial(self._recover_link, state))
 
+    def set_health(self, host: str, health: HostHealth) -> None:
+        """Change what the host's sensors amount to; nothing else changes with it."""
+        state = self.hosts[host]
+        state.health = health
+        self._note(f"the sensors of host {state.spec.name} say {health.state}")
+
     # What a Dom0 can read
 
     def counters(self, host: str) -> HostCounters:
@@ -235,6 +242,7 @@ class Cluster:
                 FlowCounter(self.guests[a].spec.mac, self.guests[b].spec.mac, int(count))
                 for (a, b), count in sorted(self._flow_bytes[host].items())
             ),
+            health=state.health,
         )
 
     def dirty_curve(self, guest: str, ages_s: tuple[float, ...]) -> DirtyCurve:

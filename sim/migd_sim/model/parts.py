@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from migd_core.health import UNKNOWN, HostHealth
 from migd_core.units import PAGE_BYTES
 from migd_sim.model.job import JobState
 from migd_sim.model.precopy import Phase, PreCopy
@@ -34,6 +35,7 @@ class HostState:
     rx_rate: float = 0.0
     tx_rate: float = 0.0
     bridged_rate: float = 0.0
+    health: HostHealth = UNKNOWN
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from migd_controller.commands import (
     EndProbe,
     FollowMigration,
     RecordDecision,
+    RecordHealth,
     RecordMigration,
     RevokeProbe,
     StartMigration,
@@ -118,6 +119,12 @@ class ClosedLoop:
                 self.migrations[migration.cause] = migration
                 if migration.is_over:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
+            case RecordHealth(host_name=name, health=health):
+                self._note(
+                    f"host {name} is {health.state}: {health.text}"
+                    if health.reasons
+                    else f"host {name} is {health.state}"
+                )
             case StartMigration():
                 self._start(command)
             case BeginProbe(lease=lease):

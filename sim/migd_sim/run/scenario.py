@@ -20,6 +20,7 @@ from migd_controller.config import (
 from migd_controller.events import JobAdded
 from migd_core import config
 from migd_core.errors import ConfigError
+from migd_core.health import UNKNOWN, HostHealth
 from migd_core.units import Lasting, NotNegative, Seconds
 from migd_sim.model import PoolSpec
 from migd_sim.run.closed_loop import ClosedLoop
@@ -33,9 +34,10 @@ class Happening(Part, frozen=True, kw_only=True):
     """Something done to the cluster at `at_s`. `of` names the host or guest."""
 
     at_s: Seconds
-    what: Literal["host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link"]
+    what: Literal["host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link", "health"]
     of: str
     bytes_per_s: NotNegative = 0.0
+    health: HostHealth = UNKNOWN
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -102,3 +104,5 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             cluster.stop_guest(uuid)
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
+        case "health":
+            cluster.set_health(uuid, happening.health)
