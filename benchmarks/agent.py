@@ -1,12 +1,15 @@
-"""What `migd-agent` costs with 64 guests, beside gmond and node_exporter, all three at work at the same time.
+"""What `migd-agent` costs with 64 guests, beside gmond and node_exporter, all at work at the same time.
 
 A real agent process measures once a second through its own libxenstat code; the library that it loads replays counters
 (`_replayed_xen.c`), so what Xen itself takes for an answer is not in the figure. It publishes to a SUB socket with
 CURVE that decodes every frame. Debian's gmond runs with its own configuration, node_exporter is scraped once a second.
-Flows are off: what they cost depends on the switch. All of a process' CPU time counts, kernel, threads and the tools
-that it ran included. The agent's host is watched three times as often as by default, disks fifteen times: the files of
-a server with many sensors (`_watched_host.py`), with programs in the place of smartctl and ipmitool that only print.
-Resident memory is what the process holds at the end, with the packages that a Dom0 gets.
+All of a process' own CPU time counts, kernel and threads included, and that of the tools which it ran. The agent's host
+is watched three times as often as by default, disks fifteen times: the files of a server with many sensors
+(`_watched_host.py`), with programs in the place of smartctl and ipmitool that only print. Resident memory is what the
+process holds at the end, with the packages that a Dom0 gets.
+
+The first agent has flows off. As root, two more count who talks to whom on real bridges (`_agent_on_bridge.py`): on one
+each guest talks to 16 others, on the other to all.
 """
 
 import os
@@ -43,38 +46,61 @@ def measure() -> dict[str, Any]:
     root = _peers.unpacked(CACHE)
     with tempfile.TemporaryDirectory() as name, zmq.Context() as context, ExitStack() as running:
         folder = Path(name)
-        receiver = _receiver(context, folder)
+        receiver = receiver_in(context, folder)
         running.callback(receiver.close)
         processes = {
-            "agent": running.enter_context(_agent(folder, receiver)),
+            "agent": running.enter_context(agent(folder, receiver, flows="off")),
             "gmond": running.enter_context(_peers.gmond(root, folder)),
             "node_exporter": running.enter_context(_peers.node_exporter(root, folder)),
         }
-        first = last = _receive(receiver)
-        before_s = {name: _cpu_s(process) for name, process in processes.items()}
-        while last.sequence < first.sequence + SAMPLES:
-            last = _receive(receiver)
+        on_bridges = _on_bridges(running)
+        first = last = receive(receiver)
+        before_s = {name: cpu_s(process) for name, process in processes.items()}
+        while last.sequence < first.sequence + SAMPLES or any(each.poll() is None for each in on_bridges.values()):
+            last = receive(receiver)
         if last.health.watched != _watched_host.WATCHED or last.health.state is not HealthState.OK:
             raise RuntimeError(f"expected a host that is watched and well, found {last.health}")
         took_s = last.monotonic_s - first.monotonic_s
         figures = {
             name: {
-                "cpu_ratio": round((_cpu_s(process) - before_s[name]) / took_s, 5),
+                "cpu_ratio": round((cpu_s(process) - before_s[name]) / took_s, 5),
                 "resident_mb": round(process.memory_info().rss / 1e6, 1),
             }
             for name, process in processes.items()
         }
+        for name, process in on_bridges.items():
+            said, _ = process.communicate()
+            if process.returncode:
+                raise RuntimeError(f"{name}: exit code {process.returncode}; it says why on standard error")
+            figures[name] = msgspec.json.decode(said)
+    dearest = figures.get("agent_each_guest_talks_to_16", figures["agent"])
     return {
         "guests": GUESTS,
         "seconds": round(took_s, 1),
         **figures,
-        "cpu_over_node_exporter": round(figures["agent"]["cpu_ratio"] / figures["node_exporter"]["cpu_ratio"], 2),
+        "cpu_over_node_exporter": round(dearest["cpu_ratio"] / figures["node_exporter"]["cpu_ratio"], 2),
         "goals_at_most": GOALS,
     }
 
 
+def _on_bridges(running: ExitStack) -> "dict[str, subprocess.Popen[bytes]]":
+    """Start the agents that count on bridges, each in a network namespace of its own; none for others than root."""
+    if os.geteuid() != 0:
+        print("agent: what flows cost is not measured; network namespaces and nftables need root", file=sys.stderr)
+        return {}
+    started = {}
+    for others in (16, GUESTS - 1):
+        command = ["unshare", "--net", sys.executable, "-m", "benchmarks._agent_on_bridge", str(others)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        running.callback(process.wait)
+        running.callback(process.terminate)
+        started[f"agent_each_guest_talks_to_{others}"] = process
+    return started
+
+
 @contextmanager
-def _agent(folder: Path, receiver: "zmq.Socket[bytes]") -> Iterator[psutil.Process]:
+def agent(folder: Path, receiver: "zmq.Socket[bytes]", flows: str) -> Iterator[psutil.Process]:
+    """Run an agent that reports to `receiver`."""
     config = folder / "agent.toml"
     config.write_text(
         f"""
@@ -85,7 +111,7 @@ secret_key_file = "{folder}/agent.key_secret"
 [measure]
 host_uuid = "{HOST}"
 period_s = {PERIOD_S}
-flows = "off"
+flows = "{flows}"
 guests = {{source = "xen"}}
 [health]
 every_s = 10.0
@@ -98,7 +124,7 @@ smart_every_s = 40.0
         subprocess.run(command, check=True)
     _watched_host.make(folder)
     with (folder / "agent.log").open("wb") as log:
-        agent = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(_HERE / "_replaying_agent.py"), "--config", str(config)],
             stderr=log,
             env={
@@ -109,13 +135,14 @@ smart_every_s = 40.0
             },
         )
     try:
-        yield psutil.Process(agent.pid)
+        yield psutil.Process(process.pid)
     finally:
-        agent.terminate()
-        agent.wait()
+        process.terminate()
+        process.wait()
 
 
-def _receiver(context: "zmq.Context[zmq.Socket[bytes]]", folder: Path) -> "zmq.Socket[bytes]":
+def receiver_in(context: "zmq.Context[zmq.Socket[bytes]]", folder: Path) -> "zmq.Socket[bytes]":
+    """Return what an agent reports to; the keys of both are put into `folder`."""
     for name in ("controller", "agent"):
         Path(zmq.auth.create_certificates(folder, name)[1]).chmod(0o600)
     receiver = context.socket(zmq.SUB)
@@ -126,7 +153,7 @@ def _receiver(context: "zmq.Context[zmq.Socket[bytes]]", folder: Path) -> "zmq.S
     return receiver
 
 
-def _receive(receiver: "zmq.Socket[bytes]") -> HostSample:
+def receive(receiver: "zmq.Socket[bytes]") -> HostSample:
     """Return the next sample, which must be whole: every guest, nothing missing."""
     if not receiver.poll(int(LIMIT_S * 1000)):
         raise RuntimeError(f"no sample from the agent within {LIMIT_S:g} s")
@@ -136,10 +163,9 @@ def _receive(receiver: "zmq.Socket[bytes]") -> HostSample:
     return sample
 
 
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    used_s: float = times.user + times.system + times.children_user + times.children_system
-    return used_s
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU time of a process, and of those that it started and that have ended."""
+    return float(sum(process.cpu_times()[:4]))
 
 
 if __name__ == "__main__":

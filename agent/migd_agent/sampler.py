@@ -10,13 +10,15 @@ from migd_agent.collectors import Collector
 from migd_agent.failures import Failures
 from migd_agent.probing import Probed
 from migd_core.counters import HostCounters
-from migd_core.messages import HostSample
+from migd_core.messages import FlowSample, HostSample
 from migd_core.rates import Formed, Stamp, form
 
 # A host whose own figures fail goes on reporting its last ones, marked as missing, so that the controller learns why.
 # After this long the agent falls silent, and the controller freezes the host as stale.
 HOLD_S: Final = 10.0
 NOTHING_PROBED: Final = Probed()
+# Flows are told when they were read; again after this long, because samples get lost and controllers restart.
+TELL_FLOWS_EVERY_S: Final = 10.0
 
 
 class Sampler:
@@ -29,6 +31,8 @@ class Sampler:
         self._last: HostCounters | None = None
         self._measured: HostSample | None = None
         self._guests_refused: Mapping[str, str] = {}
+        self._flows: tuple[FlowSample, ...] | None = None
+        self._flows_told_s = 0.0
 
     @property
     def boot_id(self) -> str:
@@ -57,7 +61,7 @@ class Sampler:
         if formed.sample is not None:
             self._measured = formed.sample
         self._sequence += 1
-        return replace(sample, failed_collectors=self._failures.names())
+        return replace(self._with_flows(sample), failed_collectors=self._failures.names())
 
     def _read(self) -> tuple[HostCounters | None, dict[str, str | Exception]]:
         """Return what the collectors read together, and why the parts that are missing are."""
@@ -94,4 +98,14 @@ class Sampler:
             probe=stamp.probe,
             guests=(),
             flows=(),
+            flows_held=True,
         )
+
+    def _with_flows(self, sample: HostSample) -> HostSample:
+        """Return `sample`, with the flows that hold where they were not told for a while."""
+        if not sample.flows_held:
+            self._flows, self._flows_told_s = sample.flows, sample.monotonic_s
+        elif self._flows is not None and sample.monotonic_s - self._flows_told_s >= TELL_FLOWS_EVERY_S:
+            self._flows_told_s = sample.monotonic_s
+            return replace(sample, flows=self._flows, flows_held=False)
+        return sample

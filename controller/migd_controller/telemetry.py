@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from migd_controller.events import Source
 from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
@@ -80,6 +82,8 @@ class Telemetry:
             self.hosts[sample.host_uuid] = known
         self.problems.pop(sample.host_uuid, None)
         weight = min(1.0, sample.interval_s / self._smoothing_s)
+        if sample.flows_held:
+            sample = replace(sample, flows=known.newest.flows)
         if sample.samples_dropped > known.newest.samples_dropped:
             known.dropped_s = now_s
         known.newest, known.arrived_s = sample, now_s

@@ -38,8 +38,9 @@ class FlowCounter(msgspec.Struct, frozen=True, array_like=True):
 class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
     """One host's counters at its own monotonic time `at_s`.
 
-    `cpu_s` sums over all domains, Dom0 included; `link_bytes_per_s` is 0 where the NIC's speed is not known.
-    `health` is no counter, but read at the same place.
+    `cpu_s` sums over all domains, Dom0 included; `link_bytes_per_s` is 0 where the NIC's speed is not known. `flows`
+    were counted at `flows_at_s`, which may be a while ago; None: they were not. `health` is no counter, but read at the
+    same place.
     """
 
     host_uuid: str
@@ -55,4 +56,5 @@ class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
     link_bytes_per_s: float = 0.0
     guests: tuple[GuestCounters, ...] = ()
     flows: tuple[FlowCounter, ...] = ()
+    flows_at_s: float | None = None
     health: HostHealth = UNKNOWN

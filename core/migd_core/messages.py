@@ -120,10 +120,12 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     `cpu_ratio` is the CPU time of all domains over `cpus` × interval, `dom0_cpu_ratio` the part of it that Dom0 used.
     `sequence` rises by one a sample within one `boot_id` of the agent; `monotonic_s` is the agent's own clock.
     `link_bytes_per_s` is the speed of the NIC that carries migrations (0: not known).
-    `samples_dropped` counts what the agent could not send since it started. `failed_collectors` names what is missing:
-    with `dom0` the host's own figures are not of this interval but the last that could be measured, with `guests` all
-    guests, with `guest:<uuid>` that one, whose counters were impossible, with `health:<tool>` what that tool would
-    tell of the host's health. `probe` is repeated in every sample, because samples may be lost.
+    `flows` are those between the last two readings of the switch, which is not read in every interval: with
+    `flows_held` they are left out, and the last ones that were told still hold. `samples_dropped` counts what the agent
+    could not send since it started. `failed_collectors` names what is missing: with `dom0` the host's own figures are
+    not of this interval but the last that could be measured, with `guests` all guests, with `guest:<uuid>` that one,
+    whose counters were impossible, with `flows` who talks to whom, with `health:<tool>` what that tool would tell of
+    the host's health. `probe` is repeated in every sample, because samples may be lost.
     """
 
     host_uuid: Name
@@ -144,6 +146,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     samples_dropped: Annotated[int, Meta(ge=0)] = 0
     failed_collectors: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     probe: ProbeReport | None = None
+    flows_held: bool = False
     health: HostHealth = UNKNOWN
 
     def contradiction(self) -> str | None:

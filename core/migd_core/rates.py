@@ -75,7 +75,8 @@ def form(before: HostCounters, now: HostCounters, stamp: Stamp) -> Formed:
     except Impossible as error:
         return Formed(None, host_refused=str(error))
     guests, refused = _guests(before, now, host.interval_s, stamp.dirty_curves)
-    sample = replace(host, guests=guests, flows=_flows(before, now, host.interval_s))
+    flows = _flows(before, now)
+    sample = replace(host, guests=guests, flows=flows or (), flows_held=flows is None)
     if (why := sample.contradiction()) is not None:
         return Formed(replace(sample, guests=()), all_guests_refused=why)
     return Formed(sample, guests_refused=MappingProxyType(refused))
@@ -183,24 +184,32 @@ def _guest(before: GuestCounters | None, now: GuestCounters, elapsed_s: float, c
     )
 
 
-def _flows(before: HostCounters, now: HostCounters, elapsed_s: float) -> tuple[FlowSample, ...]:
-    """Return the busiest flows that both readings know; one that cannot be told is left out."""
-    known = {(flow.source_mac, flow.target_mac): flow for flow in before.flows}
+def _flows(before: HostCounters, now: HostCounters) -> tuple[FlowSample, ...] | None:
+    """Return the busiest flows between two readings of the switch; None where there are no two."""
+    if now.flows_at_s is None:
+        return ()
+    went_s = now.flows_at_s - (now.flows_at_s if before.flows_at_s is None else before.flows_at_s)
+    if not MIN_INTERVAL_S <= went_s <= MAX_INTERVAL_S:
+        return None
+    known = {(flow.source_mac, flow.target_mac): flow.bytes for flow in before.flows}
     rates = [
         FlowSample(flow.source_mac, flow.target_mac, rate)
         for flow in now.flows
-        if (rate := _flow_rate(known.get((flow.source_mac, flow.target_mac)), flow, elapsed_s)) > 0
+        if (rate := _flow_rate(known.get((flow.source_mac, flow.target_mac), 0), flow, went_s)) > 0
     ]
     return tuple(sorted(rates, key=lambda flow: -flow.bytes_per_s)[:MAX_FLOWS])
 
 
-def _flow_rate(before: FlowCounter | None, now: FlowCounter, elapsed_s: float) -> float:
-    names_fit = all(1 <= len(mac) <= MAX_NAME_CHARACTERS for mac in (now.source_mac, now.target_mac))
-    if before is None or not names_fit:
+def _flow_rate(before: int, now: FlowCounter, elapsed_s: float) -> float:
+    """Return bytes per second, 0 where they cannot be told.
+
+    A switch counts in 64 bits and forgets a pair that is quiet: one that is new, or whose counter fell, began at 0.
+    """
+    if not all(1 <= len(mac) <= MAX_NAME_CHARACTERS for mac in (now.source_mac, now.target_mac)):
         return 0.0
     try:
-        return _bytes_per_s(before.bytes, now.bytes, elapsed_s)
-    except (NotYet, Impossible):
+        return _bytes_per_s(before if before <= now.bytes else 0, now.bytes, elapsed_s)
+    except Impossible:
         return 0.0
 
 

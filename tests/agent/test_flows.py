@@ -1,7 +1,6 @@
 """Who talks to whom: counted by real nftables on real bridges in network namespaces, and by Open vSwitch's own text."""
 
 import contextlib
-import itertools
 import os
 import shutil
 import signal
@@ -13,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from readings import HOST, host
+from readings import HOST, busy_host, host
+from structlog.testing import capture_logs
+from test_sampler import Readings
 
 from faulty_pool import until
 from migd_agent.collectors import flows, table
-from migd_agent.collectors.flows import Flows, Held, switch_of
+from migd_agent.collectors.flows import Flows, Unreadable, read_every_s, switch_of
 from migd_agent.command import Command, run
 from migd_agent.config import HealthSection, MeasureSection, NoGuests
 from migd_agent.failures import Failures
 from migd_agent.flows import FlowsUnreadable, Pair, Switch, bridge, openvswitch
 from migd_agent.flows.bridge import Bridge
 from migd_agent.flows.openvswitch import OpenVSwitch
+from migd_agent.sampler import Sampler
 from migd_core.counters import FlowCounter
 
 LIMIT_S = 20.0
@@ -263,16 +263,36 @@ class Scripted:
         pass
 
 
-def test_the_rate_between_two_readings_is_held_until_the_next() -> None:
+def test_counts_are_those_of_the_moment_the_switch_was_asked_and_stay_until_it_is_read_again() -> None:
     switch = Scripted()
     collector = Flows(switch, read_every_s=2.0)
     shown = []
-    for second, count in enumerate([0, 0, 0, 4000, 4000, 4000, 4000], start=1):
-        switch.answer = {(A, B): count}
-        shown.append(collector.collect(host(float(second))).flows)
-    rates = [after[0].bytes - before[0].bytes for before, after in itertools.pairwise(shown[1:])]
-    assert rates[:2] == [0, 0]
-    assert set(rates[2:4]) == {2000}
+    for second, count in enumerate([None, 10, 20, None, 40, 50, 60], start=1):
+        switch.answer = None if count is None else {(A, B): count}
+        counters = collector.collect(host(float(second)))
+        shown.append((counters.flows_at_s, [flow.bytes for flow in counters.flows]))
+    assert shown == [(None, []), (1.0, [10]), (1.0, [10]), (1.0, [10]), (3.0, [40]), (5.0, [50]), (5.0, [50])]
+
+
+@pytest.mark.parametrize(("cost_s", "every_s"), [(0.0, 5.0), (0.004, 5.0), (0.017, 17.0), (0.059, 59.0), (0.2, 60.0)])
+def test_a_switch_that_is_dear_to_read_is_read_more_seldom(cost_s: float, every_s: float) -> None:
+    assert read_every_s(cost_s) == pytest.approx(every_s)
+
+
+def test_what_the_tool_of_a_switch_takes_counts_as_cost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tool that takes 0.03 s of CPU or more is asked again after 30 s at the earliest, whatever the wall clock says."""
+    busy = "import time\nwhile time.process_time() < 0.03: pass\n"
+    _program(tmp_path / "ovs-appctl", f"#!{sys.executable} -IS\n{busy}")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    switch = OpenVSwitch()
+    collector = Flows(switch)
+    collector.collect(host(1.0))
+    until(lambda: collector.collect(host(2.0)).flows_at_s == 1.0)
+    collector.collect(host(30.9))
+    assert not switch.is_reading
+    collector.collect(host(61.0))
+    assert switch.is_reading
+    collector.close()
 
 
 def test_a_switch_that_fails_is_told_until_it_answers_again() -> None:
@@ -284,20 +304,17 @@ def test_a_switch_that_fails_is_told_until_it_answers_again() -> None:
         with pytest.raises(FlowsUnreadable, match="it is gone"):
             collector.collect(host(at_s))
     switch.answer = {(A, B): 7}
-    collector.collect(host(4.0))
-    assert collector.collect(host(5.0)).flows == (FlowCounter(A, B, 0),)
+    assert collector.collect(host(4.0)).flows == (FlowCounter(A, B, 7),)
 
 
-@given(st.lists(st.tuples(st.floats(0.01, 100), st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 1 << 40)))))
-def test_counts_that_are_held_never_fall_while_their_pair_lives(steps: list[tuple[float, dict[str, int]]]) -> None:
-    held, now_s, before = Held(), 0.0, dict[str, int]()
-    for went_s, answer in steps:
-        now_s += went_s
-        held.take({(name, "x"): count for name, count in answer.items()}, now_s)
-        shown = {flow.source_mac: flow.bytes for flow in held.counters(now_s)}
-        assert shown.keys() == answer.keys()
-        assert all(count >= before.get(name, 0) for name, count in shown.items() if name in before)
-        before = shown
+def test_a_failure_that_lasts_holds_on_to_nothing_of_the_ticks_that_told_it() -> None:
+    collector = Flows(Unreadable("there is none"))
+    depths = []
+    for second in range(1, 5):
+        with pytest.raises(FlowsUnreadable, match="there is none") as told:
+            collector.collect(host(float(second)))
+        depths.append(len(told.traceback))
+    assert depths == depths[:1] * 4
 
 
 @pytest.mark.parametrize(
@@ -317,7 +334,7 @@ def test_the_switch_is_the_one_that_the_host_has(tmp_path: Path, wanted: Any, ha
 
 
 @pytest.mark.parametrize(("wanted", "fails"), [("auto", False), ("bridge", True)])
-def test_a_bridge_that_cannot_be_counted_on_is_done_without_unless_it_was_asked_for(
+def test_a_bridge_that_cannot_be_counted_on_is_named_in_every_sample_and_ends_the_agent_where_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Any, fails: bool
 ) -> None:
     (tmp_path / "br0" / "bridge").mkdir(parents=True)
@@ -326,7 +343,18 @@ def test_a_bridge_that_cannot_be_counted_on_is_done_without_unless_it_was_asked_
         with pytest.raises(FlowsUnreadable, match="nft cannot be run"):
             switch_of(wanted, tmp_path, ())
     else:
-        assert switch_of(wanted, tmp_path, ()) is None
+        switch = switch_of(wanted, tmp_path, ())
+        assert switch is not None
+        sampler = Sampler([Readings([busy_host(1.0), busy_host(2.0)]), Flows(switch)], Failures())
+        with capture_logs() as lines:
+            sampler.tick(1.0)
+            sample = sampler.tick(2.0)
+        assert sample is not None
+        assert (len(sample.guests), sample.failed_collectors) == (3, ("flows",))
+        assert [line["why"] for line in lines] == [
+            "nft cannot be run: No such file or directory; is it installed? "
+            '(then start the agent again, or set `flows = "off"`)'
+        ]
 
 
 def test_a_machine_that_is_no_xen_host_counts_no_flows_unless_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:

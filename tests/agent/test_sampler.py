@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
-from readings import busy_host, guest, host
+from readings import busy_host, flow, guest, host
 from structlog.testing import capture_logs
 
 from migd_agent.failures import MAX_NAMES, Failures
 from migd_agent.probing import Probed
-from migd_agent.sampler import HOLD_S, Sampler
+from migd_agent.sampler import HOLD_S, TELL_FLOWS_EVERY_S, Sampler
 from migd_core.counters import HostCounters
 from migd_core.errors import MigdError
-from migd_core.messages import DirtyCurve, HostSample, ProbeReport
+from migd_core.messages import DirtyCurve, FlowSample, HostSample, ProbeReport
 
 DOWN = MigdError("the pool is down")
 
@@ -58,7 +58,7 @@ def test_when_all_fails_the_hosts_last_figures_go_out_marked_as_missing() -> Non
     _, measured, held, again = ticks(busy_host(1.0), busy_host(2.0), DOWN, busy_host(4.0))
     assert measured is not None
     assert held == replace(
-        measured, sequence=1, monotonic_s=2.0, guests=(), flows=(), failed_collectors=("dom0", "guests")
+        measured, sequence=1, monotonic_s=2.0, guests=(), flows_held=True, failed_collectors=("dom0", "guests")
     )
     assert again is not None
     assert (again.interval_s, len(again.guests), again.failed_collectors) == (2.0, 3, ())
@@ -120,13 +120,22 @@ def test_an_impossible_guest_is_named_in_the_sample_and_logged_once() -> None:
 def test_an_impossible_host_is_held_and_named() -> None:
     _, measured, held = ticks(host(0.0), host(1.0, cpu_s=1.0), host(2.0, cpu_s=100.0))
     assert measured is not None
-    assert held == replace(measured, sequence=1, monotonic_s=2.0, failed_collectors=("dom0",))
+    assert held == replace(measured, sequence=1, monotonic_s=2.0, flows_held=True, failed_collectors=("dom0",))
 
 
 def test_guests_that_contradict_their_host_are_left_out_and_named() -> None:
     _, sample = ticks(host(0.0, guest("a")), host(1.0, guest("a", cpu_s=1.0), cpu_s=0.0))
     assert sample is not None
     assert (sample.guests, sample.failed_collectors) == ((), ("guests",))
+
+
+def test_flows_are_told_when_they_were_read_and_again_after_a_while() -> None:
+    read_s = [0.0] * 3 + [3.0] * 22 + [25.0] * 2
+    counts = [replace(busy_host(float(at_s)), flows=(flow("a", "b", int(1000 * read)),), flows_at_s=read)
+              for at_s, read in enumerate(read_s)]  # fmt: skip
+    told = [(index, sample.flows) for index, sample in enumerate(ticks(*counts)) if sample and not sample.flows_held]
+    rate = (FlowSample("a", "b", 1000.0),)
+    assert told == [(3, rate), (3 + int(TELL_FLOWS_EVERY_S), rate), (3 + 2 * int(TELL_FLOWS_EVERY_S), rate), (25, rate)]
 
 
 def test_curves_and_drops_go_along() -> None:

@@ -105,6 +105,18 @@ def test_a_new_flow_counts_at_once_and_an_ended_one_fades_to_nothing() -> None:
     assert telemetry.hosts["h"].flows == {}
 
 
+def test_flows_that_are_held_are_followed_as_if_they_were_told_again() -> None:
+    told, held = Telemetry(smoothing_s=2.0), Telemetry(smoothing_s=2.0)
+    rates = [(FlowSample("m1", "m2", 64.0),), (FlowSample("m1", "m2", 128.0),), *[()] * 3]
+    for sequence in range(6, 30):
+        flows = rates[(sequence - 6) // 5]
+        repeated = replace(SAMPLE, sequence=sequence, flows=flows)
+        told.accept(repeated, 1.0)
+        held.accept(repeated if sequence % 5 == 1 else replace(repeated, flows=(), flows_held=True), 1.0)
+        assert told.hosts["h"].flows == held.hosts["h"].flows
+    assert told.hosts["h"].flows == {}
+
+
 def test_samples_of_another_source_start_afresh_and_end_the_sources_problem() -> None:
     telemetry = Telemetry(smoothing_s=10.0)
     telemetry.problems["h"] = "connection refused"

@@ -185,16 +185,32 @@ def test_a_counter_that_fell_further_than_a_wrap_explains_was_reset() -> None:
     assert counted(WRAP + 1, 0) is None
 
 
-def test_a_flow_has_a_rate_once_two_readings_know_it() -> None:
-    before = host(0.0, flows=(flow("m1", "m2", 100), flow("m2", "m1", 900)))
-    now = host(1.0, flows=(flow("m1", "m2", 300), flow("m2", "m1", 900), flow("m3", "m1", 50)))
-    assert sample(before, now).flows == (FlowSample("m1", "m2", 200.0),)
+def test_a_flow_has_a_rate_between_two_readings_of_the_switch_and_one_that_is_new_began_at_zero() -> None:
+    before = host(0.0, flows=(flow("m1", "m2", 100), flow("m2", "m1", 900), flow("m4", "m1", 900)), flows_at_s=0.0)
+    now = (flow("m1", "m2", 300), flow("m2", "m1", 900), flow("m3", "m1", 50), flow("m4", "m1", 80))
+    assert sample(before, host(1.0, flows=now, flows_at_s=2.0)).flows == (
+        FlowSample("m1", "m2", 100.0),
+        FlowSample("m4", "m1", 40.0),
+        FlowSample("m3", "m1", 25.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("before_s", "now_s", "is_held"), [(None, None, False), (1.0, None, False), (None, 2.0, True), (2.0, 2.0, True)]
+)
+def test_without_two_readings_of_the_switch_the_last_flows_hold_unless_there_is_none(
+    before_s: float | None, now_s: float | None, is_held: bool
+) -> None:
+    flows = (flow("m1", "m2", 100),)
+    found = sample(host(0.0, flows=flows, flows_at_s=before_s), host(1.0, flows=flows, flows_at_s=now_s))
+    assert (found.flows, found.flows_held) == ((), is_held)
 
 
 def test_of_more_flows_than_fit_the_busiest_are_told_busiest_first() -> None:
     names = [f"m{number}" for number in range(1, MAX_FLOWS + 3)]  # m5 sends 5 bytes a second
-    before = host(0.0, flows=tuple(flow(name, "m", 0) for name in names))
-    now = host(1.0, flows=tuple(flow(name, "m", number) for number, name in enumerate(names, start=1)))
+    before = host(0.0, flows=tuple(flow(name, "m", 0) for name in names), flows_at_s=0.0)
+    counts = tuple(flow(name, "m", number) for number, name in enumerate(names, start=1))
+    now = host(1.0, flows=counts, flows_at_s=1.0)
     told = [found.source_mac for found in sample(before, now).flows]
     assert told == list(reversed(names[2:]))
 
@@ -248,6 +264,7 @@ def readings(number: int) -> st.SearchStrategy[HostCounters]:
         link_bytes_per_s=seconds,
         guests=st.lists(some_guest, max_size=4).map(tuple),
         flows=st.lists(some_flow, max_size=4).map(tuple),
+        flows_at_s=st.none() | seconds,
     )
 
 

@@ -25,9 +25,19 @@ class Dom0s:
     def __init__(self, folder: Path) -> None:
         self.folder, self.processes = folder, list[subprocess.Popen[str]]()
         self.clients: list[Served] = []
-        for name, domains in zip(NAMES, (LIST, LIST[:1]), strict=True):
+        for name in NAMES:
             (folder / name).mkdir()
             (folder / name / "info.txt").write_text((FAKES / "xl-info.txt").read_text())
+        self.reset()
+
+    def reset(self) -> None:
+        """Let the hosts be as they are when they are made; what is being migrated fails first."""
+        self.let_migrations("the test has ended")
+        until(lambda: not self._is_migrating())
+        for name, domains in zip(NAMES, (LIST, LIST[:1]), strict=True):
+            (self.folder / name / "refuses").unlink(missing_ok=True)
+            for paused in (self.folder / name).glob("paused-*"):
+                paused.unlink()
             self.put(name, domains)
         self.let_migrations("succeed")
 
@@ -119,6 +129,12 @@ class Served:
         """Return the name of the guest's host, empty where it has none."""
         ref = self.api.VM.get_resident_on(self.vm)
         return "" if ref == "OpaqueRef:NULL" else str(self.api.host.get_name_label(ref))
+
+    def is_at_rest(self) -> bool:
+        """Return whether both hosts answer, and the guest runs where it is at first, with nothing under way."""
+        vm = self.api.VM.get_record(self.vm)
+        is_idle = (vm["power_state"], vm["current_operations"], self.where()) == ("Running", {}, "node1")
+        return is_idle and all(self.is_live(name) for name in NAMES)
 
     def migrate(self, target: str = "node2") -> str:
         return str(self.api.Async.VM.pool_migrate(self.vm, self.host(target), {"live": "true"}))

@@ -15,16 +15,33 @@ from migd_controller.config import XapiSection
 from migd_controller.xapi import Pool
 
 
-@pytest.fixture
-def dom0s(tmp_path: Path) -> Iterator[Dom0s]:
-    made = Dom0s(tmp_path)
+@pytest.fixture(scope="module")
+def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dom0s]:
+    made = Dom0s(tmp_path_factory.mktemp("dom0s"))
+    made.serve()
     yield made
     made.close()
 
 
 @pytest.fixture
+def dom0s(long_lived: Dom0s) -> Dom0s:
+    """Hosts as they are at first, before the one server of all tests that leave it alive."""
+    long_lived.reset()
+    until(long_lived.clients[0].is_at_rest)
+    return long_lived
+
+
+@pytest.fixture
 def served(dom0s: Dom0s) -> Served:
-    return dom0s.serve()
+    return dom0s.clients[0]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Dom0s]:
+    """Hosts without a server; the test starts its own."""
+    made = Dom0s(tmp_path)
+    yield made
+    made.close()
 
 
 def begun(dom0s: Dom0s) -> None:
@@ -95,16 +112,17 @@ def test_what_xl_says_becomes_xapis_failure(dom0s: Dom0s, served: Served, said: 
         assert said in error[1]
 
 
-def test_a_server_that_was_killed_finds_its_migration_again(dom0s: Dom0s, served: Served) -> None:
-    dom0s.let_migrations("wait")
+def test_a_server_that_was_killed_finds_its_migration_again(own: Dom0s) -> None:
+    served = own.serve()
+    own.let_migrations("wait")
     served.migrate()
-    begun(dom0s)
+    begun(own)
     served.process.send_signal(signal.SIGKILL)
     served.process.wait(timeout=10)
-    second = dom0s.serve()
+    second = own.serve()
     until(lambda: list(second.api.VM.get_current_operations(second.vm).values()) == ["pool_migrate"])
     (task,) = second.api.VM.get_current_operations(second.vm)
-    dom0s.let_migrations("succeed")
+    own.let_migrations("succeed")
     assert second.ended(task) == ("success", [])
     assert second.where() == "node2"
 
@@ -128,12 +146,13 @@ def test_a_folder_of_state_has_one_server(dom0s: Dom0s, served: Served) -> None:
     assert "another migd-xapi uses it" in second.stderr
 
 
-def test_blocked_operations_hold_when_the_server_is_killed(dom0s: Dom0s, served: Served) -> None:
+def test_blocked_operations_hold_when_the_server_is_killed(own: Dom0s) -> None:
+    served = own.serve()
     served.api.VM.add_to_blocked_operations(served.vm, "pool_migrate", "probed")
     served.api.VM.add_tags(served.vm, "migd:no-probe")
     served.process.kill()
     served.process.wait(timeout=10)
-    second = dom0s.serve()
+    second = own.serve()
     assert second.api.VM.get_tags(second.vm) == ["migd:no-probe"]
     blocked = failure(second.api.VM.pool_migrate, second.vm, second.host("node2"), {})
     assert blocked == ["OPERATION_BLOCKED", second.vm, "probed"]
@@ -160,10 +179,10 @@ def test_guests_come_go_and_are_renamed_by_hand(dom0s: Dom0s, served: Served) ->
     until(lambda: served.api.VM.get_power_state(vm) == "Halted")
 
 
-def test_a_guest_that_is_long_gone_is_forgotten(dom0s: Dom0s) -> None:
-    served = dom0s.serve(forget_after_s=0.2)
+def test_a_guest_that_is_long_gone_is_forgotten(own: Dom0s) -> None:
+    served = own.serve(forget_after_s=0.2)
     watch = Watch(served.session, ["vm"])
-    dom0s.put("node1", LIST[:1])
+    own.put("node1", LIST[:1])
     until(lambda: not [vm for vm in served.api.VM.get_all_records().values() if vm["uuid"] == GUEST])
     assert watch.now
 
@@ -204,19 +223,19 @@ def test_a_host_that_talks_nonsense_is_not_believed(dom0s: Dom0s, served: Served
     until(lambda: served.is_live("node1"))
 
 
-def test_a_host_that_is_down_at_the_start_joins_when_it_answers(dom0s: Dom0s) -> None:
-    dom0s.refuse("node2")
-    served = dom0s.serve()
+def test_a_host_that_is_down_at_the_start_joins_when_it_answers(own: Dom0s) -> None:
+    own.refuse("node2")
+    served = own.serve()
     assert not served.is_live("node2")
-    dom0s.answer("node2")
+    own.answer("node2")
     until(lambda: served.is_live("node2"))
     assert served.ended(served.migrate()) == ("success", [])
 
 
-def test_without_any_host_there_is_no_pool(dom0s: Dom0s) -> None:
+def test_without_any_host_there_is_no_pool(own: Dom0s) -> None:
     for name in ("node1", "node2"):
-        dom0s.refuse(name)
-    process = subprocess.run(dom0s.command(), env=dom0s.environment(), capture_output=True, text=True, timeout=20)
+        own.refuse(name)
+    process = subprocess.run(own.command(), env=own.environment(), capture_output=True, text=True, timeout=20)
     assert process.returncode == 3
     assert "no host answers" in process.stderr
     assert "Connection refused" in process.stderr

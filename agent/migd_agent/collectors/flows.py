@@ -1,23 +1,29 @@
-"""The traffic matrix of this host. The switch is read every few seconds, its rates are held in between.
+"""The traffic matrix of this host. The switch is read every few seconds, the more seldom the dearer it is to read.
 
 To read it starts a tool, which costs more than all else in a tick; who talks to whom does not change from one second to
 the next.
 """
 
+import resource
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from sys import intern
 from typing import Final, Literal
 
 import structlog
 from msgspec.structs import replace
 
-from migd_agent.flows import FlowsUnreadable, Pair, Switch, went
+from migd_agent.flows import FlowsUnreadable, Pair, Switch
 from migd_agent.flows.bridge import Bridge
 from migd_agent.flows.openvswitch import OpenVSwitch
 from migd_core.counters import FlowCounter, HostCounters
 
 NAME: Final = "flows"
+# Of one core: what reading may cost, within the two bounds of how often it is done.
+READ_AT_RATIO: Final = 0.001
 READ_EVERY_S: Final = 5.0
+READ_AT_LEAST_EVERY_S: Final = 60.0
 _NETWORK: Final = Path("/sys/class/net")
 _OPENVSWITCH: Final = (Path("/run/openvswitch/db.sock"), Path("/var/run/openvswitch/db.sock"))
 
@@ -29,8 +35,9 @@ class Flows:
 
     def __init__(self, switch: Switch, read_every_s: float = READ_EVERY_S) -> None:
         self._switch, self._read_every_s = switch, read_every_s
-        self._held = Held()
-        self._due_s = 0.0
+        self._counters: tuple[FlowCounter, ...] = ()
+        self._counted_s: float | None = None
+        self._asked_s = self._due_s = self._cost_s = 0.0
         self._failure: FlowsUnreadable | None = None
 
     def collect(self, so_far: HostCounters | None) -> HostCounters:
@@ -38,53 +45,64 @@ class Flows:
         if so_far is None:
             raise FlowsUnreadable("the host itself could not be measured")
         try:
-            if self._switch.is_reading and (counts := self._switch.take()) is not None:
-                self._held.take(counts, so_far.at_s)
-                self._failure = None
+            if self._switch.is_reading:
+                self._take()
             if not self._switch.is_reading and so_far.at_s >= self._due_s:
-                self._due_s = so_far.at_s + self._read_every_s
-                self._switch.begin()
+                self._begin(so_far.at_s)
         except FlowsUnreadable as failure:
-            self._held, self._failure = Held(), failure
+            self._counters, self._counted_s, self._failure = (), None, failure
         if self._failure is not None:
-            raise self._failure
-        return replace(so_far, flows=self._held.counters(so_far.at_s))
+            raise self._failure.with_traceback(None)  # else it holds the frames of every tick
+        return replace(so_far, flows=self._counters, flows_at_s=self._counted_s)
 
     def close(self) -> None:
         """Let the switch be as it was."""
         self._switch.close()
 
+    def _begin(self, now_s: float) -> None:
+        self._asked_s, self._due_s = now_s, now_s + self._read_every_s
+        before_s = _spent_s()
+        self._switch.begin()
+        self._cost_s = _spent_s() - before_s
 
-class Held:
-    """Counts that go on between two readings at the rate of the last two. Pure."""
+    def _take(self) -> None:
+        before_s = _spent_s()
+        if (counts := self._switch.take()) is None:
+            return
+        # One string an address rather than one a pair and reading.
+        self._counters = tuple(FlowCounter(intern(a), intern(b), count) for (a, b), count in counts.items())
+        self._counted_s, self._failure = self._asked_s, None
+        self._cost_s += _spent_s() - before_s
+        self._due_s = self._asked_s + read_every_s(self._cost_s, self._read_every_s)
 
-    def __init__(self) -> None:
-        self._counts: Mapping[Pair, int] = {}
-        self._rates: dict[Pair, float] = {}
-        self._shown: dict[Pair, float] = {}
-        self._read_s = self._shown_s = 0.0
-        self._is_first = True
 
-    def take(self, counts: Mapping[Pair, int], at_s: float) -> None:
-        """Take a new reading in; a pair that is new has sent all of its bytes since the last one."""
-        self._grow(at_s)
-        went_s = at_s - self._read_s
-        has_rates = went_s > 0 and not self._is_first
-        self._rates = {
-            pair: went(self._counts.get(pair, 0), count) / went_s for pair, count in counts.items() if has_rates
-        }
-        self._counts, self._read_s, self._is_first = dict(counts), at_s, False
-        self._shown = {pair: self._shown.get(pair, 0.0) for pair in counts}
+def read_every_s(cost_s: float, at_least_s: float = READ_EVERY_S) -> float:
+    """Return how often to read a switch when that takes `cost_s` seconds of CPU, so that it costs READ_AT_RATIO."""
+    return max(at_least_s, min(READ_AT_LEAST_EVERY_S, cost_s / READ_AT_RATIO))
 
-    def counters(self, at_s: float) -> tuple[FlowCounter, ...]:
-        """Return bytes by pair as of `at_s`; they only rise."""
-        self._grow(at_s)
-        return tuple(FlowCounter(*pair, int(count)) for pair, count in self._shown.items())
 
-    def _grow(self, at_s: float) -> None:
-        for pair, rate in self._rates.items():
-            self._shown[pair] = self._shown.get(pair, 0.0) + rate * (at_s - self._shown_s)
-        self._shown_s = at_s
+def _spent_s() -> float:
+    """Return the CPU time of this thread, and of the tools that it ran and that have ended."""
+    tools = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.thread_time() + tools.ru_utime + tools.ru_stime
+
+
+class Unreadable:
+    """A switch that cannot be counted on, and says why whenever it is asked."""
+
+    is_reading = False
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def begin(self) -> None:
+        raise FlowsUnreadable(self._why)
+
+    def take(self) -> Mapping[Pair, int] | None:
+        raise FlowsUnreadable(self._why)
+
+    def close(self) -> None:
+        """Nothing was begun."""
 
 
 def switch_of(
@@ -94,20 +112,18 @@ def switch_of(
 ) -> Switch | None:
     """Return the switch that `wanted` names; with `auto` the one that this host has, None without one.
 
-    Raises FlowsUnreadable where the named one cannot be had; `auto` does without, and says so.
+    Raises FlowsUnreadable where the named one cannot be had; with `auto` the agent runs on, and every sample names it.
     """
-    log = structlog.get_logger()
     if wanted == "off":
         return None
     if wanted == "openvswitch" or (wanted == "auto" and any(path.exists() for path in openvswitch)):
         return OpenVSwitch()
     if wanted == "auto" and not any(network.glob("*/bridge")):
-        log.info("no flows are measured: this host has neither Open vSwitch nor a Linux bridge")
+        structlog.get_logger().info("no flows are measured: this host has neither Open vSwitch nor a Linux bridge")
         return None
     try:
         return Bridge()
     except FlowsUnreadable as error:
         if wanted != "auto":
             raise
-        log.warning("no flows are measured", why=str(error))
-        return None
+        return Unreadable(f'{error} (then start the agent again, or set `flows = "off"`)')

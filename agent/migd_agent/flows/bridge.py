@@ -6,7 +6,7 @@ sends or receives is not forwarded, and not counted. Other tables are not touche
 
 import socket
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -79,19 +79,45 @@ class Bridge:
             self._mark.close()
 
 
+class _Pair(msgspec.Struct, gc=False):
+    concat: tuple[str, str]
+
+
+class _Count(msgspec.Struct, gc=False):
+    bytes: int
+
+
+class _Counted(msgspec.Struct, gc=False):
+    val: _Pair
+    counter: _Count
+
+
+class _Element(msgspec.Struct, gc=False):
+    elem: _Counted
+
+
+class _Set(msgspec.Struct):
+    elem: list[_Element] = []
+
+
+class _Part(msgspec.Struct):
+    set: _Set | None = None
+
+
+class _Answer(msgspec.Struct):
+    nftables: list[_Part]
+
+
+_decode: Final = msgspec.json.Decoder(_Answer).decode
+
+
 def parse(output: bytes) -> dict[Pair, int]:
     """Return bytes by pair of MAC addresses in the JSON of `nft -j list set`. Raises FlowsUnreadable."""
     try:
-        answer: Any = msgspec.json.decode(output)
-        (found,) = (item["set"] for item in answer["nftables"] if "set" in item)
-        return dict(_counted(element["elem"]) for element in found.get("elem", ()))
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        (found,) = (part.set for part in _decode(output).nftables if part.set is not None)
+    except (msgspec.DecodeError, ValueError) as error:
         raise FlowsUnreadable(
             f"nft: expected a set of MAC pairs with counters as JSON, found {start_of(output)}: "
             f"{type(error).__name__} {error}; nftables 1.0 or newer is needed"
         ) from error
-
-
-def _counted(element: Any) -> tuple[Pair, int]:
-    source, target = element["val"]["concat"]
-    return (str(source), str(target)), int(element["counter"]["bytes"])
+    return {element.elem.val.concat: element.elem.counter.bytes for element in found.elem}

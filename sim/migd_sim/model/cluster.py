@@ -242,6 +242,7 @@ class Cluster:
                 FlowCounter(self.guests[a].spec.mac, self.guests[b].spec.mac, int(count))
                 for (a, b), count in sorted(self._flow_bytes[host].items())
             ),
+            flows_at_s=self.now_s,
             health=state.health,
         )
 

@@ -80,9 +80,9 @@ cd "$base/{request.id}" 2>/dev/null || {{ echo lost; exit 0; }}
 is_over() {{
   if [ -f pid ]; then ! kill -0 "$(cat pid)" 2>/dev/null; else [ -n "$(find request -mmin +1)" ]; fi
 }}
-for _ in 1 2 3 4; do
+for pause in 0.1 0.2 0.3 0.4 0.5 0.5; do
   [ -f code ] && break
-  sleep 0.5
+  sleep $pause
 done
 if [ ! -f code ] && is_over; then sleep 1; [ -f code ] || echo lost >code; fi
 if [ -f code ]; then cat code; else echo going; fi
