@@ -10,6 +10,7 @@ import msgspec
 from migd_controller.holds import Hold
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
+from migd_policies.learned import NOTHING_LEARNED, Learned
 
 
 class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +25,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too.
 
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
-    them tells which is the coordinator now.
+    them tells which is the coordinator now. `learned` is what finished migrations say of links and guests.
     """
 
     policy: str
@@ -36,3 +37,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: dict[str, Migration] = {}
     holds: dict[str, Hold] = {}
     pool_addresses: tuple[str, ...] = ()
+    learned: Learned = NOTHING_LEARNED
