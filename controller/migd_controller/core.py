@@ -60,6 +60,7 @@ from migd_controller.events import (
 from migd_controller.guards import Situation, judge
 from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
 from migd_controller.inventory import Inventory
+from migd_controller.learning import after_migration
 from migd_controller.ledger import price
 from migd_controller.memory import Memory, RememberedJob
 from migd_controller.migration import Migration
@@ -266,7 +267,7 @@ class Core:
         if move.guest not in world.guests or not {move.source, move.target} <= world.hosts.keys():
             return None, "guest, source or target is not known"
         try:
-            return price(world, move, self.config.ledger), ""
+            return price(world, move, self.config.ledger, self.memory.learned), ""
         except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
             return None, f"{type(error).__name__}: {error}"
 
@@ -285,6 +286,7 @@ class Core:
             predicted_s=candidate.price.total_s if candidate.price is not None else None,
             predicted_pause_s=candidate.price.pause_s if candidate.price is not None else None,
             predicted_at_most_s=candidate.price.total_at_most_s if candidate.price is not None else 0.0,
+            expected=candidate.price.expected if candidate.price is not None else None,
         )
 
     def _commit(self, verdict: Verdict, now_s: float) -> list[AnyCommand]:
@@ -342,6 +344,7 @@ class Core:
             self.memory,
             in_flight={cause: m for cause, m in self.memory.in_flight.items() if cause != event.cause},
             last_moved_at={**self.memory.last_moved_at, migration.guest: now_s},
+            learned=after_migration(self.memory.learned, migration, self.memory.in_flight),
         )
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)

@@ -3,6 +3,7 @@
 import msgspec
 
 from migd_core.world import Reason
+from migd_policies.learned import Expected
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     `total_s`, `pause_s`, `sent_bytes` describe the migration; `cost_s` and `gain_s` are job-seconds: what the jobs
     concerned lose while it runs, and what they gain afterwards. `basis` says what the prediction rests on. Where no
     dirty page of the guest was ever counted, `least` and `most` bound it; the most is what the gain is held against.
+    `expected` is what to learn from once it is done.
     """
 
     total_s: float
@@ -32,6 +34,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     basis: str
     least: "Bound | None" = None
     most: "Bound | None" = None
+    expected: Expected | None = None
 
     @property
     def total_at_most_s(self) -> float:

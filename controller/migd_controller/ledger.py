@@ -6,7 +6,7 @@
 g is a job's new iteration time over its old one (`migd_policies.scoring`), T and pause the predicted migration
 (`migd_policies.precopy_prediction`), v the job's speed during pre-copy. A job that the move slows down counts with its
 loss. Once the job whose guest moves is over, its guests are idle wherever they are, so nobody gains from the move any
-more. This is the first ledger: one number each, v and horizon from the configuration. Only a guest whose dirty pages
+more. This is the first ledger: medians, v and horizon from the configuration. Only a guest whose dirty pages
 nobody counts (a host without an agent) has bounds, from a guest that writes nothing to one that writes everything.
 """
 
@@ -16,19 +16,23 @@ from migd_controller.config import LedgerSection
 from migd_controller.decision import Bound, Price
 from migd_core.precopy import RULE_SETS
 from migd_core.world import Level, Move, World
-from migd_policies.precopy_prediction import MigrationPrediction, predict, predict_bounds
+from migd_policies.learned import NOTHING_LEARNED, Learned
+from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
 from migd_policies.scoring import job_step_ratios
 
 
-def price(world: World, move: Move, settings: LedgerSection) -> Price:
-    """Return the price of `move` in `world`; guest, source and target must exist."""
+def price(world: World, move: Move, settings: LedgerSection, learned: Learned = NOTHING_LEARNED) -> Price:
+    """Return the price of `move` in `world` by what earlier migrations taught; guest, source and target must exist."""
     guest = world.guests[move.guest]
     bandwidth_bytes_per_s, rules = _bandwidth_bytes_per_s(world, move, settings), RULE_SETS[world.rule_set]
-    prediction = predict(guest.memory_bytes, guest.dirty_curve, bandwidth_bytes_per_s, rules)
+    curves = (guest.dirty_curve,) if guest.dirty_curve is not None else ()
+    correction = learned.correction(move.guest, move.source, move.target)
+    request = Request(guest.memory_bytes, curves, bandwidth_bytes_per_s, correction)
+    (prediction,) = predict_many([request], rules, widening=learned.widening)
     least = most = None
     if guest.dirty_curve is None:
         least, most = (
-            Bound(total_s=bound.total_s, pause_s=bound.pause_s, cost_s=_cost_s(bound, settings))
+            Bound(total_s=bound.total_s.median, pause_s=bound.pause_s.median, cost_s=_cost_s(bound, settings))
             for bound in predict_bounds(guest.memory_bytes, bandwidth_bytes_per_s, rules)
         )
     horizon_s = min(settings.horizon_s, _remaining_s(world, guest.job))
@@ -36,20 +40,21 @@ def price(world: World, move: Move, settings: LedgerSection) -> Price:
         (1.0 - ratio) * min(horizon_s, _remaining_s(world, job)) for job, ratio in job_step_ratios(world, move).items()
     )
     return Price(
-        total_s=prediction.total_s,
-        pause_s=prediction.pause_s,
-        sent_bytes=prediction.sent_bytes,
+        total_s=prediction.total_s.median,
+        pause_s=prediction.pause_s.median,
+        sent_bytes=prediction.sent_bytes.median,
         cost_s=_cost_s(prediction, settings),
         gain_s=gain_s,
         basis=prediction.basis,
+        expected=prediction.expected,
         least=least,
         most=most,
     )
 
 
 def _cost_s(prediction: MigrationPrediction, settings: LedgerSection) -> float:
-    slowed_s = (prediction.total_s - prediction.pause_s) * (1.0 - settings.speed_while_migrating_ratio)
-    return slowed_s + prediction.pause_s + settings.warm_up_s
+    total_s, pause_s = prediction.total_s.median, prediction.pause_s.median
+    return (total_s - pause_s) * (1.0 - settings.speed_while_migrating_ratio) + pause_s + settings.warm_up_s
 
 
 def _remaining_s(world: World, job: str | None) -> float:

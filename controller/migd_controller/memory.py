@@ -11,6 +11,7 @@ from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
+from migd_policies.learned import NOTHING_LEARNED, Learned
 
 
 class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `leases` are the probes under way, by id. `last_probed_at` (Unix time, by guest) is when a guest's last one began,
     `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
-    them tells which is the coordinator now.
+    them tells which is the coordinator now. `learned` is what finished migrations say of links and guests.
     """
 
     policy: str
@@ -42,3 +43,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     last_probed_at: dict[str, float] = {}
     probe_rests: dict[str, float] = {}
     pool_addresses: tuple[str, ...] = ()
+    learned: Learned = NOTHING_LEARNED

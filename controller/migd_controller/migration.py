@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from migd_policies.learned import Expected
+
 
 class State(StrEnum):
     """Where a migration stands; the last four are final."""
@@ -66,6 +68,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     is_cancelling: bool = False
     is_task_lost: bool = False
+    expected: Expected | None = None
 
     @property
     def is_over(self) -> bool:

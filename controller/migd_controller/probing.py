@@ -5,7 +5,6 @@ begins in mid-probe fails at best. So a guest is probed on a lease only. From be
 after the agent's clock has ended it, the pool is kept from migrating the guest (`blocked_operations`), and so is migd.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.telemetry import HostTelemetry, Telemetry
 from migd_core.messages import HostSample
+from migd_policies.dirty_fit import probe_ages_s
 
 NO_PROBE_TAG: Final = "migd:no-probe"
 NEVER_TAG: Final = "migd:never"
@@ -105,14 +105,9 @@ def revoked(memory: Memory, guest: str | None = None) -> list[RevokeProbe]:
 
 
 def ages_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> tuple[float, ...]:
-    """Return the ages at which pages are counted: rising by one factor up to half of what sending all memory takes.
-
-    The longest age decides how right a prediction is; half of the first round was found to be enough.
-    """
-    half_s = 0.5 * memory_bytes / bandwidth_bytes_per_s if bandwidth_bytes_per_s > 0 else math.inf
-    last_s = min(section.window_at_most_s, max(section.window_at_least_s, half_s))
-    step = math.log(last_s / section.first_age_s) / (section.ages - 1)
-    return tuple(round(section.first_age_s * math.exp(step * number), 6) for number in range(section.ages))
+    """Return the ages at which the pages of a guest are counted."""
+    window_s = (section.window_at_least_s, section.window_at_most_s)
+    return probe_ages_s(memory_bytes, bandwidth_bytes_per_s, section.first_age_s, window_s, section.ages)
 
 
 def _ending(memory: Memory, leases: Sequence[Lease], text: str) -> tuple[Memory, list[EndProbe]]:

@@ -1,27 +1,48 @@
-"""How long a live migration takes and how long the guest stands still, from its dirty curve and the stop rules.
+"""How long live migrations take and how long their guests stand still: medians with 10-90 % intervals.
 
-D(t) is the number of unique pages written in t seconds, M the guest's pages, B the bandwidth in pages per second.
-
-    round 1 sends M; round i + 1 sends what was written in round i: V_{i+1} = D(t_i)
-    without skipping   t_i = V_i / B
-    with skipping      pages written again before their turn are left out: ∫0^{t_i} B ds / m_i(s) = 1, where
-                       m_1(s) = M − D(s) and m_{i+1}(s) = D(t_i + s) − D(s), the pages of the last round not yet written
-                       again: two windows of t_i and s seconds share D(t_i) + D(s) − D(t_i + s) pages
-    the live phase ends at the rule set's limits; what D(t_last) left dirty is sent while the guest stands still
     total = set-up + Σ t_i + suspend + V_f / B + resume        pause = suspend / 2 + V_f / B + resume
 
-Equations after `tools/libs/guest/xg_sr_save.c` (Xen >= 4.6) and `tools/libxc/xc_domain_save.c` (Xen <= 4.5). This is
-the first predictor: one number each, no interval, and nothing learned from past migrations.
+Rounds t_i and rest V_f after `precopy_rounds`, D(t) after `dirty_fit`. Nothing is drawn at random: each migration is
+worked out seven times, as expected and with one thing at a time a standard deviation off (the bandwidth, the curve, its
+part beyond what was counted). Their distances to the expected one, squared and added up, times a factor that finished
+migrations have taught (`learned`), make the interval.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
+import numpy as np
 
 from migd_core.messages import DirtyCurve
 from migd_core.precopy import StopRules
 from migd_core.units import PAGE_BYTES, format_duration, format_ratio
-from migd_policies.written_pages import WrittenPages
+from migd_policies.dirty_fit import fit, usable
+from migd_policies.learned import ASSUMED, NOTHING_LEARNED, Correction, Expected, Widening
+from migd_policies.precopy_rounds import AGES_S, Floats, at, run
+
+# Which of a fit's curves is taken, and by how many standard deviations the bandwidth is off: see DirtyFit.
+_VARIANTS: Final = ((0, 0.0), (1, 0.0), (2, 0.0), (3, 0.0), (4, 0.0), (0, -1.0), (0, 1.0))
+# What is left to chance where nothing is off: set-up and ends, as seconds and as a ratio, and a twentieth of what
+# sending again adds (half of it once the first round is over), because which pages are written when is more than a
+# curve can tell.
+TOTAL_FLOOR: Final = (0.06, 0.004)
+PAUSE_FLOOR: Final = (0.02, 0.01)
+RESEND_RATIO: Final = 0.05
+# The relative error of a bandwidth that the first round has shown, and how many times shorter an age must be for what
+# the first round wrote to say nothing of it.
+SEEN_BANDWIDTH_SD: Final = 0.005
+FIRST_ROUND_REACH: Final = 8.0
+# How far from `few_pages` a rest must lie to be on one side of it for sure, as a standard deviation of its logarithm.
+FEW_PAGES_FLOOR: Final = 0.3
+
+# Without a curve a guest is taken to be as busy as HPL, which filled half of the paper's guests (8000² doubles over 3
+# ranks, 163 of 320 MiB) and went through all of it every few seconds. Too dear for an idle guest: a move left undone
+# harms less than one that stops a job for longer than it was told.
+ASSUMED_WRITABLE_RATIO: Final = 0.5
+ASSUMED_SWEEP_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +58,58 @@ class Overheads:
     resume_s: float = 0.15
 
 
+class Interval(msgspec.Struct, frozen=True):
+    """A median and the range that eight of ten outcomes fall into, one below and one above it."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRound:
+    """What the first round of a running migration has shown: how long it took, the bytes it sent (0: not known), and
+    the pages that the guest has written meanwhile (None: not known)."""
+
+    took_s: float
+    sent_bytes: float
+    written_pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One migration to be predicted. `curves` are the guest's, oldest first; `since_s` is when it was booted, by their
+    clock. `bandwidth_bytes_per_s` is what is assumed, `correction` what finished migrations say of it.
+    """
+
+    memory_bytes: int
+    curves: tuple[DirtyCurve, ...]
+    bandwidth_bytes_per_s: float
+    correction: Correction = ASSUMED
+    since_s: float = 0.0
+    first_round: FirstRound | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationPrediction:
-    """What is expected of one migration. `rounds` counts the live ones; `basis` says what the figures rest on."""
+    """What is expected of one migration. `rounds` counts the live ones; `basis` says what the figures rest on.
 
-    total_s: float
-    pause_s: float
-    sent_bytes: float
-    rounds: int
+    `forced_probability` is how likely it is that a limit ends the live phase and not few pages left: that the guest
+    writes faster than it is copied. `expected` is what to hold the outcome against.
+    """
+
+    total_s: Interval
+    pause_s: Interval
+    sent_bytes: Interval
+    rounds: Interval
+    forced_probability: float
     basis: str
-
-
-# Without a curve a guest is taken to be as busy as HPL, which filled half of the paper's guests (8000² doubles over 3
-# ranks, 163 of 320 MiB) and went through all of it every few seconds. Too dear for an idle guest: a move left undone
-# harms less than one that stops a job for longer than it was told.
-ASSUMED_WRITABLE_RATIO: Final = 0.5
-ASSUMED_SWEEP_S: Final = 5.0
+    expected: Expected
 
 
 def predict(
     memory_bytes: int,
-    curve: DirtyCurve | None,
+    curves: Sequence[DirtyCurve],
     bandwidth_bytes_per_s: float,
     rules: StopRules,
     overheads: Overheads = Overheads(),
@@ -65,22 +117,25 @@ def predict(
     """Return what migrating a guest of `memory_bytes` is expected to take at this bandwidth under these stop rules.
 
     Raises ValueError for a bandwidth that is not positive: nothing can be said of such a migration but that it must not
-    be started.
+    be started. Curves that cannot be believed are left out, and `basis` says why.
     """
-    if not bandwidth_bytes_per_s > 0:
-        raise ValueError(f"bandwidth is {bandwidth_bytes_per_s} bytes/s; a migration needs more than 0")
-    memory_pages = memory_bytes / PAGE_BYTES
-    written, basis = _written_pages(curve, memory_pages)
-    pages_per_s = bandwidth_bytes_per_s / PAGE_BYTES
-    rounds, live_s, left_pages = _live_phase(memory_pages, written, pages_per_s, rules)
-    stop_s = left_pages / pages_per_s
-    return MigrationPrediction(
-        total_s=overheads.setup_s + live_s + overheads.suspend_s + stop_s + overheads.resume_s,
-        pause_s=overheads.suspend_s / 2 + stop_s + overheads.resume_s,
-        sent_bytes=(live_s + stop_s) * bandwidth_bytes_per_s,
-        rounds=rounds,
-        basis=basis,
-    )
+    (found,) = predict_many([Request(memory_bytes, tuple(curves), bandwidth_bytes_per_s)], rules, overheads)
+    return found
+
+
+def predict_many(
+    requests: Sequence[Request],
+    rules: StopRules,
+    overheads: Overheads = Overheads(),
+    widening: Widening = NOTHING_LEARNED.widening,
+) -> list[MigrationPrediction]:
+    """Return what each migration is expected to take; for many at once, much faster than one by one.
+
+    Raises ValueError as `predict` does.
+    """
+    written = [_written(request) for request in requests]
+    rows, bases = [rows for rows, _ in written], [basis for _, basis in written]
+    return _predict(requests, rows, bases, rules, overheads, widening)
 
 
 def predict_bounds(
@@ -91,75 +146,147 @@ def predict_bounds(
     At the least it writes nothing, at the most all of its memory every `ASSUMED_SWEEP_S`. Raises ValueError as
     `predict` does.
     """
-    pages = memory_bytes // PAGE_BYTES
-    return (
-        predict(memory_bytes, _swept(0), bandwidth_bytes_per_s, rules, overheads),
-        predict(memory_bytes, _swept(pages), bandwidth_bytes_per_s, rules, overheads),
-    )
+    request = Request(memory_bytes, (), bandwidth_bytes_per_s)
+    rows = [np.tile(_swept(ratio * (memory_bytes // PAGE_BYTES)), (5, 1)) for ratio in (0.0, 1.0)]
+    bases = ["it writes nothing", f"it writes all of its memory every {format_duration(ASSUMED_SWEEP_S)}"]
+    least, most = _predict([request] * 2, rows, bases, rules, overheads, NOTHING_LEARNED.widening)
+    return least, most
 
 
-def _live_phase(
-    memory_pages: float, written: WrittenPages, pages_per_s: float, rules: StopRules
-) -> tuple[int, float, float]:
-    """Return the rounds, the seconds they take together, and the pages left dirty after the last."""
-    cap_s = math.inf
-    if rules.volume_cap_memories is not None:
-        cap_s = rules.volume_cap_memories * memory_pages / pages_per_s  # the link is never idle: volume is time
-    rounds, live_s, round_s, dirty = 0, 0.0, 0.0, memory_pages
-    while True:
-        if rules.skips_redirtied:
-            round_s = _skipping_round_s(dirty, written, pages_per_s, round_s if rounds else math.inf)
-        else:
-            round_s = dirty / pages_per_s
-        rounds, live_s, dirty = rounds + 1, live_s + round_s, written.after(round_s)
-        if rounds >= rules.max_rounds or dirty <= rules.few_pages or live_s >= cap_s:
-            return rounds, live_s, dirty
+def _predict(
+    requests: Sequence[Request],
+    written: Sequence[Floats],
+    bases: Sequence[str],
+    rules: StopRules,
+    overheads: Overheads,
+    widening: Widening,
+) -> list[MigrationPrediction]:
+    """Work each request out in every variant, and put the figures of each together."""
+    if not requests:
+        return []
+    links = [_bandwidth(request, rules) for request in requests]
+    variants, offs = np.array([row for row, _ in _VARIANTS]), np.array([off for _, off in _VARIANTS])
+    curves = np.concatenate([rows[variants] for rows in written])
+    memory_pages = np.repeat([request.memory_bytes / PAGE_BYTES for request in requests], len(_VARIANTS))
+    bytes_per_s = np.concatenate([bandwidth * np.exp(sd * offs) for bandwidth, sd in links])
+    rounds = run(memory_pages, curves, bytes_per_s / PAGE_BYTES, rules)
+    stop_s = rounds.left_pages * PAGE_BYTES / bytes_per_s
+    fixed_s = overheads.setup_s + overheads.suspend_s + overheads.resume_s
+    shape = (len(requests), len(_VARIANTS))
+    total_s = (fixed_s + rounds.live_s + stop_s).reshape(shape)
+    pause_s = (overheads.suspend_s / 2 + overheads.resume_s + stop_s).reshape(shape)
+    sent = ((rounds.live_s + stop_s) * bytes_per_s).reshape(shape)
+    counts, left = rounds.count.reshape(shape), rounds.left_pages.reshape(shape)
+    once_s = fixed_s + np.array([r.memory_bytes / link[0] for r, link in zip(requests, links, strict=True)])
+    resent = RESEND_RATIO * np.log(np.maximum(1.0, total_s[:, 0] / once_s))
+    resent *= [0.5 if request.first_round is not None else 1.0 for request in requests]
+    own_sd = np.array([request.correction.total_sd for request in requests])
+    total_spread = _spread(total_s, np.hypot(np.hypot(resent, own_sd), _floor(total_s, TOTAL_FLOOR)))
+    pause_spread = _spread(pause_s, np.hypot(resent, _floor(pause_s, PAUSE_FLOOR)))
+    sent_spread = _spread(sent, resent)
+    forced = _forced_probability(left, rules)
+    found = []
+    for n, request in enumerate(requests):
+        ratio, (bandwidth, sd) = request.correction.total_ratio, links[n]
+        slope = float(np.log(total_s[n, -2] / total_s[n, -1])) / (2 * sd) if sd > 0 else 1.0
+        median_s = float(total_s[n, 0]) * ratio
+        expected = Expected(
+            total_s=median_s,
+            pause_s=float(pause_s[n, 0]),
+            bandwidth_bytes_per_s=bandwidth,
+            total_spread=total_spread[n],
+            pause_spread=pause_spread[n],
+            slope=slope,
+            bandwidth_ratio=request.correction.bandwidth_ratio,
+            total_ratio=ratio,
+        )
+        found.append(
+            MigrationPrediction(
+                total_s=_interval(median_s, total_spread[n], widening.total),
+                pause_s=_interval(expected.pause_s, pause_spread[n], widening.pause),
+                sent_bytes=_interval(float(sent[n, 0]), sent_spread[n], widening.total),
+                rounds=Interval(float(counts[n].min()), float(counts[n, 0]), float(counts[n].max())),
+                forced_probability=forced[n],
+                basis=bases[n],
+                expected=expected,
+            )
+        )
+    return found
 
 
-def _skipping_round_s(dirty: float, written: WrittenPages, pages_per_s: float, last_round_s: float) -> float:
-    """Return the seconds of a round that leaves out what is written again before its turn.
-
-    `last_round_s` is how long the `dirty` pages were being collected: infinite for the first round, which has them all.
-    Between two bends of the curve the pages to send, m(s), fall on a straight line, so the integral is a logarithm.
-    """
-
-    def to_send(s: float) -> float:
-        if math.isinf(last_round_s):
-            return dirty - written.after(s)
-        return written.after(last_round_s + s) - written.after(s)
-
-    bends = sorted({age for bend in written.ages_s for age in (bend, bend - last_round_s) if age > 0})
-    rest_s = 1.0 / pages_per_s  # what is left of ∫ ds / m(s)
-    start_s, start = 0.0, to_send(0.0)
-    for end_s in bends:
-        if start <= 0:
-            return start_s
-        end = max(0.0, to_send(end_s))
-        span_s = end_s - start_s
-        slope = (end - start) / span_s
-        takes_s = math.inf if end == 0 else span_s / start if slope == 0 else math.log(end / start) / slope
-        if takes_s >= rest_s:
-            return start_s + (rest_s * start if slope == 0 else start * math.expm1(slope * rest_s) / slope)
-        rest_s -= takes_s
-        start_s, start = end_s, end
-    return start_s + rest_s * start
+def _bandwidth(request: Request, rules: StopRules) -> tuple[float, float]:
+    """Return the bandwidth to reckon with, in bytes per second, and its relative error."""
+    assumed, correction, first = request.bandwidth_bytes_per_s, request.correction, request.first_round
+    if not assumed > 0:
+        raise ValueError(f"bandwidth is {assumed} bytes/s; a migration needs more than 0")
+    if first is not None and first.took_s > 0:
+        sent = first.sent_bytes if first.sent_bytes > 0 or rules.skips_redirtied else request.memory_bytes
+        if sent > 0:
+            return sent / first.took_s, SEEN_BANDWIDTH_SD
+    return assumed * correction.bandwidth_ratio, correction.bandwidth_sd
 
 
-def _written_pages(curve: DirtyCurve | None, memory_pages: float) -> tuple[WrittenPages, str]:
-    problem = "no dirty curve"
-    if curve is not None:
-        try:
-            written = WrittenPages(curve, memory_pages)
-        except ValueError as error:
-            problem = f"no dirty curve (the measured one is impossible: {error})"
-        else:
-            window = format_duration(curve.ages_s[-1])
-            return written, f"dirty curve of {len(curve.ages_s)} points up to {window}"
-    assumed = _swept(round(ASSUMED_WRITABLE_RATIO * memory_pages))
-    share, sweep = format_ratio(ASSUMED_WRITABLE_RATIO), format_duration(ASSUMED_SWEEP_S)
-    return WrittenPages(assumed, memory_pages), f"{problem}: {share} of memory taken as rewritten every {sweep}"
+def _written(request: Request) -> tuple[Floats, str]:
+    """Return the five curves to reckon with (see DirtyFit), and what they rest on."""
+    memory_pages = request.memory_bytes // PAGE_BYTES
+    curves, problems = usable(request.curves, request.since_s)
+    if not curves:
+        why = f"no dirty curve ({problems[-1]})" if problems else "no dirty curve"
+        share, sweep = format_ratio(ASSUMED_WRITABLE_RATIO), format_duration(ASSUMED_SWEEP_S)
+        parts = (ASSUMED_WRITABLE_RATIO, 0.0, 1.0, ASSUMED_WRITABLE_RATIO, ASSUMED_WRITABLE_RATIO)
+        rows = np.vstack([_swept(part * memory_pages) for part in parts])
+        basis = f"{why}: {share} of memory taken as rewritten every {sweep}"
+    else:
+        known = fit(curves, memory_pages)
+        window = format_duration(known.window_s)
+        rows, basis = known.rows, f"dirty curve of {len(curves[-1].ages_s)} points up to {window}"
+        if len(curves) > 1:
+            basis = f"{len(curves)} sessions, the newest a {basis}"
+    first = request.first_round
+    if first is not None and first.written_pages is not None and first.took_s > 0:
+        rows = _through(rows, first.took_s, min(first.written_pages, memory_pages))
+        basis = f"{basis}, and its first round"
+    return rows, basis
 
 
-def _swept(pages: int) -> DirtyCurve:
+def _through(rows: Floats, took_s: float, written_pages: float) -> Floats:
+    """Bend curves so that the expected one passes through what the first round has shown, and shorter ages less so."""
+    expected = at(rows, np.full(len(rows), took_s))
+    ratio = np.log((written_pages + 1.0) / (expected + 1.0))
+    near = np.clip(1.0 + np.log(np.maximum(AGES_S, 1e-9) / took_s) / math.log(FIRST_ROUND_REACH), 0.0, 1.0)
+    bent = rows * np.exp(ratio[:, None] * near)
+    bent[1:3] = np.sqrt(bent[0] * rows[1:3] * np.exp(ratio[0] * near))
+    rising: Floats = np.maximum.accumulate(bent, axis=1)
+    return rising
+
+
+def _swept(pages: float) -> Floats:
     """The curve of a guest that goes through so many pages every `ASSUMED_SWEEP_S`."""
-    return DirtyCurve(ages_s=(ASSUMED_SWEEP_S, 2 * ASSUMED_SWEEP_S), unique_pages=(pages, pages))
+    swept: Floats = pages * np.minimum(1.0, AGES_S / ASSUMED_SWEEP_S)
+    return swept
+
+
+def _spread(figures: Floats, floor: Floats) -> list[tuple[float, float]]:
+    """Return how far below and above the first variant the others fall together, as logarithms, `floor` included."""
+    known = np.maximum(figures, 1e-6)  # where nothing is sent and ends take no time
+    off = np.log(known[:, 1:] / known[:, :1])
+    below = np.sqrt((np.minimum(off, 0.0) ** 2).sum(axis=1) + floor**2)
+    above = np.sqrt((np.maximum(off, 0.0) ** 2).sum(axis=1) + floor**2)
+    return list(zip(below.tolist(), above.tolist(), strict=True))
+
+
+def _floor(figures_s: Floats, floor: tuple[float, float]) -> Floats:
+    """Return the least spread of each request's figure, of so many seconds and of so much of it."""
+    found: Floats = np.hypot(floor[0] / np.maximum(figures_s[:, 0], floor[0]), floor[1])
+    return found
+
+
+def _interval(median: float, spread: tuple[float, float], times: float) -> Interval:
+    return Interval(median * math.exp(-times * spread[0]), median, median * math.exp(times * spread[1]))
+
+
+def _forced_probability(left_pages: Floats, rules: StopRules) -> list[float]:
+    """Return how likely more than few pages are left after the last round, by how far the variants lie from few."""
+    beyond = np.log((left_pages + 1.0) / (rules.few_pages + 1.5))
+    sd = np.sqrt(((beyond[:, 1:] - beyond[:, :1]) ** 2).sum(axis=1) / 2 + FEW_PAGES_FLOOR**2)
+    return [0.5 * math.erfc(-at_middle / math.sqrt(2)) for at_middle in (beyond[:, 0] / sd).tolist()]
