@@ -10,6 +10,7 @@ from msgspec import Meta
 from migd_controller.events import Source
 from migd_core.units import Lasting, Positive, Seconds
 from migd_core.world import Level
+from migd_policies.rules import RuleSettings
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -143,3 +144,4 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
+    rules: RuleSettings = RuleSettings()

@@ -15,14 +15,17 @@ groups of companions) to be kept apart than hosts that could take them.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
 
 from migd_core.units import format_bytes
 from migd_core.world import World
+from migd_policies.allowed_hours import Window, may_move
 
 PREFIX: Final = "migd:"
 WITH: Final = "with"
@@ -36,12 +39,28 @@ class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Rules that no tag can say; hosts are named by name or uuid.
 
     `host_groups` are what `migd:hosts=` refers to. No guest is sent to or taken from `ignored_hosts`. `reserve_bytes`
-    of memory stay free on a host, whatever arrives.
+    of memory stay free on a host, whatever arrives. `allowed_hours` are the parts of days (`allowed_hours.py`), in
+    `time_zone`, in which guests are moved unless an operator asks; without any, always.
     """
 
     host_groups: dict[str, list[str]] = {}
     ignored_hosts: list[str] = []
     reserve_bytes: dict[str, Annotated[int, Meta(ge=0)]] = {}
+    allowed_hours: list[str] = []
+    time_zone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        for text in self.allowed_hours:
+            Window.parse(text)
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"time_zone: expected a name like Europe/Berlin, found {self.time_zone!r}") from error
+
+    def may_move(self, now_s: float) -> bool:
+        """Whether it is an allowed hour at a Unix time."""
+        windows = tuple(Window.parse(text) for text in self.allowed_hours)
+        return may_move(windows, datetime.fromtimestamp(now_s, ZoneInfo(self.time_zone)))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,10 +93,12 @@ class Rules:
     reserve_bytes: Mapping[str, int]
     problems: tuple[str, ...] = ()
 
-    def applied(self, world: World) -> World:
+    def applied(self, world: World, *, singly: bool = False) -> World:
         """Return the world as policies and guards should see it: what the rules forbid of any one guest, forbidden.
 
         Pins and host groups bar hosts, contradictions and ignored hosts make guests immovable, reserves are not free.
+        For policies that move guests `singly`, companions bar the hosts where the others are not, and guests to be kept
+        apart those where the others are.
         """
         stays = {uuid: f"its rules contradict each other: {c.text}" for c in self.contradictions for uuid in c.guests}
         barred: dict[str, dict[str, str]] = {}
@@ -86,6 +107,9 @@ class Rules:
                 for uuid in rule.guests:
                     outside = {host: f"it is tagged {rule.tag}" for host in world.hosts if host not in rule.hosts}
                     barred.setdefault(uuid, {}).update(outside)
+        if singly:
+            for uuid, host, objection in self._forbidden_now(world):
+                barred.setdefault(uuid, {}).setdefault(host, objection)
         hosts = {
             uuid: replace(host, memory_free_bytes=max(0, host.memory_free_bytes - self.reserve_bytes.get(uuid, 0)))
             for uuid, host in world.hosts.items()
@@ -103,6 +127,13 @@ class Rules:
             merged = MappingProxyType({**added, **guest.barred})
             guests[uuid] = replace(guest, immovable_because=why, barred=merged)
         return replace(world, hosts=MappingProxyType(hosts), guests=MappingProxyType(guests))
+
+    def _forbidden_now(self, world: World) -> Iterator[tuple[str, str, str]]:
+        place = places(world)
+        for uuid in sorted(frozenset[str]().union(*(rule.guests for rule in self.rules))):
+            for host in world.hosts:
+                if host != place[uuid] and (why := self.objection(place, uuid, place[uuid], host)) is not None:
+                    yield uuid, host, why
 
     def objection(self, place: Mapping[str, str], guest: str, source: str, target: str) -> str | None:
         """Return why the guest may not go from `source` to `target` if everybody else is at `place` (guest to host).
@@ -122,6 +153,12 @@ class Rules:
             if rule.hosts is not None and target not in rule.hosts and (rule.must or source in rule.hosts):
                 return f"it is tagged {rule.tag}"
         return None
+
+
+def places(world: World) -> dict[str, str]:
+    """Return where every guest will be once the moves under way, migd's and others', are done."""
+    place = {uuid: guest.arriving_at or guest.host for uuid, guest in world.guests.items()}
+    return place | {move.guest: move.target for move in world.moves_in_flight if move.guest in place}
 
 
 def resolve(world: World, settings: RuleSettings) -> Rules:

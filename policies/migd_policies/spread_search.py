@@ -77,10 +77,10 @@ def _descend(spread: Spread, limits: Limits) -> Moves:
                 break
         else:
             made = _many_steps(spread, least_gain, from_each_host, most - len(moves))
-            if len(made) < hosts // 16:
-                if from_each_host == MOST_FROM_EACH_HOST:
-                    break
+            if from_each_host < MOST_FROM_EACH_HOST and len(made) < hosts // 16:
                 from_each_host *= 2
+            elif len(made) <= hosts // 64:
+                break
         moves += made
     return moves
 
@@ -105,23 +105,24 @@ def _many_steps(spread: Spread, least_gain: float, from_each_host: int, most: in
     order = np.lexsort((targets, guests, difference))
     guests, targets = guests[order], targets[order]
     made: Moves = []
-    for at in _disjoint(spread.place[guests], targets)[:most].tolist():
+    for at in _disjoint(spread.place[guests], targets, spread.value.shape[1])[:most].tolist():
         if spread.fits(guests[at : at + 1], targets[at : at + 1])[0]:  # one of its group may have gone there just now
             made.append((int(guests[at]), int(targets[at])))
             spread.move(*made[-1])
     return made
 
 
-def _disjoint(sources: Indices, targets: Indices) -> Indices:
+def _disjoint(sources: Indices, targets: Indices, hosts: int) -> Indices:
     """Return which of some moves, best first, remain if each host takes part in the best one that it can."""
     chosen, left = [], np.arange(len(sources))
     while len(left):
-        first = np.full(int(max(sources[left].max(), targets[left].max())) + 1, len(sources))
-        for ends in (sources[left], targets[left]):
-            np.minimum.at(first, ends, left)
-        best = left[(first[sources[left]] == left) & (first[targets[left]] == left)]
+        first = np.full((2, hosts), len(sources))
+        for row, ends in zip(first, (sources[left], targets[left]), strict=True):
+            row[ends[::-1]] = left[::-1]  # of several for one host the last written stays, which is the best
+        best_of = first.min(axis=0)
+        best = left[(best_of[sources[left]] == left) & (best_of[targets[left]] == left)]
         chosen.append(best)
-        taken = np.zeros(len(first), dtype=np.bool_)
+        taken = np.zeros(hosts, dtype=np.bool_)
         taken[sources[best]] = taken[targets[best]] = True
         left = left[~taken[sources[left]] & ~taken[targets[left]]]
     return np.sort(np.concatenate(chosen)) if chosen else left

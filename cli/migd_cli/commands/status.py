@@ -37,6 +37,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     lines += _field(screen, "hosts", frozen, "yellow" if view.hosts_frozen else "")
     if view.topology_problem:
         lines += _field(screen, "", view.topology_problem, "red")
+    if view.rules_problem:
+        lines += _field(screen, "", view.rules_problem, "red")
     lines += _field(screen, "guests", str(view.guests))
     if view.holds:
         lines += _field(screen, "held back", _held_back(view.holds), "yellow")
