@@ -37,6 +37,7 @@ from migd_controller.views import (
     migration_view,
     policies_view,
     policy_config,
+    rules_problem,
     topology_problem,
 )
 from migd_core import __version__, api
@@ -254,6 +255,7 @@ class Api:
             policy=core.policy.name,
             policy_problem=core.policy_problem,
             topology_problem=topology_problem(core),
+            rules_problem=rules_problem(core, now_s),
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),

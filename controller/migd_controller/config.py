@@ -10,6 +10,7 @@ from msgspec import Meta
 from migd_controller.events import Source
 from migd_core.units import Lasting, Positive, Seconds
 from migd_core.world import Level
+from migd_policies.rules import RuleSettings
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -167,6 +168,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     probe: ProbeSection = ProbeSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
+    rules: RuleSettings = RuleSettings()
 
     @property
     def leases_on(self) -> str:

@@ -72,6 +72,7 @@ from migd_core.messages import HostSample
 from migd_core.world import Move, Plan, Reason, World
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
+from migd_policies.rules import places, resolve
 
 BY_HAND: Final = "by hand"
 
@@ -172,7 +173,8 @@ class Core:
 
     def world(self, now_s: float) -> World:
         """Return the cluster as it is known at `now_s`."""
-        return build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
+        world = build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
+        return resolve(world, self.config.rules).applied(world, singly=True)
 
     def plan(self, now_s: float) -> Decision:
         """Return what a control cycle would decide at `now_s`, and do nothing about it."""
@@ -234,6 +236,8 @@ class Core:
         """Judge each move in order, each against the world in which those accepted before it are under way."""
         cause, _ = self.memory.causes.following()
         candidates, migrations = [], []
+        rules = resolve(world, self.config.rules)
+        place = places(world) | {move.guest: move.target for move in plan.moves if move.guest in world.guests}
         for number, move in enumerate(plan.moves):
             known_price, unpriced_because = self._price(world, move)
             situation = Situation(
@@ -245,6 +249,9 @@ class Core:
                 is_paused=self.memory.is_paused,
                 is_pool_reachable=self.pool.is_reachable,
                 rest=resting(self.memory.holds, move.guest, now_s),
+                rules=rules,
+                place=place,
+                is_allowed_hour=self.config.rules.may_move(now_s),
             )
             candidate = Candidate(
                 guest=move.guest,

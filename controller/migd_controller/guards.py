@@ -4,8 +4,8 @@ A request by hand meets the same gates, except those that weigh worth against ri
 rest after a failure, and gain. When a gate cannot judge because something is not known, it does not pass.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from migd_controller.config import GuardsSection
@@ -15,11 +15,15 @@ from migd_core.health import HealthState
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import Move, World
 from migd_policies.projection import Projection
+from migd_policies.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a gate may look at: the world with the moves accepted so far in flight, its price, or why it has none."""
+    """What a gate may look at: the world with the moves accepted so far in flight, its price, or why it has none.
+
+    `place` is where each guest will be once the whole plan and the moves under way are done.
+    """
 
     world: World
     limits: GuardsSection
@@ -29,6 +33,9 @@ class Situation:
     is_pool_reachable: bool
     rest: Hold | None = None
     unpriced_because: str = ""
+    rules: Rules | None = None
+    place: Mapping[str, str] = field(default_factory=dict)
+    is_allowed_hour: bool = True
 
 
 Guard = Callable[[Move, Situation], Gate]
@@ -131,6 +138,14 @@ def _apart(move: Move, situation: Situation) -> Gate:
     )
 
 
+def _obeys(move: Move, situation: Situation) -> Gate:
+    rules = situation.rules
+    why = rules.objection(situation.place, move.guest, move.source, move.target) if rules is not None else None
+    if why is None:
+        return Gate(name="rules", passed=True, text="no tag or rule speaks against it")
+    return Gate(name="rules", passed=False, text=f"guest {situation.world.guests[move.guest].name}: {why}")
+
+
 def _fits(move: Move, situation: Situation) -> Gate:
     world = situation.world
     guest, target = world.guests[move.guest], world.hosts[move.target]
@@ -175,6 +190,12 @@ def _target_limit(move: Move, situation: Situation) -> Gate:
     count = sum(other.target == move.target for other in situation.world.moves_in_flight)
     place = f"to {_host_name(situation.world, move.target)}"
     return _limit("target-limit", place, count, situation.limits.max_concurrent_per_target)
+
+
+def _allowed_hour(move: Move, situation: Situation) -> Gate:
+    if situation.is_allowed_hour:
+        return Gate(name="hours", passed=True, text="guests may be moved at this hour")
+    return Gate(name="hours", passed=False, text="no guest is moved at this hour ([rules] allowed_hours)")
 
 
 def _cooled_down(move: Move, situation: Situation) -> Gate:
@@ -243,12 +264,13 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _healthy,
     _suits,
     _apart,
+    _obeys,
     _fits,
     _pool_limit,
     _source_limit,
     _target_limit,
 )
-WORTH: Final[tuple[Guard, ...]] = (_cooled_down, _rested, _worth_it)
+WORTH: Final[tuple[Guard, ...]] = (_allowed_hour, _cooled_down, _rested, _worth_it)
 
 
 def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:

@@ -17,6 +17,7 @@ from migd_core.messages import DirtyCurve
 from migd_core.world import Guest, Host, Job, World
 from migd_policies.policy import Policy
 from migd_policies.registry import available
+from migd_policies.rules import resolve
 
 LOST_TEXT: Final = (
     "the pool has lost its task, so nothing can be asked about it; the guest may be moving all the same, "
@@ -126,6 +127,14 @@ def topology_problem(core: Core) -> str:
         f"[topology.switches] names {', '.join(unknown)}, which no host of the pool is called; "
         "`migctl hosts` lists their names"
     )
+
+
+def rules_problem(core: Core, now_s: float) -> str:
+    """Say which rules contradict each other or name nobody; empty if none."""
+    if not core.inventory.is_known:
+        return ""
+    rules = resolve(core.world(now_s), core.config.rules)
+    return "; ".join([*rules.problems, *(contradiction.text for contradiction in rules.contradictions)])
 
 
 def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:

@@ -193,6 +193,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     xapi_problem: str = ""
     policy_problem: str = ""
     topology_problem: str = ""
+    rules_problem: str = ""
     samples_received: int = 0
     samples_refused: int = 0
     agents_refused: int = 0

@@ -15,6 +15,7 @@ import msgspec
 
 from migd_core.config import convert
 from migd_core.errors import ConfigError, UnknownName
+from migd_policies.balance import Balance
 from migd_policies.colocate import Colocate
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
@@ -27,6 +28,7 @@ BUILT_IN: Final[Mapping[str, type[Policy]]] = MappingProxyType(
         Observe.name: Observe,
         LeastLoaded.name: LeastLoaded,
         Colocate.name: Colocate,
+        Balance.name: Balance,
     }
 )
 

@@ -239,6 +239,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
         xapi_problem="https://xen01 does not answer: connection refused",
         policy_problem="policy spread cannot be used, observing instead: there is no policy spread",
         topology_problem="[topology.switches] names xen7, which no host of the pool is called",
+        rules_problem="migd:pin=a and migd:pin=b leave no host for rank0",
         agents_refused=3,
         samples_refused=2,
         last_refusal="key abc is not on the list",
@@ -247,6 +248,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
     assert "not connected: https://xen01 does not answer: connection refused" in text
     assert "policy spread cannot be used, observing instead" in text
     assert "[topology.switches] names xen7" in text
+    assert "migd:pin=a and migd:pin=b leave no host for rank0" in text
     assert "2 refused, 3 connections of unknown agents refused; last: key abc is not on the list" in text
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from builders import flow, guest, host, move, topology, world
 from migd_core.units import GIB
 from migd_core.world import Level, Link, Plan, World
+from migd_policies.balance import Balance
 from migd_policies.colocate import Colocate
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
@@ -24,8 +25,10 @@ POLICIES: list[Policy] = [
     LeastLoaded(load_threshold_ratio=0.2, sustained_periods=1, margin_ratio=0.001, max_moves_per_host=8),
     Colocate(),
     Colocate(min_gain_ratio=0.001, max_load_ratio=3.0, sustained_periods=1, max_moves=8),
+    Balance(),
+    Balance(spread_threshold_ratio=0.0, min_gain_ratio=0.001, sustained_periods=1, max_moves=16),
 ]
-FEW = settings(max_examples=40, deadline=None)  # for each of five policies; a busy machine has slow moments
+FEW = settings(max_examples=40, deadline=None)  # for each of seven policies; a busy machine has slow moments
 EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 
 
