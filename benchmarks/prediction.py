@@ -4,7 +4,7 @@ Guests are drawn afresh by the seed, measured as the agent measures, and copied 
 nothing that the predictor knows but the stop rules. Two of the families stood aside while it was developed. Every goal
 is printed beside its figure, met or not.
 
-`python -m benchmarks.prediction --calibrate` prints the prior scores of `migd_policies.learned`, from the development
+`python -m benchmarks.prediction --calibrate` prints the prior scores of `migd_core.learned`, from the development
 families only.
 """
 

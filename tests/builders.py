@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.messages import DirtyCurve
+from migd_core.pricing import DEFAULT_PRICING, Pricing
 from migd_core.units import GIB
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
 
@@ -76,7 +77,7 @@ def guest(
         cpu_used_vcpus=demand if used is None else used,
         rx_bytes_per_s=rx_bytes_per_s,
         tx_bytes_per_s=tx_bytes_per_s,
-        dirty_curve=dirty_curve,
+        dirty_curves=() if dirty_curve is None else (dirty_curve,),
         job=job,
         tags=frozenset(tags),
         immovable_because=immovable_because,
@@ -110,6 +111,7 @@ def world(
     in_flight: Iterable[Move] = (),
     rule_set: str = "xen-4.6",
     now_s: float = 1000.0,
+    pricing: Pricing = DEFAULT_PRICING,
 ) -> World:
     """Return the cluster made of `parts`. A job that guests name and no part describes is made of those guests."""
     jobs = {part.name: part for part in parts if isinstance(part, Job)}
@@ -128,6 +130,7 @@ def world(
         flows=tuple(part for part in parts if isinstance(part, Flow)),
         topology=topology if topology is not None else Topology(),
         rule_set=rule_set,
+        pricing=pricing,
         moves_in_flight=moves,
     )
 

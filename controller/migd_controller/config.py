@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from migd_controller.events import Source
+from migd_core.pricing import Interval, Pricing
 from migd_core.units import Lasting, Positive, Seconds
 from migd_core.world import Level
 from migd_policies.rules import RuleSettings
@@ -16,6 +17,8 @@ Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
+# Around the speed that a job is taken to have while one of its guests is copied: HPL had 0.24 to 0.56 (the paper).
+SPEED_SPREAD: Final = 0.2
 # With colons, as openssl prints it, or without.
 _FINGERPRINT: Final = re.compile("[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}")
 
@@ -85,7 +88,8 @@ class GuardsSection(Section, frozen=True, kw_only=True):
     """Limits that hold for every policy.
 
     A guest whose migration failed rests for `retry_after_s`, twice as long after each further failure in a row, and
-    `retry_at_most_s` in the end.
+    `retry_at_most_s` in the end. A move must gain `min_gain_s` net of what it costs, even if that is `certainty_sds`
+    standard deviations less than expected.
     """
 
     cooldown_s: Seconds = 1800.0
@@ -95,6 +99,7 @@ class GuardsSection(Section, frozen=True, kw_only=True):
     max_concurrent_per_source: Count = 1
     max_concurrent_per_target: Count = 1
     min_gain_s: Seconds = 10.0
+    certainty_sds: Annotated[float, Meta(ge=0, le=5)] = 1.0
     memory_reserve_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
@@ -136,6 +141,18 @@ class LedgerSection(Section, frozen=True, kw_only=True):
     bandwidth_ratio: Share = 0.9
     bandwidth_bytes_per_s: Positive = 117e6
     warm_up_s: Seconds = 1.0
+
+    @property
+    def pricing(self) -> Pricing:
+        """What moves are priced by."""
+        speed = self.speed_while_migrating_ratio
+        return Pricing(
+            horizon_s=self.horizon_s,
+            speed_while_migrating=Interval(max(0.0, speed - SPEED_SPREAD), speed, min(1.0, speed + SPEED_SPREAD)),
+            bandwidth_ratio=self.bandwidth_ratio,
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+            warm_up_s=self.warm_up_s,
+        )
 
 
 class LinkSection(Section, frozen=True, kw_only=True):

@@ -274,7 +274,7 @@ class Core:
         if move.guest not in world.guests or not {move.source, move.target} <= world.hosts.keys():
             return None, "guest, source or target is not known"
         try:
-            return price(world, move, self.config.ledger, self.memory.learned), ""
+            return price(world, move), ""
         except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
             return None, f"{type(error).__name__}: {error}"
 

@@ -2,8 +2,9 @@
 
 import msgspec
 
+from migd_core.learned import Expected
+from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Reason
-from migd_policies.learned import Expected
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     `total_s`, `pause_s`, `sent_bytes` describe the migration; `cost_s` and `gain_s` are job-seconds: what the jobs
     concerned lose while it runs, and what they gain afterwards. `basis` says what the prediction rests on. Where no
     dirty page of the guest was ever counted, `least` and `most` bound it; the most is what the gain is held against.
-    `expected` is what to learn from once it is done.
+    `total`, `pause` and `cost` are the intervals around those medians, `forced_probability` how likely it is that the
+    guest writes faster than it is copied. The gain is reckoned for `lasts_s`, and pays for the move after
+    `break_even_s`; None where that is not known, or it never does. `expected` is what to learn from once it is done.
     """
 
     total_s: float
@@ -35,10 +38,23 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     least: "Bound | None" = None
     most: "Bound | None" = None
     expected: Expected | None = None
+    total: Interval | None = None
+    pause: Interval | None = None
+    cost: Interval | None = None
+    forced_probability: float | None = None
+    break_even_s: float | None = None
+    lasts_s: float | None = None
+
+    @property
+    def net_sd_s(self) -> float:
+        """How far the net gain may be off, as a standard deviation."""
+        return (self.cost.high - self.cost.low) / QUANTILE_SDS if self.cost is not None else 0.0
 
     @property
     def total_at_most_s(self) -> float:
-        return self.most.total_s if self.most is not None else self.total_s
+        if self.most is not None:
+            return self.most.total_s
+        return self.total.high if self.total is not None else self.total_s
 
     @property
     def cost_at_most_s(self) -> float:

@@ -231,22 +231,30 @@ def _rested(move: Move, situation: Situation) -> Gate:
 def _worth_it(move: Move, situation: Situation) -> Gate:
     if situation.price is None:
         return Gate(name="gain", passed=False, text=f"the move could not be priced: {situation.unpriced_because}")
-    price, limit_s = situation.price, situation.limits.min_gain_s
-    net_s = price.gain_s - price.cost_at_most_s
-    loses = format_duration(price.cost_at_most_s)
-    if price.most is not None:
-        loses = f"up to {loses} ({price.basis})"
+    price, limits = situation.price, situation.limits
+    sure_s = price.gain_s - price.cost_at_most_s
+    if price.most is None:
+        sure_s = price.gain_s - price.cost_s - limits.certainty_sds * price.net_sd_s
     return Gate(
         name="gain",
-        passed=net_s >= limit_s,
+        passed=sure_s >= limits.min_gain_s,
         text=(
-            f"gains {format_duration(price.gain_s)} of job time and loses {loses}: "
-            f"{format_duration(net_s)} net (at least {format_duration(limit_s)})"
+            f"gains {format_duration(price.gain_s)} of job time and {_loss_text(price)}: "
+            f"{format_duration(sure_s)} net for sure (at least {format_duration(limits.min_gain_s)})"
         ),
-        value=net_s,
-        threshold=limit_s,
+        value=sure_s,
+        threshold=limits.min_gain_s,
         unit="s",
     )
+
+
+def _loss_text(price: Price) -> str:
+    if price.most is not None:
+        return f"loses up to {format_duration(price.most.cost_s)} ({price.basis})"
+    loses = f"loses {format_duration(price.cost_s)}"
+    if price.cost is not None:
+        loses += f" ({format_duration(price.cost.low)} to {format_duration(price.cost.high)})"
+    return loses
 
 
 def _host_name(world: World, uuid: str) -> str:

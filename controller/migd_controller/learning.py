@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from migd_controller.migration import Migration, State
-from migd_policies.learned import Learned, Outcome
+from migd_core.learned import Learned, Outcome
 
 
 def after_migration(learned: Learned, migration: Migration, in_flight: Mapping[str, Migration]) -> Learned:

@@ -11,7 +11,7 @@ from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
-from migd_policies.learned import NOTHING_LEARNED, Learned
+from migd_core.learned import NOTHING_LEARNED, Learned
 
 
 class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):

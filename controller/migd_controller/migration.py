@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from migd_policies.learned import Expected
+from migd_core.learned import Expected
 
 
 class State(StrEnum):

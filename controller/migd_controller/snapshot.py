@@ -50,7 +50,7 @@ def build_world(
         found = [
             replace(
                 _guest(guest, known, job_of, rests),
-                dirty_curve=telemetry.curve(guest.uuid),
+                dirty_curves=telemetry.curves(guest.uuid),
                 immovable_because=_immovable_because(guest, known, frozen_because, inventory, memory, now_s),
                 barred=_barred(guest, inventory, refused),
             )
@@ -68,6 +68,8 @@ def build_world(
         flows=_flows(inventory, telemetry, guests),
         topology=_topology(inventory, config),
         rule_set=config.ledger.rule_set,
+        pricing=config.ledger.pricing,
+        learned=memory.learned,
         moves_in_flight=moves,
     )
 

@@ -13,6 +13,8 @@ from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
 
 HISTORY_PERIODS: Final = 120
+# Curves of a guest that are kept: sessions at different phases of what it does.
+CURVES: Final = 3
 # A new run of an agent says nothing of its host's health before it has read the sensors once; what the run before it
 # found bad stands for so long.
 HEALTH_HELD_S: Final = 60.0
@@ -65,7 +67,7 @@ class Telemetry:
     def __init__(self, smoothing_s: float) -> None:
         self._smoothing_s = smoothing_s
         self.hosts: dict[str, HostTelemetry] = {}
-        self._curves: dict[str, tuple[float, DirtyCurve]] = {}
+        self._curves: dict[str, list[tuple[float, DirtyCurve]]] = {}
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
         self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
         self._health: dict[str, _Said] = {}
@@ -95,22 +97,28 @@ class Telemetry:
         for guest in sample.guests:
             if guest.dirty_curve is not None:
                 at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
-                self._curves[guest.uuid] = (at_s, guest.dirty_curve)
+                self._take_curve(guest.uuid, at_s, guest.dirty_curve)
         return True
+
+    def _take_curve(self, guest: str, at_s: float, curve: DirtyCurve) -> None:
+        """Keep the newest few; agents repeat theirs in every sample."""
+        known = self._curves.setdefault(guest, [])
+        if not known or known[-1][1] != curve:
+            known.append((at_s, curve))
+            del known[:-CURVES]
 
     def listens(self, host: str, listens: bool) -> None:
         """Take in whether the agent of a host listens for leases."""
         (self.listening.add if listens else self.listening.discard)(host)
 
-    def curve(self, guest: str) -> DirtyCurve | None:
-        """Return the newest dirty curve of a guest. It goes along when the guest migrates."""
-        known = self._curves.get(guest)
-        return known[1] if known is not None else None
+    def curves(self, guest: str) -> tuple[DirtyCurve, ...]:
+        """Return the newest dirty curves of a guest, oldest first. They go along when the guest migrates."""
+        return tuple(curve for _, curve in self._curves.get(guest, ()))
 
     def measured_at(self, guest: str) -> float:
         """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
         known = self._curves.get(guest)
-        return known[0] if known is not None else -math.inf
+        return known[-1][0] if known else -math.inf
 
     def forget(self, gone: Iterable[str]) -> None:
         """Forget the curves of guests that no longer run."""

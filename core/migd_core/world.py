@@ -12,7 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 from migd_core.health import UNKNOWN, HealthState, HostHealth
+from migd_core.learned import NOTHING_LEARNED, Learned
 from migd_core.messages import DirtyCurve
+from migd_core.pricing import DEFAULT_PRICING, Pricing
 
 
 class Level(StrEnum):
@@ -103,7 +105,7 @@ class Guest:
     be moved now, whatever a policy wishes; None means that it may. `cooldown_s` is how long it rests after its last
     migration or attempt: no policy should propose it before, an operator may move it by hand. `barred` has the hosts
     (uuids) that it could not run on however empty they were, and why. The guests of one `group` should be apart; where
-    somebody else is moving it, `arriving_at` is the host it will be on.
+    somebody else is moving it, `arriving_at` is the host it will be on. `dirty_curves` are the last few, oldest first.
     """
 
     uuid: str
@@ -115,7 +117,7 @@ class Guest:
     cpu_used_vcpus: float = 0.0
     rx_bytes_per_s: float = 0.0
     tx_bytes_per_s: float = 0.0
-    dirty_curve: DirtyCurve | None = None
+    dirty_curves: tuple[DirtyCurve, ...] = ()
     job: str | None = None
     tags: frozenset[str] = frozenset()
     immovable_because: str | None = None
@@ -123,6 +125,11 @@ class Guest:
     barred: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     group: str | None = None
     arriving_at: str | None = None
+
+    @property
+    def dirty_curve(self) -> DirtyCurve | None:
+        """The newest dirty curve, None where nobody ever counted."""
+        return self.dirty_curves[-1] if self.dirty_curves else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +184,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class World:
-    """The cluster at one moment, as far as it is known."""
+    """The cluster at one moment, as far as it is known, and what moves in it are priced by."""
 
     now_s: float
     hosts: Mapping[str, Host]
@@ -186,6 +193,8 @@ class World:
     flows: tuple[Flow, ...] = ()
     topology: Topology = field(default_factory=Topology)
     rule_set: str = "xen-4.6"
+    pricing: Pricing = DEFAULT_PRICING
+    learned: Learned = NOTHING_LEARNED
     moves_in_flight: tuple[Move, ...] = ()
 
     @cached_property

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import numpy as np
 
+from migd_core.learned import ASSUMED, NOTHING_LEARNED, Correction, Expected, Widening
 from migd_core.messages import DirtyCurve
 from migd_core.precopy import StopRules
+from migd_core.pricing import Interval
 from migd_core.units import PAGE_BYTES, format_duration, format_ratio
 from migd_policies.dirty_fit import fit, usable
-from migd_policies.learned import ASSUMED, NOTHING_LEARNED, Correction, Expected, Widening
 from migd_policies.precopy_rounds import AGES_S, Floats, at, run
 
 # Which of a fit's curves is taken, and by how many standard deviations the bandwidth is off: see DirtyFit.
@@ -56,14 +56,6 @@ class Overheads:
     setup_s: float = 1.0
     suspend_s: float = 0.1
     resume_s: float = 0.15
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """A median and the range that eight of ten outcomes fall into, one below and one above it."""
-
-    low: float
-    median: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

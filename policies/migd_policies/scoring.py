@@ -29,21 +29,24 @@ from migd_policies.projection import Projection
 MOST_COMMUNICATION_RATIO: Final = 0.95
 
 
-def job_step_ratios(world: World, move: Move) -> Mapping[str, float]:
-    """Return g = t(new)/t(old) for every job that `move` touches: below 1 it steps faster, above 1 slower.
+def job_step_ratios(world: World, *moves: Move) -> Mapping[str, float]:
+    """Return g = t(new)/t(old) for every job that `moves` touch together: below 1 it steps faster, above 1 slower.
 
-    Touched are the jobs on both hosts and those the guest talks with. The keys are job names; a guest that belongs to
-    no job of `world.jobs` counts as a job of its own, under its uuid. Guest and hosts of `move` must exist in `world`.
+    Touched are the jobs on the hosts and those the guests talk with. The keys are job names; a guest that belongs to
+    no job of `world.jobs` counts as a job of its own, under its uuid. Guests and hosts must exist in `world`.
     """
     before, after = Projection(world), Projection(world)
-    after.accept(move)
-    touched = [
-        world.guests[move.guest],
-        *before.guests_on(before.host_of(move.guest)),
-        *before.guests_on(move.target),
-        *(world.guests[peer] for peer, _ in talks(world, move.guest)),
-    ]
-    jobs = dict(_job_of(world, guest) for guest in touched)
+    touched: dict[str, Guest] = {}
+    for move in moves:
+        after.accept(move)
+        near = (
+            world.guests[move.guest],
+            *before.guests_on(before.host_of(move.guest)),
+            *before.guests_on(move.target),
+            *(world.guests[peer] for peer, _ in talks(world, move.guest)),
+        )
+        touched |= {guest.uuid: guest for guest in near}
+    jobs = dict(_job_of(world, guest) for guest in touched.values())
     return {name: _step_ratio([_Rank.of(rank, before, after) for rank in ranks]) for name, ranks in jobs.items()}
 
 

@@ -1,5 +1,7 @@
 """Which finished migrations the controller learns from, and that what it learned is in the next price."""
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
@@ -8,17 +10,17 @@ from migd_controller.config import LedgerSection
 from migd_controller.learning import after_migration
 from migd_controller.ledger import price
 from migd_controller.migration import Migration, State
+from migd_core.learned import NOTHING_LEARNED, Learned
 from migd_core.messages import DirtyCurve
-from migd_policies.learned import NOTHING_LEARNED, Learned
 
 IDLE = DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(0, 0))
-SETTINGS = LedgerSection(bandwidth_ratio=0.8)
 WORLD = world(
     *(host(name, link_bytes_per_s=125e6) for name in "ab"),
     guest("rank0", on="a", memory_bytes=10_000_000_000, dirty_curve=IDLE),
+    pricing=LedgerSection(bandwidth_ratio=0.8).pricing,
 )
 AWAY = move("rank0", "a", "b")
-PRICE = price(WORLD, AWAY, SETTINGS)
+PRICE = price(WORLD, AWAY)
 
 
 def moved(took_s: float) -> Migration:
@@ -43,7 +45,7 @@ def learned(migration: Migration, *others: Migration) -> Learned:
 
 def test_a_move_that_took_longer_than_predicted_makes_the_next_price_of_it_dearer() -> None:
     assert PRICE.total_s == pytest.approx(101.25)
-    again = price(WORLD, AWAY, SETTINGS, learned(moved(120.0)))
+    again = price(dataclasses.replace(WORLD, learned=learned(moved(120.0))), AWAY)
     assert 103 < again.total_s < 121
     assert again.cost_s > PRICE.cost_s
 

@@ -44,7 +44,7 @@ def priced(
         for name in ("a", "b", "c", "d")
     ]
     parts = parts if any(isinstance(part, Guest) and part.uuid == "rank0" for part in parts) else (rank(), *parts)
-    return price(world(*hosts, *parts, in_flight=in_flight), AWAY, SETTINGS)
+    return price(world(*hosts, *parts, in_flight=in_flight, pricing=SETTINGS.pricing), AWAY)
 
 
 def sent_per_s(found: Price) -> float:

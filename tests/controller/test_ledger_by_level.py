@@ -24,9 +24,9 @@ def sent_per_s(asked: Move, known: Topology, *in_flight: Move) -> float:
     others = [guest(other.guest, on=other.source) for other in in_flight]
     seen = world(
         *(host(name, link_bytes_per_s=125e6) for name in SWITCHES), moving, *others,
-        topology=known, in_flight=in_flight,
+        topology=known, in_flight=in_flight, pricing=LedgerSection(bandwidth_ratio=0.8).pricing,
     )  # fmt: skip
-    found = price(seen, asked, LedgerSection(bandwidth_ratio=0.8))
+    found = price(seen, asked)
     return MEMORY_BYTES / (found.total_s - 1.25)
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migd_core.learned import Correction, Widening
 from migd_core.messages import DirtyCurve
 from migd_core.precopy import RULE_SETS, StopRules
 from migd_core.units import MIB, PAGE_BYTES
 from migd_policies.dirty_fit import probe_ages_s
-from migd_policies.learned import Correction, Widening
 from migd_policies.precopy_prediction import (
     FirstRound,
     Interval,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from migd_policies import learned
-from migd_policies.learned import NOTHING_LEARNED, Correction, Expected, Learned, Outcome
+from migd_core import learned
+from migd_core.learned import NOTHING_LEARNED, Correction, Expected, Learned, Outcome
 
 EXPECTED = Expected(
     total_s=100.0,

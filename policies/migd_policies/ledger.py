@@ -1,0 +1,191 @@
+"""What moves cost and what they gain, in job-seconds. The same prices for every policy and every gate.
+
+A job of R remaining seconds that runs on as it is ends after R. With moves, it goes on at the speed v of before while
+guests are copied, stands still while one is switched over, and then steps in g of the time (`scoring`); so it ends
+earlier by
+
+    net = (1 − g) · L − Σ over its moves of [(T − pause)(1 − v·g) + pause + warm-up]          L = min(R, horizon, R_m)
+
+T and pause are the predicted migration (`precopy_prediction`), R_m the remaining time of the jobs whose guests move:
+once those are over, nobody gains from the moves any more. A job whose step takes longer (g > 1) counts with its loss,
+at the speed v rather than v·g while guests are copied. Several moves are priced together, because moving one of two
+equally slow ranks gains nothing and moving both does.
+
+What is not known for sure is worked out at both ends of its interval, one thing at a time, and the differences are
+added up as squares: `net_sd_s` is a standard deviation of `net_s`. Break-even is the L at which net is 0:
+
+    L* = Σ [(T − pause)(1 − v·g) + pause + warm-up] / (1 − g)
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from migd_core.precopy import RULE_SETS
+from migd_core.pricing import QUANTILE_SDS, Interval
+from migd_core.world import Level, Move, World
+from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
+from migd_policies.scoring import job_step_ratios
+
+
+@dataclass(frozen=True, slots=True)
+class MovePrice:
+    """One move: what its migration is predicted to take, and the job-seconds that it costs the job of its guest.
+
+    Where nobody ever counted the guest's dirty pages, `least` and `most` are the migrations of a guest that writes
+    nothing and of one that writes all of its memory all the time.
+    """
+
+    move: Move
+    job: str
+    migration: MigrationPrediction
+    cost_s: Interval
+    least: MigrationPrediction | None = None
+    most: MigrationPrediction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPrice:
+    """What the moves do to one job: its step takes `step_ratio` of the time it took, for `lasts_s`."""
+
+    job: str
+    step_ratio: float
+    lasts_s: float
+    gain_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPrice:
+    """Moves priced together. `cost_s` and `gain_s` are sums over moves and over jobs, in job-seconds.
+
+    `break_even_s` is how long the gain must last to pay for the moves; None where they gain nothing however long.
+    """
+
+    moves: tuple[MovePrice, ...]
+    jobs: tuple[JobPrice, ...]
+    cost_s: Interval
+    gain_s: float
+    net_sd_s: float
+    break_even_s: float | None
+
+    @property
+    def net_s(self) -> float:
+        return self.gain_s - self.cost_s.median
+
+
+def price(world: World, moves: Sequence[Move]) -> PlanPrice:
+    """Return the price of `moves` made together; their guests and hosts must exist in `world`.
+
+    Raises ValueError where no migration can be predicted: no bandwidth.
+    """
+    ratios = job_step_ratios(world, *moves)
+    migrations = _migrations(world, moves)
+    priced = tuple(
+        _move_price(world, move, migration, ratios) for move, migration in zip(moves, migrations, strict=True)
+    )
+    lasts_s = min((_remaining_s(world, each.job) for each in priced), default=math.inf)
+    lasts_s = min(world.pricing.horizon_s, lasts_s)
+    jobs = tuple(_job_price(world, job, ratio, lasts_s) for job, ratio in ratios.items())
+    cost_s = _sum([each.cost_s for each in priced])
+    rate = sum(1.0 - each.step_ratio for each in jobs)
+    return PlanPrice(
+        moves=priced,
+        jobs=jobs,
+        cost_s=cost_s,
+        gain_s=sum(job.gain_s for job in jobs),
+        net_sd_s=(cost_s.high - cost_s.low) / QUANTILE_SDS,
+        break_even_s=cost_s.median / rate if rate > 0 else None,
+    )
+
+
+def bandwidth_bytes_per_s(world: World, move: Move, others: Sequence[Move] = ()) -> float:
+    """Return what one more migration gets: of the slower NIC, and of the level that it crosses where that was measured.
+
+    Both are shared with the migrations under way on them, and with `others`.
+    """
+    under_way = (*world.moves_in_flight, *others)
+    ends = {move.source, move.target}
+    sharing = 1 + sum(bool(ends & {other.source, other.target}) for other in under_way)
+    known = [link for uuid in ends if (link := world.hosts[uuid].link_bytes_per_s) > 0]
+    nic = min(known) * world.pricing.bandwidth_ratio if known else world.pricing.bandwidth_bytes_per_s
+    level = world.topology.links.get(world.topology.level(move.source, move.target))
+    if level is None:
+        return nic / sharing
+    crossing = 1 + sum(_joins(world, other) == _joins(world, move) for other in under_way)
+    return min(nic / sharing, level.bandwidth_bytes_per_s / crossing)
+
+
+def _migrations(world: World, moves: Sequence[Move]) -> list[MigrationPrediction]:
+    """Predict each migration as if the others of the plan came one after the other, as limits usually make them."""
+    requests = []
+    for move in moves:
+        guest = world.guests[move.guest]
+        requests.append(
+            Request(
+                guest.memory_bytes,
+                guest.dirty_curves,
+                bandwidth_bytes_per_s(world, move),
+                world.learned.correction(move.guest, move.source, move.target),
+            )
+        )
+    return predict_many(requests, RULE_SETS[world.rule_set], widening=world.learned.widening)
+
+
+def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios: Mapping[str, float]) -> MovePrice:
+    guest = world.guests[move.guest]
+    job = guest.job if guest.job in world.jobs and guest.job in ratios else guest.uuid
+    assert job is not None
+    v, ratio = _speed_while_migrating(world, job), ratios[job]
+    total_s, pause_s = migration.total_s, migration.pause_s
+
+    def cost_s(total_s: float, pause_s: float, speed: float) -> float:
+        pause_s = min(pause_s, total_s)
+        slowed_s = (total_s - pause_s) * (1.0 - speed * min(1.0, ratio))
+        return slowed_s + pause_s + world.pricing.warm_up_s
+
+    median_s = cost_s(total_s.median, pause_s.median, v.median)
+    # A migration that takes long pauses long, so both are moved together.
+    below = (cost_s(total_s.low, pause_s.low, v.median), cost_s(total_s.median, pause_s.median, v.high))
+    above = (cost_s(total_s.high, pause_s.high, v.median), cost_s(total_s.median, pause_s.median, v.low))
+    cost = Interval(
+        max(0.0, median_s - math.hypot(*(median_s - each for each in below))),
+        median_s,
+        median_s + math.hypot(*(each - median_s for each in above)),
+    )
+    if guest.dirty_curves:
+        return MovePrice(move, job, migration, cost)
+    bounds = predict_bounds(guest.memory_bytes, bandwidth_bytes_per_s(world, move), RULE_SETS[world.rule_set])
+    least, most = bounds
+    low, high = (cost_s(each.total_s.median, each.pause_s.median, v.median) for each in bounds)
+    return MovePrice(move, job, migration, Interval(low, median_s, high), least, most)
+
+
+def _job_price(world: World, job: str, ratio: float, lasts_s: float) -> JobPrice:
+    lasts_s = min(lasts_s, _remaining_s(world, job))
+    return JobPrice(job, ratio, lasts_s, (1.0 - ratio) * lasts_s)
+
+
+def _remaining_s(world: World, job: str) -> float:
+    """The job's remaining time; infinite where there is no such job or nobody said."""
+    known = world.jobs.get(job)
+    return math.inf if known is None or known.remaining_s is None else known.remaining_s
+
+
+def _speed_while_migrating(world: World, job: str) -> Interval:
+    return world.pricing.speed_while_migrating
+
+
+def _sum(intervals: Sequence[Interval]) -> Interval:
+    """Add up quantities that are independent of each other: medians, and distances from them as squares."""
+    median = sum(each.median for each in intervals)
+    below = math.hypot(*(each.median - each.low for each in intervals))
+    above = math.hypot(*(each.high - each.median for each in intervals))
+    return Interval(median - below, median, median + above)
+
+
+def _joins(world: World, move: Move) -> frozenset[str | None]:
+    """What the link that a migration crosses joins: two switches, or two hosts of one switch."""
+    topology, ends = world.topology, (move.source, move.target)
+    if topology.level(*ends) is Level.WIDE_AREA:
+        return frozenset(topology.switch_of.get(uuid) for uuid in ends)
+    return frozenset(ends)
