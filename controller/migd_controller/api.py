@@ -29,6 +29,7 @@ from migd_controller.intake import IntakeCounts
 from migd_controller.views import (
     LOST_TEXT,
     decision_view,
+    flips_text,
     guest_text,
     guests_view,
     holds_view,
@@ -219,6 +220,7 @@ class Api:
                 text=guest_text(self._core, uuid, name, self._control.clock.now_s()),
                 decisions=[decision_view(d, self._core.inventory) for d in self._journal.decisions_about(uuid, 10)],
                 migrations=[migration_view(m) for m in self._journal.migrations(10, uuid)],
+                flips=flips_text(self._core, uuid, self._control.clock.now_s()),
             )
         )
 

@@ -14,7 +14,9 @@ from migd_controller.pool_failures import Then
 from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
 from migd_core.messages import DirtyCurve
-from migd_core.world import Guest, Host, Job, World
+from migd_core.pricing import Interval
+from migd_core.world import Guest, Host, Job, Move, Reason, World
+from migd_policies.flips import flips
 from migd_policies.policy import Policy
 from migd_policies.registry import available
 from migd_policies.rules import resolve
@@ -137,6 +139,22 @@ def rules_problem(core: Core, now_s: float) -> str:
     return "; ".join([*rules.problems, *(contradiction.text for contradiction in rules.contradictions)])
 
 
+def flips_text(core: Core, uuid: str, now_s: float) -> str:
+    """Say what would make the move of a guest that is considered now pay, or pay no more; empty if there is none."""
+    last, world = core.last_decision, core.world(now_s)
+    considered = [each for each in (last.candidates if last is not None else ()) if each.guest == uuid]
+    if not considered or uuid not in world.guests or any(move.guest == uuid for move in world.moves_in_flight):
+        return ""
+    move = Move(uuid, considered[0].source, considered[0].target, Reason("explain", ""))
+    if world.guests[uuid].host != move.source or move.target not in world.hosts:
+        return ""
+    limits = core.config.guards
+    try:
+        return flips(world, move, limits.min_gain_s, limits.certainty_sds).text
+    except ValueError:
+        return ""
+
+
 def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:
     """Say in one sentence where a guest stands: moving, not movable and why, or what the policy made of it."""
     world = core.world(now_s)
@@ -232,9 +250,18 @@ def _candidate(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
         predicted_bytes=price.sent_bytes if price is not None else None,
         gain_s=price.gain_s if price is not None else None,
         cost_s=price.cost_s if price is not None else None,
+        total=_interval(price.total) if price is not None else None,
+        pause=_interval(price.pause) if price is not None else None,
+        cost=_interval(price.cost) if price is not None else None,
+        break_even_s=price.break_even_s if price is not None else None,
+        lasts_s=price.lasts_s if price is not None else None,
         least=_bound(price.least) if price is not None else None,
         most=_bound(price.most) if price is not None else None,
     )
+
+
+def _interval(interval: Interval | None) -> api.IntervalView | None:
+    return api.IntervalView(**msgspec.structs.asdict(interval)) if interval is not None else None
 
 
 def _bound(bound: Bound | None) -> api.BoundView | None:

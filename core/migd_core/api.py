@@ -30,10 +30,19 @@ class BoundView(msgspec.Struct, frozen=True, kw_only=True):
     cost_s: float
 
 
+class IntervalView(msgspec.Struct, frozen=True, kw_only=True):
+    """What eight of ten outcomes are expected to fall into, in seconds."""
+
+    low: float
+    median: float
+    high: float
+
+
 class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     """One move that was considered: what it would cost, what it would gain, and which gates it met.
 
-    `least` and `most` bound the prediction where no dirty page of the guest was ever counted, and are None elsewhere.
+    The intervals are around the medians; the gain lasts `lasts_s`, and pays for the move after `break_even_s` (None:
+    never). `least` and `most` bound the prediction where no dirty page of the guest was ever counted.
     """
 
     guest: str
@@ -50,6 +59,11 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     predicted_bytes: float | None = None
     gain_s: float | None = None
     cost_s: float | None = None
+    total: IntervalView | None = None
+    pause: IntervalView | None = None
+    cost: IntervalView | None = None
+    break_even_s: float | None = None
+    lasts_s: float | None = None
     least: BoundView | None = None
     most: BoundView | None = None
 
@@ -205,12 +219,16 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a decision or a guest: the decisions that concern it, newest first, and its migrations."""
+    """What is known about a decision or a guest: the decisions that concern it, newest first, and its migrations.
+
+    `flips` says of a guest that is considered now what would make its move pay, or pay no more.
+    """
 
     subject: str
     text: str
     decisions: list[DecisionView] = []
     migrations: list[MigrationView] = []
+    flips: str = ""
 
 
 class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -72,6 +72,20 @@ class PlanPrice:
     def net_s(self) -> float:
         return self.gain_s - self.cost_s.median
 
+    @property
+    def gain_rate(self) -> float:
+        """Job-seconds gained a second, once the moves are done."""
+        return sum(1.0 - job.step_ratio for job in self.jobs)
+
+    def sure_s(self, certainty_sds: float) -> float:
+        """Return the net gain if it is so many standard deviations less than expected.
+
+        A guest whose dirty pages nobody ever counted is taken to cost the most that it may.
+        """
+        if any(each.most is not None for each in self.moves):
+            return self.gain_s - sum(each.cost_s.high for each in self.moves)
+        return self.net_s - certainty_sds * self.net_sd_s
+
 
 def price(world: World, moves: Sequence[Move]) -> PlanPrice:
     """Return the price of `moves` made together; their guests and hosts must exist in `world`.
@@ -87,7 +101,7 @@ def price(world: World, moves: Sequence[Move]) -> PlanPrice:
     lasts_s = min(world.pricing.horizon_s, lasts_s)
     jobs = tuple(_job_price(world, job, ratio, lasts_s) for job, ratio in ratios.items())
     cost_s = _sum([each.cost_s for each in priced])
-    rate = sum(1.0 - each.step_ratio for each in jobs)
+    rate = sum(1.0 - job.step_ratio for job in jobs)
     return PlanPrice(
         moves=priced,
         jobs=jobs,

@@ -45,6 +45,8 @@ def explain_lines(view: ExplainView, screen: Screen) -> list[str]:
             lines += table(EARLIER_COLUMNS, _earlier_rows(view.subject, earlier, screen), screen)
             if len(earlier) > EARLIER_SHOWN:
                 lines.append(paint(f"and {len(earlier) - EARLIER_SHOWN} before these", "dim"))
+    if view.flips:
+        lines += ["", *screen.prose(f"As things are now, {view.flips}.")]
     if view.migrations:
         lines += ["", paint("Migrations", "bold"), *migration_table(view.migrations, screen)]
     return lines

@@ -1,0 +1,131 @@
+"""What would flip a decision: how far one thing would have to be otherwise for a move to pay, or to pay no more.
+
+Each thing is turned alone, with everything else as it is: how long the gain lasts (solved for, the ledger is linear in
+it), how much the guest writes and how fast the link is (found by bisection, the ledger goes one way with either).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from migd_core.messages import DirtyCurve
+from migd_core.units import PAGE_BYTES, format_bytes, format_duration
+from migd_core.world import Move, World
+from migd_policies.ledger import PlanPrice, price
+
+# Nothing is looked for beyond: a guest that writes so many times as much, a link so many times as fast.
+MOST_TIMES: Final = 64.0
+STEPS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Whether a move pays now, and each of the things that alone would make it otherwise, in words."""
+
+    pays: bool
+    conditions: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        if not self.conditions:
+            return "nothing that could be otherwise would make it pay" if not self.pays else "it pays either way"
+        return ("it would not pay if " if self.pays else "it would pay if ") + ", or ".join(self.conditions)
+
+
+def flips(world: World, move: Move, min_gain_s: float, certainty_sds: float) -> Flips:
+    """Return what would flip the judgement that `move` gains `min_gain_s` for sure; guest and hosts must exist.
+
+    Raises ValueError where the move cannot be priced.
+    """
+
+    def sure_s(then: World) -> float:
+        return price(then, [move]).sure_s(certainty_sds)
+
+    found = price(world, [move])
+    pays = found.sure_s(certainty_sds) >= min_gain_s
+    conditions = [_by_time(world, move, found, min_gain_s, certainty_sds, pays)]
+    if found.gain_rate > 0:
+        conditions.append(_by_writing(world, move, lambda then: sure_s(then) >= min_gain_s, pays))
+        conditions.append(_by_link(world, move, lambda then: sure_s(then) >= min_gain_s, pays))
+    return Flips(pays, tuple(each for each in conditions if each))
+
+
+def _by_time(world: World, move: Move, found: PlanPrice, min_gain_s: float, certainty_sds: float, pays: bool) -> str:
+    """How long the gain would have to last: the job's remaining time or the imbalance, whichever is shorter now."""
+    rate = found.gain_rate
+    if rate <= 0:
+        return ""
+    needed_s = (min_gain_s + found.gain_s - found.sure_s(certainty_sds)) / rate
+    job = world.jobs.get(world.guests[move.guest].job or "")
+    remaining_s = job.remaining_s if job is not None else None
+    horizon_s = world.pricing.horizon_s
+    if job is not None and remaining_s is not None and (remaining_s <= horizon_s or pays) and needed_s <= horizon_s:
+        than = "less" if pays else "more"
+        return (
+            f"job {job.name} had {than} than {format_duration(needed_s)} left (it has {format_duration(remaining_s)})"
+        )
+    than = "no longer" if pays else "longer"
+    return f"the imbalance lasted {than} than {format_duration(needed_s)} (taken to last {format_duration(horizon_s)})"
+
+
+def _by_writing(world: World, move: Move, does_pay: Callable[[World], bool], pays: bool) -> str:
+    guest = world.guests[move.guest]
+    if not guest.dirty_curves:
+        return ""
+    per_s = guest.dirty_curves[-1].unique_pages[0] / guest.dirty_curves[-1].ages_s[0]
+
+    def writing(times: float) -> World:
+        curves = tuple(_scaled(curve, times, guest.memory_bytes // PAGE_BYTES) for curve in guest.dirty_curves)
+        guests = {**world.guests, guest.uuid: replace(guest, dirty_curves=curves)}
+        return replace(world, guests=MappingProxyType(guests))
+
+    low, high = (1.0, MOST_TIMES) if pays else (0.0, 1.0)
+    if per_s <= 0 or does_pay(writing(low)) == does_pay(writing(high)):
+        return ""
+    times = _between(low, high, lambda times: does_pay(writing(times)))
+    than = "more" if pays else "less"
+    return f"the guest dirtied {than} than {times * per_s:,.0f} pages/s (it dirties {per_s:,.0f})"
+
+
+def _by_link(world: World, move: Move, does_pay: Callable[[World], bool], pays: bool) -> str:
+    ends = {move.source, move.target}
+    known = [link for uuid in ends if (link := world.hosts[uuid].link_bytes_per_s) > 0]
+    now = min(known) if known else world.pricing.bandwidth_bytes_per_s
+
+    def linked(times: float) -> World:
+        hosts = {
+            uuid: replace(host, link_bytes_per_s=host.link_bytes_per_s * times) if uuid in ends else host
+            for uuid, host in world.hosts.items()
+        }
+        bandwidth = world.pricing.bandwidth_bytes_per_s * times
+        pricing = msgspec.structs.replace(world.pricing, bandwidth_bytes_per_s=bandwidth)
+        return replace(world, hosts=MappingProxyType(hosts), pricing=pricing)
+
+    low, high = (1.0 / MOST_TIMES, 1.0) if pays else (1.0, MOST_TIMES)
+    if does_pay(linked(low)) == does_pay(linked(high)):
+        return ""
+    times = _between(low, high, lambda times: does_pay(linked(times)))
+    than = "less" if pays else "more"
+    return f"the link carried {than} than {format_bytes(times * now)}/s (it carries {format_bytes(now)}/s)"
+
+
+def _between(low: float, high: float, does_pay: Callable[[float], bool]) -> float:
+    """Return where between two factors, one of which pays and one does not, that changes."""
+    pays_low = does_pay(low)
+    for _ in range(STEPS):
+        middle = math.sqrt(low * high) if low > 0 else (low + high) / 2
+        if does_pay(middle) == pays_low:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _scaled(curve: DirtyCurve, times: float, most_pages: int) -> DirtyCurve:
+    pages = tuple(min(most_pages, round(count * times)) for count in curve.unique_pages)
+    return msgspec.structs.replace(curve, unique_pages=pages)

@@ -1,0 +1,74 @@
+"""Moves priced together: what the job gains by all of them, at its own speed while each is copied."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import guest, host, job, move, world
+from migd_core.messages import DirtyCurve
+from migd_core.world import World
+from migd_policies.ledger import price
+
+IDLE = DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(0, 0))
+GIGABYTE = 1_000_000_000
+
+
+def two_slow_ranks(remaining_s: float | None = 600.0) -> World:
+    """Both ranks share a host with 2 CPUs too few: either alone on another would leave the other as slow."""
+    return world(
+        host("a", load=1.0),
+        host("b", load=1.0),
+        host("c"),
+        host("d"),
+        guest("rank0", on="a", memory_bytes=GIGABYTE, dirty_curve=IDLE),
+        guest("rank1", on="b", memory_bytes=GIGABYTE, dirty_curve=IDLE),
+        job("brams", "rank0", "rank1", remaining_s=remaining_s),
+    )
+
+
+def test_moving_one_of_two_equally_slow_ranks_gains_nothing_and_both_do() -> None:
+    then = two_slow_ranks()
+    one = price(then, [move("rank0", "a", "c")])
+    both = price(then, [move("rank0", "a", "c"), move("rank1", "b", "d")])
+    assert one.gain_s == pytest.approx(0.0)
+    assert one.break_even_s is None
+    (brams,) = both.jobs
+    assert brams.step_ratio == pytest.approx(0.8)
+    assert both.gain_s == pytest.approx(0.2 * 600.0)
+    assert both.cost_s.median == pytest.approx(sum(each.cost_s.median for each in both.moves))
+
+
+def test_what_a_job_loses_while_it_is_copied_is_measured_by_how_fast_it_will_be() -> None:
+    """During pre-copy it does v of its old steps; they would have taken v times g of the time afterwards."""
+    both = price(two_slow_ranks(), [move("rank0", "a", "c"), move("rank1", "b", "d")])
+    for each in both.moves:
+        total_s, pause_s = each.migration.total_s.median, each.migration.pause_s.median
+        assert each.cost_s.median == pytest.approx((total_s - pause_s) * (1 - 0.5 * 0.8) + pause_s + 1.0)
+
+
+def test_after_break_even_a_move_pays() -> None:
+    moves = [move("rank0", "a", "c"), move("rank1", "b", "d")]
+    breaks_even_s = price(two_slow_ranks(), moves).break_even_s
+    assert breaks_even_s is not None
+    assert price(two_slow_ranks(breaks_even_s), moves).net_s == pytest.approx(0.0, abs=1e-6)
+
+
+def test_no_move_costs_and_gains_nothing() -> None:
+    nothing = price(two_slow_ranks(), [])
+    assert (nothing.net_s, nothing.net_sd_s, nothing.break_even_s) == (0.0, 0.0, None)
+
+
+@given(remaining_s=st.floats(0.0, 1e6), load=st.floats(0.0, 3.0))
+def test_cost_intervals_hold_their_medians_and_more_time_never_gains_less(remaining_s: float, load: float) -> None:
+    def priced(left_s: float) -> float:
+        then = world(
+            host("a", load=load),
+            host("b"),
+            guest("rank0", on="a", memory_bytes=GIGABYTE, dirty_curve=IDLE),
+            job("brams", "rank0", remaining_s=left_s),
+        )
+        found = price(then, [move("rank0", "a", "b")])
+        assert 0.0 <= found.cost_s.low <= found.cost_s.median <= found.cost_s.high
+        return found.net_s
+
+    assert priced(remaining_s) <= priced(remaining_s + 60.0) + 1e-9
