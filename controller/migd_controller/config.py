@@ -89,7 +89,9 @@ class GuardsSection(Section, frozen=True, kw_only=True):
 
     A guest whose migration failed rests for `retry_after_s`, twice as long after each further failure in a row, and
     `retry_at_most_s` in the end. A move must gain `min_gain_s` net of what it costs, even if that is `certainty_sds`
-    standard deviations less than expected.
+    standard deviations less than expected. No job is moved again while past moves have left it behind where it would
+    be by more than `behind_ratio` of the time since the first of them, and by more than `behind_at_least_s`. Migrations
+    may make a job stand still for `stall_per_hour_s`, and not in its `no_stall_last_s`.
     """
 
     cooldown_s: Seconds = 1800.0
@@ -98,6 +100,10 @@ class GuardsSection(Section, frozen=True, kw_only=True):
     max_concurrent: Count = 2
     max_concurrent_per_source: Count = 1
     max_concurrent_per_target: Count = 1
+    behind_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    behind_at_least_s: Seconds = 60.0
+    stall_per_hour_s: Seconds = 3600.0
+    no_stall_last_s: Seconds = 0.0
     min_gain_s: Seconds = 10.0
     certainty_sds: Annotated[float, Meta(ge=0, le=5)] = 1.0
     memory_reserve_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.0

@@ -21,7 +21,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import probing
+from migd_controller import accounts, probing
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -200,6 +200,8 @@ class Core:
             else:
                 known.load_ratios.append(host.load_ratio)
         self._forget_old_cooldowns(now_s)
+        if (kept := accounts.current(self.memory.accounts, now_s)) is not self.memory.accounts:
+            self.memory = replace(self.memory, accounts=dict(kept))
         if self.inventory.is_known and self.pool.is_reachable:
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
         commands = self._commit(self._decide(world, now_s), now_s)
@@ -249,6 +251,8 @@ class Core:
                 is_paused=self.memory.is_paused,
                 is_pool_reachable=self.pool.is_reachable,
                 rest=resting(self.memory.holds, move.guest, now_s),
+                job=self._job_of(move.guest),
+                accounts=self.memory.accounts,
                 rules=rules,
                 place=place,
                 is_allowed_hour=self.config.rules.may_move(now_s),
@@ -294,7 +298,15 @@ class Core:
             predicted_pause_s=candidate.price.pause_s if candidate.price is not None else None,
             predicted_at_most_s=candidate.price.total_at_most_s if candidate.price is not None else 0.0,
             expected=candidate.price.expected if candidate.price is not None else None,
+            job=self._job_of(candidate.guest),
+            cost_s=candidate.price.cost_s if candidate.price is not None else 0.0,
+            gain_rate=candidate.price.gain_rate if candidate.price is not None else 0.0,
+            lasts_s=candidate.price.lasts_s or 0.0 if candidate.price is not None else 0.0,
         )
+
+    def _job_of(self, guest: str) -> str:
+        """Return the job of a guest (uuid); one that is of none is a job of its own."""
+        return next((job.name for job in self.memory.jobs.values() if guest in job.guests), guest)
 
     def _commit(self, verdict: Verdict, now_s: float) -> list[AnyCommand]:
         _, causes = self.memory.causes.following()
@@ -351,6 +363,7 @@ class Core:
             self.memory,
             in_flight={cause: m for cause, m in self.memory.in_flight.items() if cause != event.cause},
             last_moved_at={**self.memory.last_moved_at, migration.guest: now_s},
+            accounts=dict(accounts.after(self.memory.accounts, migration)),
             learned=after_migration(self.memory.learned, migration, self.memory.in_flight),
         )
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))

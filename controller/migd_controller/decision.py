@@ -26,7 +26,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     dirty page of the guest was ever counted, `least` and `most` bound it; the most is what the gain is held against.
     `total`, `pause` and `cost` are the intervals around those medians, `forced_probability` how likely it is that the
     guest writes faster than it is copied. The gain is reckoned for `lasts_s`, and pays for the move after
-    `break_even_s`; None where that is not known, or it never does. `expected` is what to learn from once it is done.
+    `break_even_s`; None where that is not known, or it never does. `gain_rate` is what the guest's own job gains a
+    second. `expected` is what to learn from once it is done.
     """
 
     total_s: float
@@ -44,6 +45,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     forced_probability: float | None = None
     break_even_s: float | None = None
     lasts_s: float | None = None
+    gain_rate: float = 0.0
 
     @property
     def net_sd_s(self) -> float:

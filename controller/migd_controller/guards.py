@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+from migd_controller.accounts import Accounts, behind_s, since_s, stalled_s
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Gate, Price
 from migd_controller.holds import Hold, rest_text
@@ -32,6 +33,8 @@ class Situation:
     is_paused: bool
     is_pool_reachable: bool
     rest: Hold | None = None
+    job: str = ""
+    accounts: Accounts = field(default_factory=dict)
     unpriced_because: str = ""
     rules: Rules | None = None
     place: Mapping[str, str] = field(default_factory=dict)
@@ -257,6 +260,59 @@ def _loss_text(price: Price) -> str:
     return loses
 
 
+def _caught_up(move: Move, situation: Situation) -> Gate:
+    limits, job, now_s = situation.limits, situation.job, situation.world.now_s
+    behind = behind_s(situation.accounts, job, now_s)
+    allowed_s = max(limits.behind_at_least_s, limits.behind_ratio * since_s(situation.accounts, job, now_s))
+    return Gate(
+        name="behind",
+        passed=behind <= allowed_s,
+        text=(
+            f"past moves have left {_job_name(situation)} {format_duration(behind)} behind where it would be had it "
+            f"stayed (at most {format_duration(allowed_s)})"
+        ),
+        value=behind,
+        threshold=allowed_s,
+        unit="s",
+    )
+
+
+def _not_stalled(move: Move, situation: Situation) -> Gate:
+    limits, name = situation.limits, _job_name(situation)
+    job = situation.world.jobs.get(situation.job)
+    if job is not None and job.remaining_s is not None and job.remaining_s < limits.no_stall_last_s:
+        return Gate(
+            name="stall",
+            passed=False,
+            text=(
+                f"{name} ends in {format_duration(job.remaining_s)}, and is not stalled in its last "
+                f"{format_duration(limits.no_stall_last_s)}"
+            ),
+            value=job.remaining_s,
+            threshold=limits.no_stall_last_s,
+            unit="s",
+        )
+    stalled = stalled_s(situation.accounts, situation.job, situation.world.now_s)
+    price = situation.price
+    adds = 0.0 if price is None else price.pause.high if price.pause is not None else price.pause_s
+    return Gate(
+        name="stall",
+        passed=stalled + adds <= limits.stall_per_hour_s,
+        text=(
+            f"{name} has stood still for {format_duration(stalled)} within an hour, and this adds up to "
+            f"{format_duration(adds)} (at most {format_duration(limits.stall_per_hour_s)})"
+        ),
+        value=stalled + adds,
+        threshold=limits.stall_per_hour_s,
+        unit="s",
+    )
+
+
+def _job_name(situation: Situation) -> str:
+    guest = situation.world.guests.get(situation.job)
+    return f"guest {guest.name}" if guest is not None else f"job {situation.job}"
+
+
 def _host_name(world: World, uuid: str) -> str:
     return world.hosts[uuid].name if uuid in world.hosts else uuid
 
@@ -278,7 +334,7 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _source_limit,
     _target_limit,
 )
-WORTH: Final[tuple[Guard, ...]] = (_allowed_hour, _cooled_down, _rested, _worth_it)
+WORTH: Final[tuple[Guard, ...]] = (_allowed_hour, _cooled_down, _rested, _caught_up, _not_stalled, _worth_it)
 
 
 def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:

@@ -14,6 +14,7 @@ def price(world: World, move: Move) -> Price:
     """
     plan = ledger.price(world, [move])
     (found,) = plan.moves
+    own = next(job for job in plan.jobs if job.job == found.job)
     migration = found.migration
     return Price(
         total_s=migration.total_s.median,
@@ -28,7 +29,8 @@ def price(world: World, move: Move) -> Price:
         cost=found.cost_s,
         forced_probability=migration.forced_probability,
         break_even_s=plan.break_even_s,
-        lasts_s=max((job.lasts_s for job in plan.jobs if job.job == found.job), default=None),
+        lasts_s=own.lasts_s,
+        gain_rate=1.0 - own.step_ratio,
         least=_bound(found, found.least, found.cost_s.low),
         most=_bound(found, found.most, found.cost_s.high),
     )

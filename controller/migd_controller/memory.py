@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from migd_controller.accounts import Entry
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
@@ -28,7 +29,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `leases` are the probes under way, by id. `last_probed_at` (Unix time, by guest) is when a guest's last one began,
     `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
-    them tells which is the coordinator now. `learned` is what finished migrations say of links and guests.
+    them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
+    what they have cost each job (a guest without one is a job of its own).
     """
 
     policy: str
@@ -44,3 +46,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     probe_rests: dict[str, float] = {}
     pool_addresses: tuple[str, ...] = ()
     learned: Learned = NOTHING_LEARNED
+    accounts: dict[str, tuple[Entry, ...]] = {}

@@ -42,6 +42,7 @@ NEXT_STATES: Final = MappingProxyType(
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one.
 
+    `cost_s` is what `job` was predicted to lose by it, `gain_rate` what it gains a second afterwards for `lasts_s`.
     `is_cancelling` once an operator wants it to end; it may yet arrive. `is_task_lost` while the pool has no task that
     could be asked about it, and the guest may be moving all the same.
     """
@@ -69,6 +70,10 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     is_cancelling: bool = False
     is_task_lost: bool = False
     expected: Expected | None = None
+    job: str = ""
+    cost_s: float = 0.0
+    gain_rate: float = 0.0
+    lasts_s: float = 0.0
 
     @property
     def is_over(self) -> bool:

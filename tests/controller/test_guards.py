@@ -5,7 +5,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from builders import guest, host, move, world
+from builders import guest, host, job, move, world
+from migd_controller.accounts import Entry
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Bound, Gate, Price
 from migd_controller.guards import Situation, judge
@@ -53,6 +54,8 @@ def test_a_good_move_passes_every_gate() -> None:
         "hours",
         "cooldown",
         "rest",
+        "behind",
+        "stall",
         "gain",
     ]
 
@@ -69,6 +72,33 @@ def test_a_good_move_passes_every_gate() -> None:
 def test_a_move_of_what_does_not_exist_meets_one_gate(asked: object, why: str) -> None:
     gates = judge(asked, situation(world(*TWO_HOSTS, RANK)), by_hand=False)  # type: ignore[arg-type]
     assert [(gate.name, gate.passed, gate.text) for gate in gates] == [("known", False, why)]
+
+
+BRAMS = job("brams", "rank0", remaining_s=400.0)
+COST_50 = Entry(cause="D1.1", ended_at=NOW_S - 100.0, cost_s=120.0, pause_s=12.0, gain_rate=0.2, lasts_s=600.0)
+
+
+def test_a_job_that_past_moves_left_behind_is_let_catch_up() -> None:
+    seen, standing = world(*TWO_HOSTS, RANK, BRAMS), {"job": "brams", "accounts": {"brams": (COST_50,)}}
+    (gate,) = failed(seen, **standing)
+    assert (gate.name, gate.value, gate.threshold) == ("behind", pytest.approx(100.0), 60.0)
+    assert gate.text == "past moves have left job brams 100 s behind where it would be had it stayed (at most 60 s)"
+    assert failed(seen, by_hand=True, **standing) == []
+    assert failed(replace(seen, now_s=NOW_S + 300.0), **standing) == []
+
+
+def test_a_job_stands_still_for_no_longer_than_its_budget() -> None:
+    limits = msgspec.structs.replace(LIMITS, stall_per_hour_s=12.5, behind_at_least_s=600.0)
+    seen, standing = world(*TWO_HOSTS, RANK, BRAMS), {"job": "brams", "accounts": {"brams": (COST_50,)}}
+    (gate,) = failed(seen, limits=limits, **standing)
+    assert (gate.name, gate.value, gate.threshold) == ("stall", pytest.approx(13.0), 12.5)
+    assert failed(seen, limits=limits, job="brams") == []
+
+
+def test_a_job_is_not_stalled_in_its_last_minutes() -> None:
+    limits = msgspec.structs.replace(LIMITS, no_stall_last_s=600.0)
+    (gate,) = failed(world(*TWO_HOSTS, RANK, BRAMS), limits=limits, job="brams")
+    assert (gate.name, gate.value, gate.threshold) == ("stall", 400.0, 600.0)
 
 
 def test_nothing_moves_while_paused() -> None:
