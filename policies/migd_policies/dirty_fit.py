@@ -36,8 +36,9 @@ MAX_SESSIONS: Final = 4
 # leaves 7 % at p95 under the rules since 4.6, against 8 % with 1 and with the mixture's own tail.
 TAIL_EXPONENT: Final = 0.7
 LAST_PART: Final = 0.7
-# What another session would differ by at least.
+# What another session would differ by at least and at most, as a logarithm.
 LEAST_SPREAD: Final = 0.01
+MOST_SPREAD: Final = 2.0
 # The longest ages a probe is asked for, in seconds, and how many; one that sees half of a first round predicts well
 # (28-37 % at p90 with 2 s at most, 7-11 % so).
 FIRST_AGE_S: Final = 0.05
@@ -147,4 +148,4 @@ def _differs(fitted: Floats, counts: Floats, trust: Floats) -> float:
     """Return by how much sessions differ from what is expected of them, as a ratio, the greater counts first."""
     off = (counts - fitted) / (fitted + COUNT_PAGES)
     weight = trust**2 * (fitted + COUNT_PAGES)
-    return LEAST_SPREAD + float(np.sqrt(np.average(off**2, weights=weight)))
+    return min(MOST_SPREAD, LEAST_SPREAD + float(np.sqrt(np.average(off**2, weights=weight))))
