@@ -68,8 +68,11 @@ class Interval(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FirstRound:
-    """What the first round of a running migration has shown: how long it took, the bytes it sent (0: not known), and
-    the pages that the guest has written meanwhile (None: not known)."""
+    """What the first round of a running migration has shown.
+
+    How long it took, the bytes it sent (0: not known), and the pages that the guest has written meanwhile (None: not
+    known).
+    """
 
     took_s: float
     sent_bytes: float
@@ -78,8 +81,10 @@ class FirstRound:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One migration to be predicted. `curves` are the guest's, oldest first; `since_s` is when it was booted, by their
-    clock. `bandwidth_bytes_per_s` is what is assumed, `correction` what finished migrations say of it.
+    """One migration to be predicted.
+
+    `curves` are the guest's, oldest first; `since_s` is when it was booted, by their clock. `bandwidth_bytes_per_s` is
+    what is assumed, `correction` what finished migrations say of it.
     """
 
     memory_bytes: int
@@ -197,7 +202,7 @@ def _predict(
             total_spread=total_spread[n],
             pause_spread=pause_spread[n],
             slope=slope,
-            bandwidth_ratio=request.correction.bandwidth_ratio,
+            bandwidth_ratio=bandwidth / request.bandwidth_bytes_per_s,
             total_ratio=ratio,
         )
         found.append(
