@@ -11,6 +11,7 @@ migrations have taught (`learned`), make the interval.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -143,6 +144,7 @@ def predict_many(
     return _predict(requests, rows, bases, rules, overheads, widening)
 
 
+@lru_cache(maxsize=4096)  # the same for every guest of one size, and asked for in every control cycle
 def predict_bounds(
     memory_bytes: int, bandwidth_bytes_per_s: float, rules: StopRules, overheads: Overheads = Overheads()
 ) -> tuple[MigrationPrediction, MigrationPrediction]:
