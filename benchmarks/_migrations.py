@@ -14,11 +14,12 @@ from migd_sim.pages import Copied, copy_guest, counted_curve, draw
 
 # A bandwidth is known within this.
 KNOWN_WITHIN: Final = 0.03
+# Sessions of a guest at random phases, as `probe_ages_s` asks for them: one a lease.
+SESSIONS: Final = (2, 3)
 # From the end of one lease to the next session of the same guest (migd_agent.xen.log_dirty.APART_S), and from the last
 # session to the migration.
 APART_S: Final = (900.0, 960.0)
 BEFORE_S: Final = (10.0, 300.0)
-MAX_SESSIONS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class Measured:
-    """One guest: curves of one to three sessions, oldest first, a bandwidth that is nearly right, and the truth."""
+    """One guest: curves of two or three sessions, oldest first, a bandwidth that is nearly right, and the truth."""
 
     family: str
     memory_pages: int
@@ -65,7 +66,7 @@ def _measured(family: str, rng: np.random.Generator) -> Measured:
     known = drawn.bytes_per_s * rng.uniform(1 - KNOWN_WITHIN, 1 + KNOWN_WITHIN)
     ages_s = probe_ages_s(drawn.memory_bytes, known)
     at_s, curves = rng.uniform(0.0, 300.0), []
-    for _ in range(rng.integers(1, MAX_SESSIONS + 1)):
+    for _ in range(rng.integers(SESSIONS[0], SESSIONS[1] + 1)):
         curves.append(counted_curve(drawn.guest, ages_s, at_s, rng))
         ended_s = at_s + ages_s[-1]
         at_s = ended_s + rng.uniform(*APART_S)

@@ -11,14 +11,15 @@ families only.
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import perf_counter, time
+from itertools import product
+from time import process_time, time
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._baselines import BASELINES, total_s
-from benchmarks._migrations import Measured, measured
+from benchmarks._migrations import SESSIONS, Measured, measured
 from benchmarks._paper import paper_figures
 from migd_core.precopy import RULE_SETS
 from migd_core.units import PAGE_BYTES
@@ -55,14 +56,15 @@ def text(figures: dict[str, Any]) -> str:
     for name in RULE_SETS:
         found = figures[name]
         p95 = 0.15 if name == LEGACY else 0.11
-        total, pause, held = found["total"], found["pause"], found["held_out_total"]
+        total, pause = found["total"], found["pause"]
         lines += [
             f"{name}",
             _line("total time, median", total["median"], 0.03, "%"),
             _line("total time, p90", total["p90"], 0.09, "%"),
             _line("total time, p95", total["p95"], p95, "%"),
-            f"    … families held out         {held['median']:.1%} / {held['p90']:.1%} / {held['p95']:.1%}",
-            "    … after the first round     " + " / ".join(f"{v:.1%}" for v in found["after_first_round"].values()),
+            f"    … families held out         {_three(found['held_out_total'])}",
+            f"    … from one session          {_three(found['total_by_sessions']['1'])}",
+            f"    … after the first round     {_three(found['after_first_round'])}",
             _line("pause, median", pause["median"], 0.05, "%"),
             _line("pause, p95", pause["p95_s"], 1.5, "s"),
             *(
@@ -79,9 +81,9 @@ def text(figures: dict[str, Any]) -> str:
         _line("idle, s", paper["idle_s"], (28.5, 31.5), "s"),
         _line("HPL, least", paper["hpl_s"][0], (98.8, 109.2), "s"),
         _line("HPL, most", paper["hpl_s"][1], (98.8, 109.2), "s"),
-        f"    SP lost 91 s: predicted     {paper['sp_cost_s'][0]:.0f} … {paper['sp_cost_s'][1]:.0f} … "
-        f"{paper['sp_cost_s'][2]:.0f} s ({'holds' if paper['sp_holds'] else 'MISSED'})",
-        f"{GUESTS} guests, curves known",
+        f"    SP lost 91 s: migrates in   {paper['sp_total_s'][0]:.0f} … {paper['sp_total_s'][1]:.0f} … "
+        f"{paper['sp_total_s'][2]:.0f} s ({'holds' if paper['sp_holds'] else 'MISSED'})",
+        f"{GUESTS} guests, curves known, CPU time",
         *(_line(name, took_s, 0.1, "s") for name, took_s in decision.items()),
     ]
     return "\n".join(lines)
@@ -97,6 +99,10 @@ def _line(what: str, value: float, goal: float | tuple[float, float], unit: str)
     return f"    {what:32}{_shown(value, unit):>10}   {wanted:20} {'met' if met else 'MISSED'}"
 
 
+def _three(errors: dict[str, float]) -> str:
+    return " / ".join(f"{error:.1%}" for error in errors.values())
+
+
 def _shown(value: float, unit: str) -> str:
     return f"{value:.1%}" if unit == "%" else f"{value:.3g} {unit}"
 
@@ -109,6 +115,7 @@ def _figures(guests: Sequence[Measured], rule_set: str) -> dict[str, Any]:
     pauses = np.array([guest.pause_s(rule_set) for guest in guests])
     off = _off(found, totals)
     off_again = _off(again, totals)
+    off_by_one = _off(predict_many([_request(guest, sessions=1) for guest in guests], rules), totals)
     pause_off_s = np.abs(np.array([one.pause_s.median for one in found]) - pauses)
     is_held_out = np.array([guest.family in HELD_OUT for guest in guests])
     forced = np.array([guest.copied[rule_set].is_forced for guest in guests])
@@ -130,7 +137,8 @@ def _figures(guests: Sequence[Measured], rule_set: str) -> dict[str, Any]:
             for family in dict.fromkeys(guest.family for guest in guests)
         },
         "total_by_sessions": {
-            str(count): _quantiles(off[[len(guest.curves) == count for guest in guests]]) for count in (1, 2, 3)
+            "1": _quantiles(off_by_one),
+            **{str(count): _quantiles(off[[len(guest.curves) == count for guest in guests]]) for count in SESSIONS},
         },
         "after_first_round": _quantiles(off_again),
         "pause": {
@@ -154,13 +162,14 @@ def _figures(guests: Sequence[Measured], rule_set: str) -> dict[str, Any]:
     }
 
 
-def _request(guest: Measured, again_under: str | None = None) -> Request:
+def _request(guest: Measured, again_under: str | None = None, sessions: int = max(SESSIONS)) -> Request:
+    """Return what is known of a guest by its newest sessions, and by its first round under `again_under`."""
     first = None
     if again_under is not None:
         copied = guest.copied[again_under]
         sent_bytes = copied.round_s[0] * guest.bytes_per_s
         first = FirstRound(copied.round_s[0], sent_bytes, copied.left_pages[0])
-    return Request(guest.memory_bytes, guest.curves, guest.known_bytes_per_s, first_round=first)
+    return Request(guest.memory_bytes, guest.curves[-sessions:], guest.known_bytes_per_s, first_round=first)
 
 
 def _off(found: Sequence[MigrationPrediction], totals: Floats) -> Floats:
@@ -177,7 +186,7 @@ def _quantiles(errors: Floats) -> dict[str, float]:
 
 
 def _times_s(guests: Sequence[Measured]) -> dict[str, float]:
-    """Return how long 256 predictions take with curves that were seen before, and how long one new curve takes."""
+    """Return the CPU seconds of 256 predictions from curves that were seen before, and of fitting one new curve."""
     requests = [_request(guest) for guest in (list(guests) * 2)[:GUESTS]]
     took = {}
     for name in ("xen-4.6", LEGACY):
@@ -190,17 +199,17 @@ def _times_s(guests: Sequence[Measured]) -> dict[str, float]:
 
 
 def _took_s(what: Callable[[], object]) -> float:
-    start_s = perf_counter()
+    start_s = process_time()
     what()
-    return perf_counter() - start_s
+    return process_time() - start_s
 
 
 def calibrated() -> dict[str, list[float]]:
     """Return the prior scores: middles of equal parts of how far outcomes fell from medians, in predicted spreads."""
     scores: dict[str, list[Floats]] = {"total": [], "pause": []}
     guests = list(measured(tuple(DEVELOPMENT), CALIBRATION_EACH, CALIBRATION_SEED))
-    for name in ("xen-4.6", LEGACY):
-        found = predict_many([_request(guest) for guest in guests], RULE_SETS[name])
+    for name, sessions in product(("xen-4.6", LEGACY), (1, max(SESSIONS))):
+        found = predict_many([_request(guest, sessions=sessions) for guest in guests], RULE_SETS[name])
         totals, pauses = [guest.total_s(name) for guest in guests], [guest.pause_s(name) for guest in guests]
         for what, actual in (("total", totals), ("pause", pauses)):
             medians = np.array([getattr(one, f"{what}_s").median for one in found])

@@ -34,12 +34,12 @@ HELD_RATIO: Final = 0.8
 # How far simulated migrations of the development families fell from their medians, in predicted spreads: the middles
 # of twenty equal parts (`python -m benchmarks.prediction --calibrate` prints them).
 PRIOR_TOTAL_SCORES: Final = (
-    *(0.03, 0.10, 0.16, 0.22, 0.27, 0.34, 0.40, 0.46, 0.53, 0.59),
-    *(0.71, 0.83, 0.92, 1.02, 1.15, 1.28, 1.43, 1.58, 1.86, 3.93),
+    *(0.02, 0.09, 0.16, 0.21, 0.27, 0.32, 0.39, 0.46, 0.53, 0.61),
+    *(0.71, 0.82, 0.91, 1.03, 1.15, 1.29, 1.42, 1.57, 1.87, 3.43),
 )
 PRIOR_PAUSE_SCORES: Final = (
-    *(0.02, 0.06, 0.09, 0.13, 0.17, 0.21, 0.25, 0.29, 0.33, 0.38),
-    *(0.44, 0.49, 0.56, 0.62, 0.69, 0.75, 0.84, 0.96, 1.39, 5.50),
+    *(0.01, 0.06, 0.09, 0.13, 0.16, 0.21, 0.25, 0.29, 0.35, 0.40),
+    *(0.44, 0.48, 0.53, 0.59, 0.65, 0.72, 0.79, 0.92, 1.27, 5.04),
 )
 
 

@@ -36,8 +36,9 @@ MAX_SESSIONS: Final = 4
 # leaves 7 % at p95 under the rules since 4.6, against 8 % with 1 and with the mixture's own tail.
 TAIL_EXPONENT: Final = 0.7
 LAST_PART: Final = 0.7
-# What another session would differ by at least.
+# What another session would differ by at least and at most, as a logarithm.
 LEAST_SPREAD: Final = 0.01
+MOST_SPREAD: Final = 2.0
 # The longest ages a probe is asked for, in seconds, and how many; one that sees half of a first round predicts well
 # (28-37 % at p90 with 2 s at most, 7-11 % so).
 FIRST_AGE_S: Final = 0.05
@@ -47,15 +48,14 @@ PROBE_AGES: Final = 11
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DirtyFit:
-    """D at `AGES_S` as expected, and as it may be: a fifth of guests or so write less than `low`, more than `high`.
+    """D at `AGES_S` as it is expected, and as it may be.
 
-    `rows` has five curves: expected; less and more by what sessions differ; flatter and steeper beyond `window_s`, the
-    longest age that was counted. `sessions` counts the curves it rests on.
+    `rows` has five curves: expected; less and more, by what sessions differ; flatter and steeper beyond `window_s`, the
+    longest age that was counted.
     """
 
     rows: Floats
     window_s: float
-    sessions: int
 
 
 def probe_ages_s(
@@ -118,7 +118,7 @@ def fit(curves: tuple[DirtyCurve, ...], memory_pages: int) -> DirtyFit:
     expected, flatter, steeper = _beyond(_parts(AGES_S, random_s, sweep_s) @ weights, window_s)
     differs = _differs(_parts(ages_s, random_s, sweep_s) @ weights, counts, trust)
     rows = np.vstack((expected, expected * np.exp(-differs), expected * np.exp(differs), flatter, steeper))
-    return DirtyFit(np.minimum(rows, memory_pages), window_s, len(curves))
+    return DirtyFit(np.minimum(rows, memory_pages), window_s)
 
 
 def _parts(ages_s: Floats, random_s: Floats, sweep_s: Floats) -> Floats:
@@ -146,10 +146,11 @@ def _beyond(inside: Floats, window_s: float) -> tuple[Floats, Floats, Floats]:
 def _trust(curves: Sequence[DirtyCurve]) -> list[float]:
     """Return how much each session counts against the newest, as a ratio of the errors to be expected of it.
 
-    One at whose end about as many pages were written differs by the phase of the job alone, and two phases are better
-    than one; one at whose end there were many more or fewer is of a job that has changed since.
+    One in which about as many pages were written in the end differs by the phase of the job alone, and two phases are
+    better than one; one in which there were many more or fewer is of a job that has changed since.
     """
-    last = [math.log(curve.unique_pages[-1] + COUNT_PAGES) for curve in curves]
+    end_s = min(curve.ages_s[-1] for curve in curves)
+    last = [math.log(np.interp(end_s, curve.ages_s, curve.unique_pages) + COUNT_PAGES) for curve in curves]
     changed = [math.exp(-(((pages - last[-1]) / CHANGED_RATIO) ** 2) / 2) for pages in last]
     return [max(LEAST_TRUST, OLDER_SESSION ** (len(last) - 1 - n) * ratio) for n, ratio in enumerate(changed)]
 
@@ -158,4 +159,4 @@ def _differs(fitted: Floats, counts: Floats, trust: Floats) -> float:
     """Return by how much sessions differ from what is expected of them, as a ratio, the greater counts first."""
     off = (counts - fitted) / (fitted + COUNT_PAGES)
     weight = trust**2 * (fitted + COUNT_PAGES)
-    return LEAST_SPREAD + float(np.sqrt(np.average(off**2, weights=weight)))
+    return min(MOST_SPREAD, LEAST_SPREAD + float(np.sqrt(np.average(off**2, weights=weight))))

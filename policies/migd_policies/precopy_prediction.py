@@ -11,6 +11,7 @@ migrations have taught (`learned`), make the interval.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -60,8 +61,11 @@ class Overheads:
 
 @dataclass(frozen=True, slots=True)
 class FirstRound:
-    """What the first round of a running migration has shown: how long it took, the bytes it sent (0: not known), and
-    the pages that the guest has written meanwhile (None: not known)."""
+    """What the first round of a running migration has shown.
+
+    How long it took, the bytes it sent (0: not known), and the pages that the guest has written meanwhile (None: not
+    known).
+    """
 
     took_s: float
     sent_bytes: float
@@ -70,8 +74,10 @@ class FirstRound:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One migration to be predicted. `curves` are the guest's, oldest first; `since_s` is when it was booted, by their
-    clock. `bandwidth_bytes_per_s` is what is assumed, `correction` what finished migrations say of it.
+    """One migration to be predicted.
+
+    `curves` are the guest's, oldest first; `since_s` is when it was booted, by their clock. `bandwidth_bytes_per_s` is
+    what is assumed, `correction` what finished migrations say of it.
     """
 
     memory_bytes: int
@@ -130,6 +136,7 @@ def predict_many(
     return _predict(requests, rows, bases, rules, overheads, widening)
 
 
+@lru_cache(maxsize=4096)  # the same for every guest of one size, and asked for in every control cycle
 def predict_bounds(
     memory_bytes: int, bandwidth_bytes_per_s: float, rules: StopRules, overheads: Overheads = Overheads()
 ) -> tuple[MigrationPrediction, MigrationPrediction]:
@@ -189,7 +196,7 @@ def _predict(
             total_spread=total_spread[n],
             pause_spread=pause_spread[n],
             slope=slope,
-            bandwidth_ratio=request.correction.bandwidth_ratio,
+            bandwidth_ratio=bandwidth / request.bandwidth_bytes_per_s,
             total_ratio=ratio,
         )
         found.append(

@@ -1,5 +1,7 @@
 """What is predicted from a curve as the agent counts it, against guests that are copied page by page."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,7 +10,19 @@ from migd_core.precopy import RULE_SETS
 from migd_core.units import GIB, MIB, PAGE_BYTES
 from migd_policies.dirty_fit import probe_ages_s
 from migd_policies.precopy_prediction import MigrationPrediction, Overheads, predict
-from migd_sim.pages import Clock, Copied, PagedGuest, Passes, Scattered, Writer, copy_guest, counted_curve
+from migd_sim.pages import (
+    DEVELOPMENT,
+    HELD_OUT,
+    Clock,
+    Copied,
+    PagedGuest,
+    Passes,
+    Scattered,
+    Writer,
+    copy_guest,
+    counted_curve,
+    draw,
+)
 
 HPL_PAGES = 8000 * 8000 * 8 // 3 // PAGE_BYTES
 BARE = Overheads(0, 0, 0)
@@ -82,6 +96,28 @@ def test_fast_and_slow_writes_together_are_predicted_within_a_tenth(
     expected, copied = both(8 * GIB, 117e6, rules, passes=passes, scattered=scattered)
     assert expected.total_s.median == pytest.approx(copied.live_s + copied.final_s, rel=0.1)
     assert expected.pause_s.median == pytest.approx(copied.final_s, rel=0.15, abs=0.3)
+
+
+def test_guests_drawn_at_random_are_predicted_and_their_intervals_hold_what_they_say() -> None:
+    """A small part of `python -m benchmarks prediction`, with room for its size: three guests of each family."""
+    off, held, forced = [], [], []
+    for family, number in product((*DEVELOPMENT, *HELD_OUT), range(3)):
+        rng = np.random.default_rng([number, *family.encode()])
+        drawn = draw(family, rng)
+        ages_s = probe_ages_s(drawn.memory_bytes, drawn.bytes_per_s)
+        curves = tuple(counted_curve(drawn.guest, ages_s, start_s, rng) for start_s in (50.0, 1000.0))
+        for rules in (RULE_SETS["xen-4.6"], RULE_SETS["xen-legacy"]):
+            copied = copy_guest(drawn.guest, drawn.bytes_per_s / PAGE_BYTES, rules, 1100.0, rng)
+            expected = predict(drawn.memory_bytes, curves, drawn.bytes_per_s, rules, BARE)
+            took_s = copied.live_s + copied.final_s
+            off.append(abs(expected.total_s.median / took_s - 1))
+            held.append(expected.total_s.low <= took_s <= expected.total_s.high)
+            forced.append((copied.is_forced, expected.forced_probability > 0.5))
+    assert np.median(off) < 0.02
+    assert np.quantile(off, 0.9) < 0.12
+    assert np.mean(held) > 0.75
+    assert np.mean([told for was, told in forced if was]) > 0.9
+    assert np.mean([told for was, told in forced if not was]) < 0.2
 
 
 def test_a_curve_that_ends_after_4_s_leaves_a_great_slow_sweep_open_and_the_interval_says_so() -> None:
