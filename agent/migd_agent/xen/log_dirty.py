@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from migd_agent.xen.libxenctrl import DomainGone, LogDirtyTaken
 from migd_agent.xen.probe_records import ProbeRecords
+from migd_agent.xen.savers import BeingSaved
 from migd_core.errors import MigdError
 from migd_core.messages import DirtyCurve
 
@@ -107,6 +108,10 @@ class LogDirtyProbe:
     def fileno(self) -> int | None:
         return None
 
+    @property
+    def is_over(self) -> bool:
+        return self._step is _Step.DONE
+
     def advance(self, now_s: float) -> bool:
         """Do what is due. Raises nothing: `take` says what went wrong."""
         if now_s < self.due_s:
@@ -175,7 +180,7 @@ class LogDirtyProbe:
         if self._points[-1][0] >= self._ages_s[-1] - _TICK_S:
             self._off()
             self._curves.append(at_ages(self._points, self._ages_s))
-            more = len(self._curves) < self._sessions and self._plan(self._clock() + APART_S)
+            more = len(self._curves) < self._sessions and self._plan(self._clock())
             self._step = _Step.WAIT if more else _Step.DONE
         elif self._clock() >= self._until_s:
             self._off()
@@ -200,7 +205,12 @@ class LogDirtyProbe:
         return (before_s + self._clock()) / 2, count
 
     def _off(self) -> None:
-        self._xen.off(self._domid)
+        try:
+            self._xen.off(self._domid)
+        except BeingSaved as error:
+            # The record stays: should that process be killed, log-dirty is left on, and somebody must look after it.
+            self._step = _Step.DONE
+            raise StoodBack(str(error)) from error
         self._records.forget(self._domid)
 
     def _next_age_s(self) -> float:
@@ -217,13 +227,16 @@ class LogDirtyProbes:
     def __init__(self, xen: LogDirty, records: ProbeRecords, rng: random.Random, clock: Callable[[], float]) -> None:
         """Raises XenUnreadable."""
         self._xen, self._records, self._rng, self._clock = xen, records, rng, clock
-        self._not_before_s = dict.fromkeys(records.clear_up(xen), clock() + APART_S)
+        self._under_way: dict[int, LogDirtyProbe] = {}
+        self._not_before_s: dict[int, float] = {}
+        self._clear_up()
 
     def begin(self, domid: int, ages_s: tuple[float, ...], sessions: int, until_s: float) -> LogDirtyProbe:
-        """Begin to count the pages dirtied within `ages_s` (rising); sessions lie APART_S apart, as far as they fit.
+        """Begin to count the pages dirtied within `ages_s` (rising), in as many sessions as fit.
 
         Raises OutOfTime, TooSoon, XenUnreadable.
         """
+        self._clear_up()
         now_s = self._clock()
         self._not_before_s = {each: at_s for each, at_s in self._not_before_s.items() if at_s > now_s}
         if domid in self._not_before_s:
@@ -231,7 +244,14 @@ class LogDirtyProbes:
         sessions = max(1, min(MAX_SESSIONS, sessions))
         probe = LogDirtyProbe(self._xen, self._records, domid, ages_s, sessions, until_s, self._rng, self._clock)
         self._not_before_s[domid] = until_s + APART_S
+        self._under_way[domid] = probe
         return probe
+
+    def _clear_up(self) -> None:
+        """Switch off what a killed agent left, or an OFF that did not succeed."""
+        self._under_way = {domid: probe for domid, probe in self._under_way.items() if not probe.is_over}
+        found = self._records.clear_up(self._xen, self._under_way.keys())
+        self._not_before_s |= dict.fromkeys(found, self._clock() + APART_S)
 
 
 def at_ages(points: Sequence[tuple[float, int]], ages_s: Sequence[float]) -> tuple[float, ...]:
