@@ -36,11 +36,11 @@ class _Stats(ctypes.Structure):
 class LibXenCtrl:
     """Xen's log-dirty mode through libxenctrl. Every call returns within milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_savers: savers.Savers | None = None) -> None:
         """Raises XenUnreadable: no Xen, no permission, a container, no library of this version, or unknown calls."""
         library.check_here()
         savers.check_sees_all()
-        self._savers = savers.Processes()
+        self._savers = find_savers or savers.Processes()
         version = library.xen_version()
         if not version:
             raise XenUnreadable("the kernel does not tell Xen's version in /sys/hypervisor/version; is /sys mounted?")

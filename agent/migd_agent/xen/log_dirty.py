@@ -1,14 +1,18 @@
 """Samples a domain's dirty curve without endangering a migration that somebody else starts meanwhile.
 
-Tried on Xen 4.17: a CLEAN during a migration leaves a "successful" one with wrong memory, an OFF makes it fail,
-a PEEK harms nothing. ENABLE begins with an empty bitmap, but the count goes on from where it was (only a CLEAN sets it
-to 0, and OFF leaves it too). So a session needs no CLEAN, and never makes one: pages are counted from its first peek.
-`xl migrate` that finds log-dirty on switches it off and on again, and CLEANs after its first round. A count that has
-fallen is therefore another's: the session stands back, and leaves the switching off to them.
+Log-dirty is one bitmap and one count a domain, whoever uses it. What was tried on Xen 4.17, while `xl migrate` ran:
 
-Until that CLEAN a takeover cannot be seen in the count, so an OFF may hit a migration in its first round. If ENABLE
-followed before the migration asks again, it would be given the new bitmap and never learn what the OFF threw away:
-wrong memory. So a domain is left alone for APART_S after each OFF.
+- PEEK harms nothing.
+- CLEAN leaves a "successful" migration with wrong memory.
+- OFF, PVH guest (4.17.7): "Migration successful", and the guest is dead on arrival (4 of 4). A CLEAN with log-dirty off
+  is no error, it hands out an empty bitmap (xen/arch/x86/mm/paging.c, paging_log_dirty_op). PV guest (4.17.5): the
+  target refuses the stale start-info page, and the guest lives on at the source.
+- `xl migrate` that finds log-dirty on switches it off and on again, and CLEANs after its first round only.
+
+ENABLE begins with an empty bitmap, but the count goes on from where it was: only a CLEAN sets it to 0. So a session
+needs no CLEAN, and never makes one: pages are counted from its first peek. A count that has fallen is another's: the
+session stands back. In the first round of a migration nothing in the count tells, so an OFF is left out while a process
+copies the domain's memory away (`savers`): log-dirty is that process's, and switched off by it.
 """
 
 import math
@@ -29,7 +33,7 @@ from migd_core.messages import DirtyCurve
 WATCH_S: Final = 0.25
 # Sessions begin at random within this, so that a guest's own rhythm is met at different phases.
 PHASE_S: Final = 1.0
-# From an OFF to the next ENABLE of a domain: longer than a migration's first round (64 GiB at 1 Gbit/s take 550 s).
+# From a probe of a domain to its next: what one costs is spread over this.
 APART_S: Final = 900.0
 # Before `until_s` the next call may be late by this much.
 SPARE_S: Final = 0.5
@@ -47,7 +51,7 @@ class OutOfTime(MigdError):
 
 
 class TooSoon(MigdError):
-    """The domain was probed a moment ago; a migration that the probe may have hit has not noticed yet."""
+    """The domain was probed a moment ago, and what a probe costs is bounded."""
 
 
 class LogDirty(Protocol):

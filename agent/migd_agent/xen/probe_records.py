@@ -15,7 +15,7 @@ from migd_agent.xen.libxenctrl import DomainGone
 from migd_agent.xen.reading import XenUnreadable
 from migd_agent.xen.savers import BeingSaved
 
-FOLDER: Final = Path("/run/migd/probes")
+FOLDER: Final = Path("/run/migd-agent/probes")
 
 
 class Switch(Protocol):
