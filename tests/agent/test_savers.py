@@ -63,6 +63,8 @@ def test_an_agent_that_does_not_see_all_processes_is_refused(tmp_path: Path) -> 
     (tmp_path / "self/ns/pid").symlink_to("pid:[4026532198]")
     with pytest.raises(XenUnreadable, match="in a container"):
         check_sees_all(tmp_path)
+    with pytest.raises(XenUnreadable, match="No such file"):
+        check_sees_all(tmp_path / "none")
 
 
 class Migration:

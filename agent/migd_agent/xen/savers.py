@@ -61,7 +61,11 @@ class Processes:
 
 def check_sees_all(proc: Path = PROC) -> None:
     """Raise XenUnreadable where not all processes of Dom0 can be seen."""
-    if os.readlink(proc / "self/ns/pid") != _FIRST_PID_NAMESPACE:
+    try:
+        namespace = os.readlink(proc / "self/ns/pid")
+    except OSError as error:
+        raise XenUnreadable(f"{proc}/self/ns/pid: {error.strerror}; probing needs to see Dom0's processes") from error
+    if namespace != _FIRST_PID_NAMESPACE:
         raise XenUnreadable(
             "the agent runs in a container: it does not see the processes that migrate guests, and would wreck a guest "
             "that it probes meanwhile; run it in Dom0 itself"
