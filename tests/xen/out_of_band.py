@@ -1,10 +1,13 @@
 """What a human does to a guest that is under probe: `xl migrate`, at any moment; and how the guest is afterwards."""
 
 import json
+import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +57,67 @@ class Observed:
     cpu_ratio: float
 
 
+class Dom0:
+    """A Dom0 with `probe_in_dom0.py` at hand, which lives until it is killed."""
+
+    def __init__(self, node: Node) -> None:
+        node.run("cat >/root/probe_in_dom0.py", stdin=_DRIVER)
+        self._node = node
+        self._process: subprocess.Popen[str] | None = None
+
+    def tell(self, *words: object) -> None:
+        """Give it a command."""
+        if self._process is None:
+            command = "PYTHONPATH=/opt/migd exec python3 /root/probe_in_dom0.py 2>&1"
+            self._process = subprocess.Popen(
+                [*self._node.ssh(), command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        assert self._process.stdin is not None
+        self._process.stdin.write(" ".join(map(str, words)) + "\n")
+        self._process.stdin.flush()
+
+    def hear(self, timeout_s: float = 120.0) -> dict[str, Any] | None:
+        """Return its next answer, or None when it has been killed. Raises LabError where it says anything else."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with _killed_after(self._process, timeout_s):
+            for line in self._process.stdout:
+                if line.startswith("{"):
+                    return dict(json.loads(line))
+                if " [" not in line:  # not of the agent's log
+                    raise LabError(f"{self._node.name}: {line}{self._process.stdout.read()}")
+        self.end()
+        return None
+
+    def end(self) -> None:
+        """Let it end."""
+        if self._process is not None:
+            with self._process:
+                self._process.kill()
+            self._process = None
+
+
+@contextmanager
+def _killed_after(process: subprocess.Popen[str], timeout_s: float) -> Iterator[None]:
+    timer = threading.Timer(timeout_s, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class Human:
     """Somebody at work in the Dom0s of a lab, with the agent's probe at hand."""
 
     def __init__(self, lab: Lab, pool: ThreadPoolExecutor) -> None:
         self.lab, self._pool = lab, pool
+        self._dom0 = {node: Dom0(node) for node in lab.nodes}
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        for dom0 in self._dom0.values():
+            dom0.end()
 
     def node_of(self, guest: Guest) -> Node:
         """Return where the guest runs. Raises LabError where that is not one node."""
@@ -67,16 +126,41 @@ class Human:
             raise LabError(f"{guest.name} is on {[node.name for node in found]}, not on one node")
         return found[0]
 
-    def domid(self, node: Node, guest: Guest) -> int:
-        return int(node.run(f"xl domid {guest.name}"))
+    def probe(self, guest: Guest, last_age_s: float, sessions: int = 1) -> Future[dict[str, Any] | None]:
+        """Begin a probe, and return once it has begun."""
+        dom0 = self._tell(guest, "probe", last_age_s, sessions)
+        assert dom0.hear() == {"begun": True}
+        return self._pool.submit(dom0.hear)
 
-    def drive(self, node: Node, *words: object, kill_after_s: float = 90.0) -> list[dict[str, Any]]:
-        """Return what `probe_in_dom0.py` said there, a line each, until it ended or was killed."""
-        command = f"timeout -s KILL {kill_after_s:g} env PYTHONPATH=/opt/migd python3 - {' '.join(map(str, words))}"
-        said = node.run(f"{command}; echo exit=$?", timeout_s=kill_after_s + 10, stdin=_DRIVER)
-        if "exit=0" not in said and "exit=137" not in said:
-            raise LabError(f"{node.name}: {words}: {said}")
-        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    def kill_a_probe(self, guest: Guest) -> None:
+        """Begin a probe and kill it in its midst: log-dirty is on afterwards."""
+        assert self._tell(guest, "die").hear() is None
+        assert self.is_on(guest)
+
+    def restart(self, node: Node) -> int:
+        """Do what the agent does when it starts; return how many domains are on record then."""
+        self._dom0[node].tell("restart")
+        return _records(self._dom0[node])
+
+    def restart_beside_migration(self, guest: Guest) -> Future[int]:
+        """The same, once a migration has begun."""
+        dom0 = self._tell(guest, "restart-beside-migration")
+        return self._pool.submit(lambda: _records(dom0))
+
+    def overtaken_off(self, guest: Guest) -> Future[dict[str, Any] | None]:
+        """Begin to switch log-dirty off, which a migration overtakes that begins later."""
+        return self._pool.submit(self._tell(guest, "off-in-first-round").hear)
+
+    def is_on(self, guest: Guest) -> bool:
+        """Return whether log-dirty of the guest is on."""
+        said = self._tell(guest, "is-on").hear()
+        assert said is not None
+        return bool(said["is_on"])
+
+    def _tell(self, guest: Guest, what: str, *words: object) -> Dom0:
+        node = self.node_of(guest)
+        self._dom0[node].tell(what, int(node.run(f"xl domid {guest.name}")), *words)
+        return self._dom0[node]
 
     def await_steady(self, guest: Guest, pages_per_s: float) -> None:
         """Wait until the guest writes what it should: it does not while it starts, or others take its CPU."""
@@ -96,40 +180,11 @@ class Human:
         written = sum(line["pages"] for line in lines if line["line"] > begun["line"])
         return Observed(written / (lines[-1]["t"] - begun["t"]), (used_then_s - used_s) / (then_s - at_s))
 
-    def is_on(self, guest: Guest) -> bool:
-        """Return whether log-dirty of the guest is on."""
-        node = self.node_of(guest)
-        return bool(self.drive(node, "is-on", self.domid(node, guest))[0]["is_on"])
-
-    def probe(self, guest: Guest, last_age_s: float, sessions: int = 1) -> Future[dict[str, Any]]:
-        """Begin a probe; what comes of it is its last line."""
-        node = self.node_of(guest)
-        words = ("probe", self.domid(node, guest), last_age_s, sessions, 60.0)
-        return self._pool.submit(lambda: self.drive(node, *words)[-1])
-
-    def kill_a_probe(self, guest: Guest) -> None:
-        """Begin a probe and kill it in its midst: log-dirty is on afterwards."""
-        node = self.node_of(guest)
-        said = self.drive(node, "probe", self.domid(node, guest), 16.0, 1, 60.0, kill_after_s=6.0)
-        assert said == [{"begun": True}]
-        assert self.is_on(guest)
-
-    def overtaken_off(self, guest: Guest) -> Future[list[dict[str, Any]]]:
-        """Begin to switch log-dirty off, which a migration overtakes that begins later."""
-        node = self.node_of(guest)
-        domid = self.domid(node, guest)
-        return self._pool.submit(lambda: self.drive(node, "off-in-first-round", domid))
-
-    def restart(self, node: Node) -> list[str]:
-        """Do what the agent does when it starts; return the domains that are on record then."""
-        (said,) = self.drive(node, "restart")
-        return list(said["records"])
-
     def migrate(self, guest: Guest, after_s: float = 0.0) -> Future[Migrated]:
         """Begin an `xl migrate` to the other node, so much later."""
         source = self.node_of(guest)
         (target,) = [node for node in self.lab.nodes if node != source]
-        before = guest.lines("WRITE")[-1]["line"]
+        before = until(lambda: _lines_since(guest, 1), f"a word of {guest.name}", _ANSWER_S)[-1]["line"]
 
         def run() -> Migrated:
             said = source.run(
@@ -144,6 +199,12 @@ class Human:
             )
 
         return self._pool.submit(run)
+
+
+def _records(dom0: Dom0) -> int:
+    said = dom0.hear()
+    assert said is not None
+    return len(said["records"])
 
 
 def _bad_pages(guest: Guest, since_line: float) -> float | None:
@@ -166,12 +227,16 @@ def _lines_since(guest: Guest, line: float) -> list[dict[str, float]] | None:
     return None
 
 
+def _has_no_agent(node: Node) -> bool:
+    return not node.run(_AGENT).strip()
+
+
 @contextmanager
 def without_agents(lab: Lab) -> Iterator[None]:
     """Keep the agents of the lab away meanwhile: of two that probe on one host, the second is refused."""
     for node in lab.nodes:
         node.run(f"touch /run/agent.off; kill $({_AGENT}) 2>/dev/null || true")
-        until(lambda n=node: not n.run(_AGENT).strip(), f"the end of the agent on {node.name}", 60)
+        until(partial(_has_no_agent, node), f"the end of the agent on {node.name}", 60)
     try:
         yield
     finally:

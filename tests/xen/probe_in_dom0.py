@@ -1,15 +1,22 @@
-"""Runs in a Dom0, on the agent's Python: one probe by the agent's own classes, on real Xen. Prints JSON lines.
+"""Runs in a Dom0, on the agent's Python: probes by the agent's own classes, on real Xen.
 
-probe DOMID LAST_AGE_S SESSIONS LEASE_S    `begun`, then what came of it
-restart                                    what an agent's start makes of what a killed one left
-is-on DOMID                                whether log-dirty is on
-off-in-first-round DOMID                   an OFF that a migration overtakes
+Reads commands, a line each, and answers each by a line of JSON:
+
+probe DOMID LAST_AGE_S SESSIONS    `begun`, and when it is over what came of it
+die DOMID                          no answer: killed in the midst of a probe
+restart                            what an agent's start makes of what a killed one left on
+restart-beside-migration DOMID     the same as soon as somebody copies the domain's memory away
+off-in-first-round DOMID           an OFF that a migration overtakes
+is-on DOMID                        whether log-dirty is on
 """
 
 import json
+import os
 import random
+import signal
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 from migd_agent.xen.libxenctrl import LibXenCtrl, LogDirtyTaken
@@ -19,6 +26,8 @@ from migd_agent.xen.savers import Processes
 from migd_core.errors import MigdError
 
 AGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+LEASE_S = 60.0
+KILLED_AFTER_S = 3.0
 
 
 def say(**what: Any) -> None:
@@ -26,25 +35,40 @@ def say(**what: Any) -> None:
     sys.stdout.flush()
 
 
-def probes() -> LogDirtyProbes:
-    return LogDirtyProbes(LibXenCtrl(), ProbeRecords(), random.Random(), time.monotonic)
+def probes(records: ProbeRecords) -> LogDirtyProbes:
+    return LogDirtyProbes(LibXenCtrl(), records, random.Random(), time.monotonic)
 
 
-def probe(domid: int, last_age_s: float, sessions: int, lease_s: float) -> None:
-    """One probe, called as late as the agent's loop would call it at worst."""
+def probe(domid: int, last_age_s: float, sessions: int) -> None:
     ages_s = tuple(age_s for age_s in AGES_S if age_s <= last_age_s)
-    begun = probes().begin(domid, ages_s, sessions, time.monotonic() + lease_s)
-    say(begun=True)
-    cpu_s = time.process_time()
-    while not begun.advance(time.monotonic()):
-        time.sleep(max(0.0, begun.due_s - time.monotonic()))
-    cpu_s = time.process_time() - cpu_s
-    try:
-        curve = begun.take()
-    except MigdError as error:
-        say(error=type(error).__name__, text=str(error))
-    else:
-        say(ages_s=ages_s, pages=curve and curve.unique_pages, cpu_s=cpu_s)
+    with closing(ProbeRecords()) as records:
+        begun = probes(records).begin(domid, ages_s, sessions, time.monotonic() + LEASE_S)
+        say(begun=True)
+        used_s = time.process_time()
+        while not begun.advance(time.monotonic()):
+            time.sleep(max(0.0, begun.due_s - time.monotonic()))
+        used_s = time.process_time() - used_s
+        try:
+            curve = begun.take()
+        except MigdError as error:
+            say(error=type(error).__name__, text=str(error))
+        else:
+            say(ages_s=ages_s, pages=curve and curve.unique_pages, cpu_s=used_s)
+
+
+def die(domid: int) -> None:
+    begun = probes(ProbeRecords()).begin(domid, AGES_S, 1, time.monotonic() + LEASE_S)
+    until_s = begun.due_s + KILLED_AFTER_S
+    while time.monotonic() < until_s:
+        begun.advance(time.monotonic())
+        time.sleep(max(0.0, min(until_s, begun.due_s) - time.monotonic()))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def restart() -> None:
+    with closing(ProbeRecords()) as records:
+        probes(records)
+    say(records=sorted(path.name for path in FOLDER.iterdir()))
 
 
 class Overtaken(Processes):
@@ -74,16 +98,22 @@ def is_on(domid: int) -> bool:
     return False
 
 
-match sys.argv[1:]:
-    case ["probe", domid, last_age_s, sessions, lease_s]:
-        probe(int(domid), float(last_age_s), int(sessions), float(lease_s))
-    case ["restart"]:
-        probes()
-        say(records=sorted(path.name for path in FOLDER.iterdir()))
-    case ["off-in-first-round", domid]:
-        LibXenCtrl(Overtaken()).off(int(domid))
-        say(is_off=True)
-    case ["is-on", domid]:
-        say(is_on=is_on(int(domid)))
-    case _:
-        sys.exit(__doc__)
+for line in sys.stdin:
+    match line.split():
+        case ["probe", domid, last_age_s, sessions]:
+            probe(int(domid), float(last_age_s), int(sessions))
+        case ["die", domid]:
+            die(int(domid))
+        case ["restart"]:
+            restart()
+        case ["restart-beside-migration", domid]:
+            while not Processes().of(int(domid)):
+                time.sleep(0.05)
+            restart()
+        case ["off-in-first-round", domid]:
+            LibXenCtrl(Overtaken()).off(int(domid))
+            say(is_off=True)
+        case ["is-on", domid]:
+            say(is_on=is_on(int(domid)))
+        case words:
+            raise ValueError(words)

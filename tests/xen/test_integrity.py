@@ -26,7 +26,11 @@ OBSERVED_S: Final = 20  # holds a probe of three sessions
 @pytest.fixture(scope="module")
 def human(lab_of_a_traveller: Lab) -> Iterator[Human]:
     with ThreadPoolExecutor(2) as pool, without_agents(lab_of_a_traveller):
-        yield Human(lab_of_a_traveller, pool)
+        human = Human(lab_of_a_traveller, pool)
+        try:
+            yield human
+        finally:
+            human.end()
 
 
 @pytest.mark.timeout(2400)
@@ -36,11 +40,13 @@ def test_no_migration_at_any_moment_of_a_probe_leaves_a_stale_page(human: Human,
     probes: Counter[str] = Counter()
     migrations: Counter[int] = Counter()
     for number in range(TRIES):
-        begins_s = rng.uniform(0.0, LAST_AGE_S + 3.0) if number % 2 else rng.uniform(LAST_AGE_S - 2.0, LAST_AGE_S + 1.0)
+        begins_s = rng.uniform(0.0, LAST_AGE_S - 1.0 if number % 2 else 2 * LAST_AGE_S)
         probe = human.probe(TRAVELLER, LAST_AGE_S, sessions=rng.choice([1, 2]))
         migrated = human.migrate(TRAVELLER, begins_s).result()
         assert migrated.harm == "", f"try {number}, begun at {begins_s:.2f} s: {migrated.said}"
-        probes[probe.result().get("error", "curve")] += 1
+        said = probe.result()
+        assert said is not None
+        probes[said.get("error", "curve")] += 1
         migrations[migrated.exit_code] += 1
         assert not human.is_on(TRAVELLER)
     figures["integrity"] = {"probes": dict(probes), "migrations_by_exit_code": dict(migrations)}
@@ -53,6 +59,7 @@ def test_the_curve_of_a_probe_is_that_of_the_guest(human: Human, figures: dict[s
     begun = human.probe(TRAVELLER, LAST_AGE_S, sessions=3)
     rate_pages_per_s = human.observe(TRAVELLER, OBSERVED_S).pages_per_s
     probed = begun.result()
+    assert probed is not None
     # Below half a second the guest's own rounds of writing and what else it does are too coarse to be compared.
     errors = {
         age_s: round(pages / min(REGION_PAGES, rate_pages_per_s * age_s) - 1, 4)
@@ -77,6 +84,7 @@ def test_a_probe_of_a_guest_that_dirties_64_mib_a_second_costs_it_less_than_a_hu
     begun = human.probe(BUSY, LAST_AGE_S, sessions=3)
     during = human.observe(BUSY, OBSERVED_S)
     probed = begun.result()
+    assert probed is not None
     BUSY.destroy(host)
     lost_s = OBSERVED_S * max(1 - during.pages_per_s / without.pages_per_s, during.cpu_ratio - without.cpu_ratio)
     figures["probe_cost"] = {

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from migd_on_xen import until
 from out_of_band import Human, without_agents
 from scene import WRITER
 
@@ -16,14 +15,17 @@ from migd_lab.lab import Lab
 def human(lab: Lab) -> Iterator[Human]:
     with ThreadPoolExecutor(2) as pool, without_agents(lab):
         human, home = Human(lab, pool), lab.nodes[0]
-        yield human
+        try:
+            yield human
+        finally:
+            human.end()
         if human.node_of(WRITER) != home:
             human.migrate(WRITER).result()
 
 
 def test_log_dirty_is_off_after_a_probe_was_killed_and_the_agent_began_anew(human: Human) -> None:
     human.kill_a_probe(WRITER)
-    assert human.restart(human.node_of(WRITER)) == []
+    assert human.restart(human.node_of(WRITER)) == 0
     assert not human.is_on(WRITER)
 
 
@@ -31,23 +33,22 @@ def test_a_migration_that_began_after_the_kill_is_left_alone_by_the_next_start(h
     """Its first round is on, and the record is kept until it is over."""
     human.kill_a_probe(WRITER)
     source = human.node_of(WRITER)
-    domid = human.domid(source, WRITER)
-    migration = human.migrate(WRITER)
-    until(lambda: "save-domain" in source.run("pgrep -af -- '[-]-save-domain' || true"), "the first round", 60, 0.1)
-    assert human.restart(source) == [str(domid)]
-    migrated = migration.result()
+    restarted = human.restart_beside_migration(WRITER)
+    migrated = human.migrate(WRITER).result()
+    assert restarted.result() == 1
     assert (migrated.harm, migrated.exit_code) == ("", 0), migrated.said
-    assert human.restart(source) == []
+    assert human.restart(source) == 0
 
 
 def test_a_migration_whose_first_round_meets_the_end_of_a_probe_is_left_alone(
     human: Human, figures: dict[str, Any]
 ) -> None:
     probe = human.probe(WRITER, last_age_s=8.0)
-    migrated = human.migrate(WRITER, after_s=3.0).result()
-    figures["probe_beside_a_migration"] = probe.result()
+    migrated = human.migrate(WRITER).result()
+    said = figures["probe_beside_a_migration"] = probe.result()
     assert (migrated.harm, migrated.exit_code) == ("", 0), migrated.said
-    assert probe.result().get("error") == "StoodBack"
+    assert said is not None
+    assert said.get("error") == "StoodBack"
 
 
 def test_a_migration_that_was_hit_by_an_off_fails_and_the_guest_lives_on(human: Human) -> None:
@@ -55,8 +56,8 @@ def test_a_migration_that_was_hit_by_an_off_fails_and_the_guest_lives_on(human: 
     source = human.node_of(WRITER)
     late = human.overtaken_off(WRITER)
     migrated = human.migrate(WRITER).result()
-    assert late.result() == [{"is_off": True}]
+    assert late.result() == {"is_off": True}
     assert migrated.harm == "", migrated.said
-    assert "Migration failed, resuming at sender" in migrated.said
+    assert "Migration failed" in migrated.said
     assert human.node_of(WRITER) == source
     assert not human.is_on(WRITER)

@@ -44,12 +44,12 @@ class Processes:
 
     def of(self, domid: int) -> list[int]:
         """Return the ids of the processes that copy the domain's memory away."""
-        found = []
+        number, found = str(domid).encode(), []
         for name in os.listdir(self._proc):
             if name.isdigit():
-                with contextlib.suppress(OSError):  # it has ended
-                    words = (self._proc / name / "cmdline").read_bytes().split(b"\0")
-                    if saves([word.decode(errors="replace") for word in words], domid):
+                with contextlib.suppress(OSError), open(f"{self._proc}/{name}/cmdline", "rb", buffering=0) as file:
+                    line = file.readall()  # empty where it has ended, or is the kernel's
+                    if number in line and saves(line.decode(errors="replace").split("\0"), domid):
                         found.append(int(name))
         return found
 
