@@ -142,13 +142,17 @@ class Human:
         self._dom0[node].tell("restart")
         return _records(self._dom0[node])
 
-    def restart_beside_migration(self, guest: Guest) -> Future[int]:
-        """The same, once a migration has begun."""
-        dom0 = self._tell(guest, "restart-beside-migration")
+    def restart_in_first_round(self, guest: Guest) -> Future[int]:
+        """The same, once a migration is in its first round."""
+        dom0 = self._tell(guest, "restart-in-first-round")
         return self._pool.submit(lambda: _records(dom0))
 
-    def overtaken_off(self, guest: Guest) -> Future[dict[str, Any] | None]:
-        """Begin to switch log-dirty off, which a migration overtakes that begins later."""
+    def close_in_first_round(self, guest: Guest) -> Future[dict[str, Any] | None]:
+        """Begin a probe, and give it up once a migration is in its first round."""
+        return self._pool.submit(self._tell(guest, "close-in-first-round").hear)
+
+    def off_in_first_round(self, guest: Guest) -> Future[dict[str, Any] | None]:
+        """Look for a migration, and switch log-dirty off only once one is in its first round."""
         return self._pool.submit(self._tell(guest, "off-in-first-round").hear)
 
     def is_on(self, guest: Guest) -> bool:

@@ -5,8 +5,9 @@ Reads commands, a line each, and answers each by a line of JSON:
 probe DOMID LAST_AGE_S SESSIONS    `begun`, and when it is over what came of it
 die DOMID                          no answer: killed in the midst of a probe
 restart                            what an agent's start makes of what a killed one left on
-restart-beside-migration DOMID     the same as soon as somebody copies the domain's memory away
-off-in-first-round DOMID           an OFF that a migration overtakes
+close-in-first-round DOMID         a probe that is given up in a migration's first round
+restart-in-first-round DOMID       `restart` in a migration's first round
+off-in-first-round DOMID           an OFF that was held up until a migration's first round
 is-on DOMID                        whether log-dirty is on
 """
 
@@ -26,7 +27,8 @@ from migd_agent.xen.savers import Processes
 from migd_core.errors import MigdError
 
 AGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-LEASE_S = 60.0
+LEASE_S = 120.0
+SENT_BYTES = 2**20
 KILLED_AFTER_S = 3.0
 
 
@@ -71,8 +73,30 @@ def restart() -> None:
     say(records=sorted(path.name for path in FOLDER.iterdir()))
 
 
+def close_in_first_round(domid: int) -> None:
+    with closing(ProbeRecords()) as records:
+        begun = probes(records).begin(domid, AGES_S, 1, time.monotonic() + LEASE_S)
+        while not in_first_round(domid):
+            begun.advance(time.monotonic())
+        begun.close()
+        try:
+            begun.take()
+        except MigdError as error:
+            say(error=type(error).__name__, text=str(error))
+
+
+def in_first_round(domid: int) -> bool:
+    """Return whether a process has begun to copy the domain's memory away. It sends all of it in its first round."""
+    return any(_sent_bytes(pid) > SENT_BYTES for pid in Processes().of(domid))
+
+
+def _sent_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/io", encoding="ascii") as file:
+        return int(dict(line.split(": ") for line in file)["wchar"])
+
+
 class Overtaken(Processes):
-    """Looks, and is then held up until a migration has log-dirty on."""
+    """Looks, and is then held up until a migration is in its first round."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,10 +104,9 @@ class Overtaken(Processes):
 
     def of(self, domid: int) -> list[int]:
         if not self._has_looked:
-            self._has_looked, xen = True, LibXenCtrl()
-            pages = xen.peek(domid)
-            while xen.peek(domid) == pages:  # it counts once log-dirty is on
-                time.sleep(0.05)
+            self._has_looked = True
+            while not in_first_round(domid):
+                pass
             return []
         return super().of(domid)
 
@@ -106,9 +129,11 @@ for line in sys.stdin:
             die(int(domid))
         case ["restart"]:
             restart()
-        case ["restart-beside-migration", domid]:
-            while not Processes().of(int(domid)):
-                time.sleep(0.05)
+        case ["close-in-first-round", domid]:
+            close_in_first_round(int(domid))
+        case ["restart-in-first-round", domid]:
+            while not in_first_round(int(domid)):
+                pass
             restart()
         case ["off-in-first-round", domid]:
             LibXenCtrl(Overtaken()).off(int(domid))

@@ -35,13 +35,16 @@ def human(lab_of_a_traveller: Lab) -> Iterator[Human]:
 
 @pytest.mark.timeout(2400)
 def test_no_migration_at_any_moment_of_a_probe_leaves_a_stale_page(human: Human, figures: dict[str, Any]) -> None:
-    """Half of them begin so that the probe ends in their first round, where nothing in its count tells."""
+    """In every other try the probe is given up in the migration's first round, where nothing in its count tells."""
     rng = random.Random(SEED)
     probes: Counter[str] = Counter()
     migrations: Counter[int] = Counter()
     for number in range(TRIES):
-        begins_s = rng.uniform(0.0, LAST_AGE_S - 1.0 if number % 2 else 2 * LAST_AGE_S)
-        probe = human.probe(TRAVELLER, LAST_AGE_S, sessions=rng.choice([1, 2]))
+        if number % 2:
+            begins_s, probe = 0.0, human.close_in_first_round(TRAVELLER)
+        else:
+            begins_s = rng.uniform(0.0, 2 * LAST_AGE_S)
+            probe = human.probe(TRAVELLER, LAST_AGE_S, sessions=rng.choice([1, 2]))
         migrated = human.migrate(TRAVELLER, begins_s).result()
         assert migrated.harm == "", f"try {number}, begun at {begins_s:.2f} s: {migrated.said}"
         said = probe.result()
@@ -50,7 +53,7 @@ def test_no_migration_at_any_moment_of_a_probe_leaves_a_stale_page(human: Human,
         migrations[migrated.exit_code] += 1
         assert not human.is_on(TRAVELLER)
     figures["integrity"] = {"probes": dict(probes), "migrations_by_exit_code": dict(migrations)}
-    assert probes["StoodBack"] >= TRIES // 4, "too few of them met"
+    assert probes["StoodBack"] >= TRIES // 2
 
 
 def test_the_curve_of_a_probe_is_that_of_the_guest(human: Human, figures: dict[str, Any]) -> None:

@@ -30,10 +30,10 @@ def test_log_dirty_is_off_after_a_probe_was_killed_and_the_agent_began_anew(huma
 
 
 def test_a_migration_that_began_after_the_kill_is_left_alone_by_the_next_start(human: Human) -> None:
-    """Its first round is on, and the record is kept until it is over."""
+    """It is in its first round then; the record is kept until it is over."""
     human.kill_a_probe(WRITER)
     source = human.node_of(WRITER)
-    restarted = human.restart_beside_migration(WRITER)
+    restarted = human.restart_in_first_round(WRITER)
     migrated = human.migrate(WRITER).result()
     assert restarted.result() == 1
     assert (migrated.harm, migrated.exit_code) == ("", 0), migrated.said
@@ -43,18 +43,18 @@ def test_a_migration_that_began_after_the_kill_is_left_alone_by_the_next_start(h
 def test_a_migration_whose_first_round_meets_the_end_of_a_probe_is_left_alone(
     human: Human, figures: dict[str, Any]
 ) -> None:
-    probe = human.probe(WRITER, last_age_s=8.0)
+    closed = human.close_in_first_round(WRITER)
     migrated = human.migrate(WRITER).result()
-    said = figures["probe_beside_a_migration"] = probe.result()
+    said = figures["probe_beside_a_migration"] = closed.result()
     assert (migrated.harm, migrated.exit_code) == ("", 0), migrated.said
     assert said is not None
-    assert said.get("error") == "StoodBack"
+    assert said["error"] == "StoodBack"
 
 
 def test_a_migration_that_was_hit_by_an_off_fails_and_the_guest_lives_on(human: Human) -> None:
     """It came between the look for it and the OFF, which takes more than bad luck."""
     source = human.node_of(WRITER)
-    late = human.overtaken_off(WRITER)
+    late = human.off_in_first_round(WRITER)
     migrated = human.migrate(WRITER).result()
     assert late.result() == {"is_off": True}
     assert migrated.harm == "", migrated.said
