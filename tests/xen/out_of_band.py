@@ -76,7 +76,7 @@ class Dom0:
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
         self._process.stdin.flush()
 
-    def hear(self, timeout_s: float = 120.0) -> dict[str, Any] | None:
+    def hear(self, timeout_s: float = 240.0) -> dict[str, Any] | None:
         """Return its next answer, or None when it has been killed. Raises LabError where it says anything else."""
         assert self._process is not None
         assert self._process.stdout is not None

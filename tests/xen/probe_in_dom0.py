@@ -27,7 +27,7 @@ from migd_agent.xen.savers import Processes
 from migd_core.errors import MigdError
 
 AGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-LEASE_S = 120.0
+LEASE_S = 200.0
 SENT_BYTES = 2**20
 KILLED_AFTER_S = 3.0
 
@@ -75,12 +75,12 @@ def restart() -> None:
 
 def close_in_first_round(domid: int) -> None:
     with closing(ProbeRecords()) as records:
-        begun = probes(records).begin(domid, AGES_S, 1, time.monotonic() + LEASE_S)
+        begun = probes(records).begin(domid, (LEASE_S / 2,), 1, time.monotonic() + LEASE_S)
         while not in_first_round(domid):
             begun.advance(time.monotonic())
         begun.close()
         try:
-            begun.take()
+            say(pages=begun.take())
         except MigdError as error:
             say(error=type(error).__name__, text=str(error))
 
