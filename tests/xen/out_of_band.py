@@ -148,8 +148,10 @@ class Human:
         return self._pool.submit(lambda: _records(dom0))
 
     def close_in_first_round(self, guest: Guest) -> Future[dict[str, Any] | None]:
-        """Begin a probe, and give it up once a migration is in its first round."""
-        return self._pool.submit(self._tell(guest, "close-in-first-round").hear)
+        """Begin a probe, which is given up once a migration is in its first round; return once it has begun."""
+        dom0 = self._tell(guest, "close-in-first-round")
+        assert dom0.hear() == {"begun": True}
+        return self._pool.submit(dom0.hear)
 
     def off_in_first_round(self, guest: Guest) -> Future[dict[str, Any] | None]:
         """Look for a migration, and switch log-dirty off only once one is in its first round."""

@@ -5,7 +5,7 @@ Reads commands, a line each, and answers each by a line of JSON:
 probe DOMID LAST_AGE_S SESSIONS    `begun`, and when it is over what came of it
 die DOMID                          no answer: killed in the midst of a probe
 restart                            what an agent's start makes of what a killed one left on
-close-in-first-round DOMID         a probe that is given up in a migration's first round
+close-in-first-round DOMID         the same of a probe that is given up in a migration's first round
 restart-in-first-round DOMID       `restart` in a migration's first round
 off-in-first-round DOMID           an OFF that was held up until a migration's first round
 is-on DOMID                        whether log-dirty is on
@@ -76,6 +76,9 @@ def restart() -> None:
 def close_in_first_round(domid: int) -> None:
     with closing(ProbeRecords()) as records:
         begun = probes(records).begin(domid, (LEASE_S / 2,), 1, time.monotonic() + LEASE_S)
+        time.sleep(max(0.0, begun.due_s - time.monotonic()))
+        begun.advance(time.monotonic())
+        say(begun=True)
         while not in_first_round(domid):
             begun.advance(time.monotonic())
         begun.close()
