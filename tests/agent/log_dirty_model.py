@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from migd_agent.xen.libxenctrl import DomainGone, LogDirtyTaken
+from migd_agent.xen.reading import XenUnreadable
+from migd_agent.xen.savers import BeingSaved
 
 PAGES = 64
 
@@ -23,19 +25,30 @@ class ModelXen:
     writes: int = 0
     count: int = 0
     has_device: bool = False
+    is_saved: bool = False
+    refuses_off: bool = False
 
     def enable(self, domid: int) -> None:
         self._check(domid)
-        if self.is_on or self.has_device:
+        if self.is_on or self.has_device or self.is_saved:
             raise LogDirtyTaken(f"domain {domid}: Invalid argument")
         self.is_on, self.dirty = True, set()
 
     def off(self, domid: int) -> None:
+        """What LibXenCtrl makes of OFF."""
         self._check(domid)
+        if self.is_saved:
+            raise BeingSaved(f"domain {domid}: process 1 copies its memory away")
+        if self.refuses_off:
+            raise XenUnreadable(f"domain {domid}: Device or resource busy")
+        self.switch_off()
+
+    def switch_off(self) -> None:
+        """What Xen makes of OFF."""
         self.is_on, self.dirty = False, set()
 
     def clean(self) -> set[int]:
-        """What only a migration does."""
+        """What only a migration does. With log-dirty off Xen says that nothing is dirty: seen on 4.17.7."""
         taken, self.dirty, self.count = self.dirty, set(), 0
         return taken
 
@@ -94,25 +107,29 @@ class Migration:
     def __init__(self, xen: ModelXen) -> None:
         self._xen = xen
         self.target: dict[int, int] = {}
-        self.has_failed = False
-        xen.off(7)
+        xen.switch_off()
         xen.enable(7)
+        xen.is_saved = True
         self._send(set(range(PAGES)))
 
     def round(self) -> None:
-        """Fetch and clear the bitmap, send what was in it; with log-dirty off Xen refuses, and the migration fails."""
-        if not self._xen.is_on:
-            self.has_failed = True
-            return
+        """Fetch and clear the bitmap, send what was in it."""
         self._send(self._xen.clean())
 
     def finish(self) -> None:
-        """Send the rest while the guest is paused. What arrived is then all of the guest, or nothing."""
+        """Send the rest while the guest is paused."""
         self.round()
-        if not self.has_failed:
-            assert self.target == self._xen.content, "a page is stale at the target"
-        self._xen.is_on, self._xen.dirty = False, set()
-        self._xen.is_gone = not self.has_failed
+        assert self.target == self._xen.content, "a page is stale at the target"
+        self._end()
+        self._xen.is_gone = True
+
+    def fail(self) -> None:
+        """The target is unreachable, say: the guest lives on at the source."""
+        self._end()
+
+    def _end(self) -> None:
+        self._xen.switch_off()
+        self._xen.is_saved = False
 
     def _send(self, pages: set[int]) -> None:
         self.target |= {page: self._xen.content[page] for page in pages}

@@ -4,16 +4,17 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from migd_on_xen import Migd
-from scene import PLACES
+from scene import PLACES, TRAVELLER
 
 from migd_lab import network
 from migd_lab.errors import Unavailable
+from migd_lab.guest import Guest
 from migd_lab.hypervisor import Xen
 from migd_lab.lab import Lab, build
 from migd_lab.migd import start_migd
@@ -53,17 +54,30 @@ def figures(request: pytest.FixtureRequest, xen: Xen) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def lab(xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
     """Two nodes with guests on them; this process is in their network. Nothing of it is left behind."""
+    with _lab("test", xen, figures, PLACES[xen]) as begun:
+        yield begun
+
+
+@pytest.fixture(scope="session")
+def lab_of_a_traveller(xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
+    """A lab with one guest."""
+    with _lab("integrity", xen, figures, ((TRAVELLER, 1),)) as begun:
+        yield begun
+
+
+@contextlib.contextmanager
+def _lab(name: str, xen: Xen, figures: dict[str, Any], places: Sequence[tuple[Guest, int]]) -> Iterator[Lab]:
     if os.geteuid() != 0:
         pytest.fail("`make test-xen` boots Xen under QEMU, which needs root")
     try:
         build(xen)
     except Unavailable as error:
         pytest.skip(str(error))
-    begun = Lab("test")
+    begun = Lab(name)
     try:
         figures["lab_boot_s"] = round(begun.start(2, xen), 1)
         asked_s = time.monotonic()
-        begun.create([(guest, begun.nodes[node - 1]) for guest, node in PLACES[xen]])
+        begun.create([(guest, begun.nodes[node - 1]) for guest, node in places])
         figures["guests_started_s"] = round(time.monotonic() - asked_s, 1)
         with begun.inside():
             yield begun

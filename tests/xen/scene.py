@@ -18,6 +18,12 @@ WRITER: Final = Guest("writer", 3, (f"write 32 {WRITTEN_PAGES_PER_S}",), memory_
 SET: Final = Guest("set", 4, (f"write {WORKING_SET_MIB} {WORKING_SET_PAGES_PER_S}",))
 RANK0: Final = Guest("rank0", 5, memory_mib=160, image="mpi")
 RANK1: Final = Guest("rank1", 6, memory_mib=160, image="mpi")
+# Alone in a lab: 32 MiB are written through in 2 s, which is how soon a stale page is met.
+TRAVELLER_PAGES_PER_S: Final = 4000
+TRAVELLER: Final = Guest("traveller", 7, (f"write 32 {TRAVELLER_PAGES_PER_S}",), memory_mib=144)
+# 64 MiB/s, in a region that it comes back to within a second.
+BUSY_PAGES_PER_S: Final = 16384
+BUSY: Final = Guest("busy", 8, (f"write 48 {BUSY_PAGES_PER_S}",), memory_mib=176)
 
 _PLACES: Final = ((SPINNER, 1), (SENDER, 1), (WRITER, 1), (SET, 2))
 PLACES: Final = {"current": (*_PLACES, (RANK0, 2), (RANK1, 2)), "shadow": _PLACES}

@@ -1,6 +1,6 @@
 """Counts the pages that a domain dirties: Xen's log-dirty mode through libxenctrl, only what a probe needs of it.
 
-There is no CLEAN here on purpose: it is the one call that can corrupt a guest that migrates.
+There is no CLEAN here on purpose, and no OFF beside a migration: either corrupts a guest that migrates.
 """
 
 import ctypes
@@ -8,7 +8,7 @@ import errno
 import os
 from typing import Final
 
-from migd_agent.xen import library
+from migd_agent.xen import library, savers
 from migd_agent.xen.reading import XenUnreadable
 
 # XEN_DOMCTL_SHADOW_OP_* of public/domctl.h.
@@ -36,9 +36,11 @@ class _Stats(ctypes.Structure):
 class LibXenCtrl:
     """Xen's log-dirty mode through libxenctrl. Every call returns within milliseconds."""
 
-    def __init__(self) -> None:
-        """Raises XenUnreadable: no Xen, no permission, no library of this version, or one of unknown calls."""
+    def __init__(self, find_savers: savers.Savers | None = None) -> None:
+        """Raises XenUnreadable: no Xen, no permission, a container, no library of this version, or unknown calls."""
         library.check_here()
+        savers.check_sees_all()
+        self._savers = find_savers or savers.Processes()
         version = library.xen_version()
         if not version:
             raise XenUnreadable("the kernel does not tell Xen's version in /sys/hypervisor/version; is /sys mounted?")
@@ -61,11 +63,20 @@ class LibXenCtrl:
 
     def enable(self, domid: int) -> None:
         """Switch log-dirty on. Raises LogDirtyTaken, DomainGone, XenUnreadable."""
+        if pids := self._savers.of(domid):
+            raise LogDirtyTaken(f"domain {domid}: process {pids[0]} copies its memory away")
         self._check(self._library.xc_shadow_control(self._handle, domid, _ENABLE_LOGDIRTY, None, 0), domid, "ENABLE")
 
     def off(self, domid: int) -> None:
-        """Switch log-dirty off, whoever switched it on; nothing where it is off. Raises DomainGone, XenUnreadable."""
-        self._check(self._library.xc_shadow_control(self._handle, domid, _OFF, None, 0), domid, "OFF")
+        """Switch log-dirty off unless a migration has it; nothing where it is off.
+
+        Raises BeingSaved, DomainGone, XenUnreadable.
+        """
+
+        def off() -> None:
+            self._check(self._library.xc_shadow_control(self._handle, domid, _OFF, None, 0), domid, "OFF")
+
+        savers.switch_off(domid, off, self._savers)
 
     def peek(self, domid: int) -> int:
         """Return how many pages were dirtied since somebody last cleaned, whether log-dirty is on or off now."""

@@ -1,14 +1,18 @@
 """Samples a domain's dirty curve without endangering a migration that somebody else starts meanwhile.
 
-Tried on Xen 4.17: a CLEAN during a migration leaves a "successful" one with wrong memory, an OFF makes it fail,
-a PEEK harms nothing. ENABLE begins with an empty bitmap, but the count goes on from where it was (only a CLEAN sets it
-to 0, and OFF leaves it too). So a session needs no CLEAN, and never makes one: pages are counted from its first peek.
-`xl migrate` that finds log-dirty on switches it off and on again, and CLEANs after its first round. A count that has
-fallen is therefore another's: the session stands back, and leaves the switching off to them.
+Log-dirty is one bitmap and one count a domain, whoever uses it. What was tried on Xen 4.17, while `xl migrate` ran:
 
-Until that CLEAN a takeover cannot be seen in the count, so an OFF may hit a migration in its first round. If ENABLE
-followed before the migration asks again, it would be given the new bitmap and never learn what the OFF threw away:
-wrong memory. So a domain is left alone for APART_S after each OFF.
+- PEEK harms nothing.
+- CLEAN leaves a "successful" migration with wrong memory.
+- OFF, PVH guest (4.17.7): "Migration successful", and the guest is dead on arrival (4 of 4). A CLEAN with log-dirty off
+  is no error, it hands out an empty bitmap (xen/arch/x86/mm/paging.c, paging_log_dirty_op). PV guest (4.17.5): the
+  target refuses the stale start-info page, and the guest lives on at the source.
+- `xl migrate` that finds log-dirty on switches it off and on again, and CLEANs after its first round only.
+
+ENABLE begins with an empty bitmap, but the count goes on from where it was: only a CLEAN sets it to 0. So a session
+needs no CLEAN, and never makes one: pages are counted from its first peek. A count that has fallen is another's: the
+session stands back. In the first round of a migration nothing in the count tells, so an OFF is left out while a process
+copies the domain's memory away (`savers`): log-dirty is that process's, and switched off by it.
 """
 
 import math
@@ -21,6 +25,7 @@ from typing import Final, Protocol
 
 from migd_agent.xen.libxenctrl import DomainGone, LogDirtyTaken
 from migd_agent.xen.probe_records import ProbeRecords
+from migd_agent.xen.savers import BeingSaved
 from migd_core.errors import MigdError
 from migd_core.messages import DirtyCurve
 
@@ -28,7 +33,7 @@ from migd_core.messages import DirtyCurve
 WATCH_S: Final = 0.25
 # Sessions begin at random within this, so that a guest's own rhythm is met at different phases.
 PHASE_S: Final = 1.0
-# From an OFF to the next ENABLE of a domain: longer than a migration's first round (64 GiB at 1 Gbit/s take 550 s).
+# From a probe of a domain to its next: what one costs is spread over this.
 APART_S: Final = 900.0
 # Before `until_s` the next call may be late by this much.
 SPARE_S: Final = 0.5
@@ -46,7 +51,7 @@ class OutOfTime(MigdError):
 
 
 class TooSoon(MigdError):
-    """The domain was probed a moment ago; a migration that the probe may have hit has not noticed yet."""
+    """The domain was probed a moment ago, and what a probe costs is bounded."""
 
 
 class LogDirty(Protocol):
@@ -107,6 +112,10 @@ class LogDirtyProbe:
 
     def fileno(self) -> int | None:
         return None
+
+    @property
+    def is_over(self) -> bool:
+        return self._step is _Step.DONE
 
     def advance(self, now_s: float) -> bool:
         """Do what is due. Raises nothing: `take` says what went wrong."""
@@ -176,7 +185,7 @@ class LogDirtyProbe:
         if self._points[-1][0] >= self._ages_s[-1] - _TICK_S:
             self._off()
             self._curves.append(at_ages(self._points, self._ages_s))
-            more = len(self._curves) < self._sessions and self._plan(self._clock() + APART_S)
+            more = len(self._curves) < self._sessions and self._plan(self._clock())
             self._step = _Step.WAIT if more else _Step.DONE
         elif self._clock() >= self._until_s:
             self._off()
@@ -201,7 +210,12 @@ class LogDirtyProbe:
         return (before_s + self._clock()) / 2, count
 
     def _off(self) -> None:
-        self._xen.off(self._domid)
+        try:
+            self._xen.off(self._domid)
+        except BeingSaved as error:
+            # The record stays: should that process be killed, log-dirty is left on, and somebody must look after it.
+            self._step = _Step.DONE
+            raise StoodBack(str(error)) from error
         self._records.forget(self._domid)
 
     def _next_age_s(self) -> float:
@@ -218,13 +232,16 @@ class LogDirtyProbes:
     def __init__(self, xen: LogDirty, records: ProbeRecords, rng: random.Random, clock: Callable[[], float]) -> None:
         """Raises XenUnreadable."""
         self._xen, self._records, self._rng, self._clock = xen, records, rng, clock
-        self._not_before_s = dict.fromkeys(records.clear_up(xen), clock() + APART_S)
+        self._under_way: dict[int, LogDirtyProbe] = {}
+        self._not_before_s: dict[int, float] = {}
+        self._clear_up()
 
     def begin(self, domid: int, ages_s: tuple[float, ...], sessions: int, until_s: float) -> LogDirtyProbe:
-        """Begin to count the pages dirtied within `ages_s` (rising); sessions lie APART_S apart, as far as they fit.
+        """Begin to count the pages dirtied within `ages_s` (rising), in as many sessions as fit.
 
         Raises OutOfTime, TooSoon, XenUnreadable.
         """
+        self._clear_up()
         now_s = self._clock()
         self._not_before_s = {each: at_s for each, at_s in self._not_before_s.items() if at_s > now_s}
         if domid in self._not_before_s:
@@ -232,12 +249,19 @@ class LogDirtyProbes:
         sessions = max(1, min(MAX_SESSIONS, sessions))
         probe = LogDirtyProbe(self._xen, self._records, domid, ages_s, sessions, until_s, self._rng, self._clock)
         self._not_before_s[domid] = until_s + APART_S
+        self._under_way[domid] = probe
         return probe
 
     def close(self) -> None:
         """Let go of Xen and of the records; every probe must be over."""
         self._records.close()
         self._xen.close()
+
+    def _clear_up(self) -> None:
+        """Switch off what a killed agent left, or an OFF that did not succeed."""
+        self._under_way = {domid: probe for domid, probe in self._under_way.items() if not probe.is_over}
+        found = self._records.clear_up(self._xen, self._under_way.keys())
+        self._not_before_s |= dict.fromkeys(found, self._clock() + APART_S)
 
 
 def at_ages(points: Sequence[tuple[float, int]], ages_s: Sequence[float]) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ One small file a domain, under /run: it is gone when the host boots, as is log-d
 
 import fcntl
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ import structlog
 
 from migd_agent.xen.libxenctrl import DomainGone
 from migd_agent.xen.reading import XenUnreadable
+from migd_agent.xen.savers import BeingSaved
 
 FOLDER: Final = Path("/run/migd-agent/probes")
 
@@ -63,18 +65,21 @@ class ProbeRecords:
         """Log-dirty of `domid` is off, or somebody else's. Raises nothing where it was not remembered."""
         (self._folder / str(domid)).unlink(missing_ok=True)
 
-    def clear_up(self, xen: Switch) -> list[int]:
-        """Switch off what a former life left on, unless a peek says that somebody else has taken over.
+    def clear_up(self, xen: Switch, under_way: Collection[int] = ()) -> list[int]:
+        """Switch off what was left on, unless somebody else has taken over; not where a probe is under way.
 
-        Returns the domains that were on record.
+        Returns the domains that this was done for or tried. A record stays until it is known that log-dirty is off, or
+        somebody else's: while a migration runs it is not, and an OFF may fail.
         """
         found = []
         for path in sorted(self._folder.iterdir()):
             if not path.name.isdigit():
                 path.unlink(missing_ok=True)
                 continue
-            self._clear_up_one(int(path.name), path, xen)
-            found.append(int(path.name))
+            domid = int(path.name)
+            if domid not in under_way:
+                self._clear_up_one(domid, path, xen)
+                found.append(domid)
         return found
 
     def _clear_up_one(self, domid: int, path: Path, xen: Switch) -> None:
@@ -86,7 +91,13 @@ class ProbeRecords:
                 log.warning("log-dirty is not switched off: somebody else has taken over", pages=count, before=text)
             else:
                 xen.off(domid)
-                log.warning("log-dirty of a former run of the agent is off again", pages=count)
+                log.warning("log-dirty that a probe left on is off again", pages=count)
         except DomainGone:
-            log.info("a domain that a former run of the agent probed is gone")
+            log.info("a domain that was probed is gone")
+        except BeingSaved as error:
+            log.warning("log-dirty is not switched off yet", cause=str(error))
+            return
+        except XenUnreadable as error:
+            log.error("log-dirty is not switched off", cause=str(error))
+            return
         self.forget(domid)
