@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -78,6 +78,11 @@ class TextCluster:
         sections = ["default|group|preferred||", "", *nodes, "", *instances, "", "", policy]
         return "\n".join(sections) + "\n"
 
+    def placed(self, node_of: Mapping[str, str]) -> list[int]:
+        """Return the index of the node of each instance."""
+        index = {node.name: n for n, node in enumerate(self.nodes)}
+        return [index[node_of[instance.name]] for instance in self.instances]
+
     def utilisation(self) -> str:
         """Return the file for `hbal -U`."""
         return "".join(f"{one.name} {' '.join(f'{load:.6f}' for load in one.load)}\n" for one in self.instances)
@@ -135,9 +140,12 @@ def random_cluster(rng: random.Random, kind: str, hosts: int, guests_a_host: int
 
 @dataclass(frozen=True, slots=True)
 class Balanced:
-    """What hbal made of a cluster: the file it saved, its number of moves, and the CPU time of the process."""
+    """What hbal made of a cluster: the node of each instance, its number of moves, and the CPU time of the process.
 
-    text: str
+    Its own file is of no more use: hbal saves the free memory of nodes as it was before.
+    """
+
+    node_of: Mapping[str, str]
     moves: int
     cpu_s: float
 
@@ -162,11 +170,11 @@ class Hbal:
         said, cpu_s = self._run(text, utilisation, f"--save={saved}")
         after = saved.with_suffix(".balanced")
         if not after.exists():  # it found nothing to do
-            return Balanced(text, 0, cpu_s)
+            return Balanced(_placed(text), 0, cpu_s)
         moves = int(_found(r"Solution length=(\d+)", said) or 0)
         result = after.read_text()
         after.unlink()
-        return Balanced(result, moves, cpu_s)
+        return Balanced(_placed(result), moves, cpu_s)
 
     def starting_cpu_s(self, text: str, utilisation: str) -> float:
         """Return the CPU time that hbal takes to start, read the cluster, score it, and end."""
@@ -182,6 +190,12 @@ class Hbal:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout, _children_s() - before
+
+
+def _placed(text: str) -> dict[str, str]:
+    """Return the node of each instance of a file for `hbal -t`."""
+    fields = (line.split("|") for line in text.split("\n\n")[2].splitlines())
+    return {each[0]: each[6] for each in fields}
 
 
 def _children_s() -> float:

@@ -86,7 +86,7 @@ def _one(hbal: Hbal, cluster: TextCluster) -> dict[str, Any]:
         "score": hbal.score(cluster.text(_carried_out(cluster, found)), loads),
         "moves": len(found.moves),
         "cpu_s": cpu_s,
-        "hbal_score": hbal.score(theirs.text, loads),
+        "hbal_score": hbal.score(cluster.text(cluster.placed(theirs.node_of)), loads),
         "hbal_moves": theirs.moves,
         "hbal_cpu_s": max(0.0, theirs.cpu_s - hbal.starting_cpu_s(text, loads)),
     }

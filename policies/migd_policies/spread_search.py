@@ -20,7 +20,7 @@ NOTHING: Final = 1e-9
 # With more moved guests than this they are left where the descent put them: exchanges grow with their square.
 MOST_MENDED: Final = 512
 # With more pairs of guest and host than this, several moves are made before all of them are looked at again.
-MANY_PAIRS: Final = 500_000
+MANY_PAIRS: Final = 200_000
 MOST_FROM_EACH_HOST: Final = 4
 
 
@@ -87,9 +87,9 @@ def _descend(spread: Spread, limits: Limits) -> Moves:
 
 def _steepest_step(spread: Spread, least_gain: float) -> Moves:
     """Make the best move of all, if it gains enough."""
-    best = _best(spread, *spread.promising_moves())
+    best = _best(spread, *spread.best_moves())
     if best is None or best.difference > -least_gain:
-        best = _best(spread, *spread.every_move())
+        best = _best(spread, *spread.best_moves(of_all=True))
     if best is None or best.difference > -least_gain:
         return []
     spread.move(best.guest, best.target)
@@ -154,7 +154,7 @@ def _retarget(spread: Spread) -> None:
 def _better_end(spread: Spread) -> Moves:
     moved = spread.moved()
     least, change = -NOTHING, list[tuple[int, int]]()
-    if (best := _best(spread, *spread.promising_moves(moved))) is not None and best.difference < least:
+    if (best := _best(spread, *spread.best_moves(moved))) is not None and best.difference < least:
         least, change = best.difference, [(best.guest, best.target)]
     first, second = spread.promising_exchanges(moved)
     difference = spread.exchanges(first, second)
