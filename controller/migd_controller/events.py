@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from migd_core.messages import HostSample
+from migd_core.progress import Progress
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
@@ -178,15 +179,26 @@ class Resumed(Event, frozen=True, kw_only=True):
 
 
 class JobAdded(Event, frozen=True, kw_only=True):
-    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event."""
+    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event.
+
+    `wall_time_limit_s` counts from when the job was first named.
+    """
 
     name: str
     guests: tuple[str, ...]
     remaining_s: float | None = None
+    wall_time_limit_s: float | None = None
+
+
+class JobProgressed(Event, frozen=True, kw_only=True):
+    """An operator, or a job's own script, told how far the job is. What guests tell comes with their samples."""
+
+    name: str
+    progress: Progress
 
 
 class JobRemoved(Event, frozen=True, kw_only=True):
-    """An operator removed a job."""
+    """An operator removed a job: it is over."""
 
     name: str
 
@@ -226,6 +238,7 @@ AnyEvent = (
     | Paused
     | Resumed
     | JobAdded
+    | JobProgressed
     | JobRemoved
     | MigrationRequested
     | CancelRequested

@@ -12,6 +12,8 @@ nobody counts (a host without an agent) has bounds, from a guest that writes not
 
 from math import inf
 
+from msgspec.structs import replace
+
 from migd_controller.config import LedgerSection
 from migd_controller.decision import Bound, Price
 from migd_core.precopy import RULE_SETS
@@ -23,6 +25,7 @@ from migd_policies.scoring import job_step_ratios
 def price(world: World, move: Move, settings: LedgerSection) -> Price:
     """Return the price of `move` in `world`; guest, source and target must exist."""
     guest = world.guests[move.guest]
+    settings = _with_learned_speed(settings, world, guest.job)
     bandwidth_bytes_per_s, rules = _bandwidth_bytes_per_s(world, move, settings), RULE_SETS[world.rule_set]
     prediction = predict(guest.memory_bytes, guest.dirty_curve, bandwidth_bytes_per_s, rules)
     least = most = None
@@ -50,6 +53,14 @@ def price(world: World, move: Move, settings: LedgerSection) -> Price:
 def _cost_s(prediction: MigrationPrediction, settings: LedgerSection) -> float:
     slowed_s = (prediction.total_s - prediction.pause_s) * (1.0 - settings.speed_while_migrating_ratio)
     return slowed_s + prediction.pause_s + settings.warm_up_s
+
+
+def _with_learned_speed(settings: LedgerSection, world: World, job: str | None) -> LedgerSection:
+    """Return the settings with the speed that the job was seen to keep while a guest of it migrated."""
+    known = world.jobs.get(job) if job is not None else None
+    if known is None or known.speed_while_migrating is None:
+        return settings
+    return replace(settings, speed_while_migrating_ratio=known.speed_while_migrating.median_ratio)
 
 
 def _remaining_s(world: World, job: str | None) -> float:

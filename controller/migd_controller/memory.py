@@ -11,14 +11,25 @@ from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
+from migd_policies.job_progress import Track
+from migd_policies.learned_speed import LearnedSpeed
 
 
 class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as the operator named it; `ends_at` is Unix time, None when nobody said."""
+    """A job as the operator named it, and what it has told since.
+
+    `ends_at` is Unix time, None when nobody said; `postponed_s` is by how much that was put off in all. `gone_at` is
+    since when none of its guests runs (Unix time), None while one does.
+    """
 
     name: str
     guests: tuple[str, ...]
     ends_at: float | None = None
+    started_at: float | None = None
+    wall_time_limit_s: float | None = None
+    postponed_s: float = 0.0
+    track: Track = Track()
+    gone_at: float | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +38,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `leases` are the probes under way, by id. `last_probed_at` (Unix time, by guest) is when a guest's last one began,
     `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
-    them tells which is the coordinator now.
+    them tells which is the coordinator now. `finished_s` is how long the last runs of a job took, `speeds` how
+    fast it went while a guest of it migrated, both by the job's name.
     """
 
     policy: str
@@ -42,3 +54,5 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     last_probed_at: dict[str, float] = {}
     probe_rests: dict[str, float] = {}
     pool_addresses: tuple[str, ...] = ()
+    finished_s: dict[str, tuple[float, ...]] = {}
+    speeds: dict[str, LearnedSpeed] = {}

@@ -17,6 +17,7 @@ from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
 from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem
+from migd_core.progress import Progress
 
 # every command that asks the controller, with what it asks
 ASKING = {
@@ -34,6 +35,12 @@ ASKING = {
         "/v1/jobs",
         JobRequest(name="brams", guests=["rank0"], remaining_s=5400.0),
     ),
+    ("job", "add", "brams", "--guests", "rank0", "--wall-time", "12h"): (
+        "POST",
+        "/v1/jobs",
+        JobRequest(name="brams", guests=["rank0"], wall_time_limit_s=43200.0),
+    ),
+    ("job", "progress", "a/b c", "120", "5000"): ("POST", "/v1/jobs/a%2Fb%20c/progress", Progress(120.0, 5000.0)),
     ("job", "rm", "a/b c"): ("DELETE", "/v1/jobs/a%2Fb%20c", None),
     ("policy", "list"): ("GET", "/v1/policies", None),
     ("policy", "set", "least-loaded", "margin_ratio=0.3"): (
@@ -129,6 +136,10 @@ def test_fields_that_a_newer_controller_adds_are_no_obstacle(controller, migctl)
         ["history", "--limit", "0"],
         ["job", "add", "b", "--guests", "a", "--remaining", "soon"],
         ["job", "add", "b", "--guests", ","],
+        ["job", "add", "b", "--guests", "a", "--wall-time", "long"],
+        ["job", "progress", "b", "much"],
+        ["job", "progress", "b", "7", "5"],
+        ["job", "progress", "b", "nan"],
         ["policy", "set", "observe", "margin"],
         ["policy", "set", "observe", "a=1", "a=2"],
         ["status", "--no-such-option"],

@@ -32,6 +32,7 @@ from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal, JournalError
 from migd_core.api import ROUTES, Problem
 from migd_core.errors import MigdError
+from migd_core.progress import Progress
 
 WANTS = {"hog": 4.0}
 
@@ -160,6 +161,41 @@ async def test_a_host_tells_how_many_samples_its_agent_dropped_and_when_that_was
     assert (after.samples_dropped, after.dropped_age_s) == (3, 2.0)
 
 
+async def test_a_job_that_tells_its_progress_is_listed_and_explained_by_it(served: Served) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"], "wall_time_limit_s": 86400})
+    for done in (10, 20, 30):
+        served.cluster.now_s += 100.0
+        told = await served.ask("POST", "/v1/jobs/brams/progress", {"done": done, "total": 1000})
+    assert (told.remaining_s, told.remaining_least_s, told.remaining_most_s) == (9700.0, 8730.0, 10670.0)
+    assert (told.progress, told.iteration_s) == (Progress(30, 1000), 10.0)
+    served.cluster.now_s += 4000.0
+    (silent,) = await served.ask("GET", "/v1/jobs")
+    assert silent.remaining_basis == (
+        "wall-time limit of 24 h, of which 1 h 12 min have passed; users ask for about 6 times of what they need; "
+        "no progress for 1 h 7 min (limit 1 h)"
+    )
+    explained = await served.ask("GET", "/v1/explain/rank0")
+    assert f", by {silent.remaining_basis}" in explained.text
+    assert ". Its job brams has about " in explained.text
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "text"),
+    [
+        ("wrf", {"done": 1}, 404, "no job is called wrf; known jobs: brams"),
+        ("brams", {"done": 7, "total": 5}, 400, "expected at least the 7 iterations done as the total, found 5"),
+        ("brams", {"done": -1}, 400, "expected iterations done, 0 or more, found -1"),
+        ("brams", {"total": 5}, 400, "missing required field `done`"),
+    ],
+)
+async def test_progress_that_cannot_be_is_refused(
+    served: Served, name: str, body: dict[str, Any], status: int, text: str
+) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
+    found = await served.refused("POST", f"/v1/jobs/{name}/progress", body)
+    assert (found[0], text in found[2]) == (status, True)
+
+
 async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None:
     body = {"name": "brams", "guests": ["rank0", "rank1", "rank0"], "remaining_s": 3600}
     added = await served.ask("POST", "/v1/jobs", body)
@@ -181,7 +217,12 @@ async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None
         (
             {"name": "j", "guests": ["rank0"], "remaining_s": -1},
             409,
-            "remaining_s: expected a time of 0 s or more, found -1.0",
+            "remaining_s: expected a time from 0 s to 1e+09 s, found -1.0",
+        ),
+        (
+            {"name": "j", "guests": ["rank0"], "wall_time_limit_s": 1e300},
+            409,
+            "wall_time_limit_s: expected a time from 0 s to 1e+09 s, found 1e+300",
         ),
         (
             {"name": "j", "guests": ["nobody"]},
