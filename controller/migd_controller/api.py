@@ -19,6 +19,8 @@ from migd_controller.events import (
     JobAdded,
     JobProgressed,
     JobRemoved,
+    LinksMeasured,
+    MeasuredLink,
     MigrationRequested,
     Paused,
     PolicySet,
@@ -34,6 +36,7 @@ from migd_controller.views import (
     holds_view,
     hosts_view,
     jobs_view,
+    links_view,
     migration_view,
     policies_view,
     policy_config,
@@ -73,6 +76,8 @@ class Api:
             ("POST", "/v1/jobs"): self._add_job,
             ("DELETE", "/v1/jobs/{name}"): self._remove_job,
             ("POST", "/v1/jobs/{name}/progress"): self._progress,
+            ("GET", "/v1/links"): self._links,
+            ("PUT", "/v1/links"): self._set_links,
             ("GET", "/v1/policies"): self._policies,
             ("PUT", "/v1/policy"): self._set_policy,
             ("GET", "/v1/plan"): self._plan,
@@ -133,6 +138,20 @@ class Api:
         view = self._job_view(request.match_info["name"])
         self._control.dispatch(JobProgressed(name=view.name, progress=await _body(request, Progress)))
         return _answer(self._job_view(view.name))
+
+    async def _links(self, request: web.Request) -> web.Response:
+        return _answer(links_view(self._core))
+
+    async def _set_links(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.LinksRequest)
+        links = {
+            level: MeasuredLink(
+                bandwidth_bytes_per_s=each.bandwidth_bytes_per_s, latency_s=each.latency_s, between=each.between
+            )
+            for level, each in body.links.items()
+        }
+        self._control.dispatch(LinksMeasured(links=links))
+        return _answer(links_view(self._core))
 
     async def _policies(self, request: web.Request) -> web.Response:
         return _answer(policies_view(self._core))

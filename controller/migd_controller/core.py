@@ -43,6 +43,7 @@ from migd_controller.events import (
     JobAdded,
     JobProgressed,
     JobRemoved,
+    LinksMeasured,
     MeasuringFailed,
     MigrationAccepted,
     MigrationEnded,
@@ -62,7 +63,7 @@ from migd_controller.guards import Situation, judge
 from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
 from migd_controller.inventory import Inventory
 from migd_controller.ledger import price
-from migd_controller.memory import Memory
+from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
@@ -159,6 +160,9 @@ class Core:
                 self.memory = jobs.progressed(self.memory, name, progress, now_s)
             case JobRemoved(name=name):
                 self.memory = jobs.removed(self.memory, name, now_s)
+            case LinksMeasured(links=links):
+                measured = {level: RememberedLink(link=link, at=now_s) for level, link in links.items()}
+                self.memory = replace(self.memory, links={**self.memory.links, **measured})
             case MigrationRequested(guest=guest, target=target):
                 revoked = probing.revoked(self.memory, guest)
                 return [*self._commit(self._judge_request(guest, target, now_s), now_s), *revoked]

@@ -7,6 +7,7 @@ import msgspec
 
 from migd_core.messages import HostSample
 from migd_core.progress import Progress
+from migd_core.world import Level
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
@@ -203,6 +204,20 @@ class JobRemoved(Event, frozen=True, kw_only=True):
     name: str
 
 
+class MeasuredLink(msgspec.Struct, frozen=True, kw_only=True):
+    """What two ranks at one level were measured to get from the network, one way, and between whom it was measured."""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    between: str = ""
+
+
+class LinksMeasured(Event, frozen=True, kw_only=True):
+    """An operator measured some levels. What was known of these before no longer counts."""
+
+    links: dict[Level, MeasuredLink]
+
+
 class MigrationRequested(Event, frozen=True, kw_only=True):
     """An operator asked for one move by hand. Safety gates hold; gain and cooldown do not apply."""
 
@@ -240,6 +255,7 @@ AnyEvent = (
     | JobAdded
     | JobProgressed
     | JobRemoved
+    | LinksMeasured
     | MigrationRequested
     | CancelRequested
     | GuestReleased

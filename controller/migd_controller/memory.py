@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
+from migd_core.world import Level
 from migd_policies.job_progress import Track
 from migd_policies.learned_speed import LearnedSpeed
 
@@ -32,6 +34,13 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
     gone_at: float | None = None
 
 
+class RememberedLink(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one level, and when (Unix time)."""
+
+    link: MeasuredLink
+    at: float
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too.
 
@@ -39,7 +48,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
     them tells which is the coordinator now. `finished_s` is how long the last runs of a job took, `speeds` how
-    fast it went while a guest of it migrated, both by the job's name.
+    fast it went while a guest of it migrated, both by the job's name. `links` are the levels that were measured: they
+    count instead of what is configured.
     """
 
     policy: str
@@ -56,3 +66,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     pool_addresses: tuple[str, ...] = ()
     finished_s: dict[str, tuple[float, ...]] = {}
     speeds: dict[str, LearnedSpeed] = {}
+    links: dict[Level, RememberedLink] = {}

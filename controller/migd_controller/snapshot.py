@@ -68,7 +68,7 @@ def build_world(
         guests=MappingProxyType(guests),
         jobs=_jobs(memory, guests, config.ledger.speed_while_migrating_ratio, now_s),
         flows=_flows(inventory, telemetry, guests),
-        topology=_topology(inventory, config),
+        topology=_topology(inventory, memory, config),
         rule_set=config.ledger.rule_set,
         moves_in_flight=moves,
     )
@@ -236,11 +236,13 @@ def unknown_switch_hosts(inventory: Inventory, config: ControllerConfig) -> list
     return sorted(name for name in named if inventory.host_named(name) is None)
 
 
-def _topology(inventory: Inventory, config: ControllerConfig) -> Topology:
+def _topology(inventory: Inventory, memory: Memory, config: ControllerConfig) -> Topology:
     switch_of: dict[str, str] = {}
     for switch, names in config.topology.switches.items():
         for name in names:
             if (host := inventory.host_named(name)) is not None:
                 switch_of[host.uuid] = switch
     links = {Level(level): Link(s.bandwidth_bytes_per_s, s.latency_s) for level, s in config.topology.links.items()}
+    for level, known in memory.links.items():
+        links[level] = Link(known.link.bandwidth_bytes_per_s, known.link.latency_s)
     return Topology(links=MappingProxyType(links), switch_of=MappingProxyType(switch_of))

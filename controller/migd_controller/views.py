@@ -15,7 +15,7 @@ from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
 from migd_core.messages import DirtyCurve
 from migd_core.units import format_duration
-from migd_core.world import Guest, Host, Job, World
+from migd_core.world import Guest, Host, Job, Level, World
 from migd_policies.policy import Policy
 from migd_policies.registry import available
 
@@ -41,6 +41,31 @@ def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
     """Every job, by name."""
     world = core.world(now_s)
     return sorted((_job(world, job) for job in world.jobs.values()), key=lambda view: view.name)
+
+
+def links_view(core: Core) -> list[api.LinkView]:
+    """Every level, nearest first, with what is known of it and from where."""
+    return [_link(core, level) for level in Level]
+
+
+def _link(core: Core, level: Level) -> api.LinkView:
+    if (measured := core.memory.links.get(level)) is not None:
+        return api.LinkView(
+            level=level,
+            source="measured",
+            bandwidth_bytes_per_s=measured.link.bandwidth_bytes_per_s,
+            latency_s=measured.link.latency_s,
+            measured_at=measured.at,
+            between=measured.link.between,
+        )
+    if (configured := core.config.topology.links.get(level)) is not None:
+        return api.LinkView(
+            level=level,
+            source="configured",
+            bandwidth_bytes_per_s=configured.bandwidth_bytes_per_s,
+            latency_s=configured.latency_s,
+        )
+    return api.LinkView(level=level, source="unknown")
 
 
 def policies_view(core: Core) -> list[api.PolicyView]:

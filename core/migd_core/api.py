@@ -4,12 +4,15 @@ Names carry their units; unknown fields in an answer are ignored, so that an old
 `at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.progress import Progress
+from migd_core.units import Positive, Seconds
+from migd_core.world import Level
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +186,20 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[str] = []
 
 
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """What two ranks at one level get from the network between them, one way; None where nobody knows.
+
+    `source` is `measured` (at `measured_at`, between the two that `between` names), `configured`, or `unknown`.
+    """
+
+    level: Level
+    source: str
+    bandwidth_bytes_per_s: float | None = None
+    latency_s: float | None = None
+    measured_at: float | None = None
+    between: str = ""
+
+
 class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
     """One policy that can be set, with its configuration: the one in use if it is active, its defaults otherwise."""
 
@@ -247,6 +264,20 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     wall_time_limit_s: float | None = None
 
 
+class LinkMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured of one level, one way, and between whom."""
+
+    bandwidth_bytes_per_s: Positive
+    latency_s: Seconds
+    between: Annotated[str, Meta(max_length=512)] = ""
+
+
+class LinksRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/links`: takes the place of what was measured or configured of these levels before; others stay."""
+
+    links: dict[Level, LinkMeasurement]
+
+
 class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/migrations`: guest and host by name or uuid."""
 
@@ -270,6 +301,8 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("POST", "/v1/jobs"): (JobRequest, JobView),
     ("DELETE", "/v1/jobs/{name}"): (None, JobView),
     ("POST", "/v1/jobs/{name}/progress"): (Progress, JobView),
+    ("GET", "/v1/links"): (None, list[LinkView]),
+    ("PUT", "/v1/links"): (LinksRequest, list[LinkView]),
     ("GET", "/v1/policies"): (None, list[PolicyView]),
     ("PUT", "/v1/policy"): (PolicyRequest, PolicyView),
     ("GET", "/v1/plan"): (None, DecisionView),

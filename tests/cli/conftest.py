@@ -25,6 +25,7 @@ from migd_core.api import (
     HoldView,
     HostView,
     JobView,
+    LinkView,
     MigrationView,
     PolicyView,
     Problem,
@@ -32,6 +33,7 @@ from migd_core.api import (
 )
 from migd_core.progress import Progress
 from migd_core.units import GIB
+from migd_core.world import Level
 
 Route = tuple[str, str]
 
@@ -224,6 +226,20 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         speed_while_migrating_ratio=0.5,
     )
 
+    links = [
+        LinkView(level=Level.SAME_GUEST, source="unknown"),
+        LinkView(
+            level=Level.SAME_HOST,
+            source="measured",
+            bandwidth_bytes_per_s=22.5e6,
+            latency_s=60e-6,
+            measured_at=NOW_S - 3600,
+            between=f"{rank0} and {rank1}",
+        ),
+        LinkView(level=Level.SAME_SWITCH, source="configured", bandwidth_bytes_per_s=11.7e6, latency_s=80e-6),
+        LinkView(level=Level.WIDE_AREA, source="unknown"),
+    ]
+
     def host(name: str, load_ratio: float | None, frozen_because: str | None = None) -> HostView:
         return HostView(
             uuid=f"uuid-{name}",
@@ -267,6 +283,8 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("POST", "/v1/jobs"): job,
         ("DELETE", "/v1/jobs/{name}"): job,
         ("POST", "/v1/jobs/{name}/progress"): job,
+        ("GET", "/v1/links"): links,
+        ("PUT", "/v1/links"): links,
         ("GET", "/v1/policies"): policies,
         ("PUT", "/v1/policy"): policies[0],
         ("GET", "/v1/plan"): decision,

@@ -15,7 +15,7 @@ from cluster_of_events import Cluster, pool_guest, pool_host
 
 from migd_controller.api import MAX_BODY_BYTES, Api
 from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
-from migd_controller.config import TopologySection
+from migd_controller.config import LinkSection, TopologySection
 from migd_controller.control import Clock, Control
 from migd_controller.daemon import serving
 from migd_controller.events import (
@@ -30,9 +30,11 @@ from migd_controller.events import (
 )
 from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal, JournalError
-from migd_core.api import ROUTES, Problem
+from migd_controller.memory import Memory
+from migd_core.api import ROUTES, LinkView, Problem
 from migd_core.errors import MigdError
 from migd_core.progress import Progress
+from migd_core.world import Level, Link
 
 WANTS = {"hog": 4.0}
 
@@ -194,6 +196,45 @@ async def test_progress_that_cannot_be_is_refused(
     await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
     found = await served.refused("POST", f"/v1/jobs/{name}/progress", body)
     assert (found[0], text in found[2]) == (status, True)
+
+
+async def test_levels_that_were_measured_count_instead_of_what_is_configured(served: Served) -> None:
+    core = served.control.core
+    links = {
+        Level.SAME_HOST: LinkSection(bandwidth_bytes_per_s=1e6, latency_s=1e-3),
+        Level.SAME_SWITCH: LinkSection(bandwidth_bytes_per_s=2e6, latency_s=2e-3),
+    }
+    core.config = msgspec.structs.replace(core.config, topology=TopologySection(links=links))
+    body = {"bandwidth_bytes_per_s": 22.5e6, "latency_s": 6e-5, "between": "rank0 and rank1"}
+    await served.ask("PUT", "/v1/links", {"links": {"same-host": body}})
+    measured_at = served.cluster.now_s
+    served.cluster.now_s += 60.0
+    assert await served.ask("GET", "/v1/links") == [
+        LinkView(level=Level.SAME_GUEST, source="unknown"),
+        LinkView(level=Level.SAME_HOST, source="measured", measured_at=measured_at, **body),  # type: ignore[arg-type]
+        LinkView(level=Level.SAME_SWITCH, source="configured", bandwidth_bytes_per_s=2e6, latency_s=2e-3),
+        LinkView(level=Level.WIDE_AREA, source="unknown"),
+    ]
+    assert core.world(served.cluster.now_s).topology.links == {
+        Level.SAME_HOST: Link(22.5e6, 6e-5),
+        Level.SAME_SWITCH: Link(2e6, 2e-3),
+    }
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(core.memory), type=Memory)
+    assert kept == core.memory
+
+
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [
+        ({"near": {"bandwidth_bytes_per_s": 1.0, "latency_s": 0.0}}, "Invalid enum value 'near'"),
+        ({"same-host": {"bandwidth_bytes_per_s": 0.0, "latency_s": 0.0}}, "Expected `float` > 0.0"),
+        ({"same-host": {"bandwidth_bytes_per_s": 1.0, "latency_s": -1.0}}, "Expected `float` >= 0.0"),
+        ({"same-host": {"bandwidth_bytes_per_s": 1.0}}, "missing required field `latency_s`"),
+    ],
+)
+async def test_a_measurement_that_cannot_be_is_refused(served: Served, link: dict[str, Any], why: str) -> None:
+    status, _, text = await served.refused("PUT", "/v1/links", {"links": link})
+    assert (status, why in text) == (400, True)
 
 
 async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None:
