@@ -18,11 +18,16 @@ from migd_core.units import format_duration
 
 # Reports nearer together than this count as one, so that a job of fast iterations has a window of minutes, too.
 SPACING_S: Final = 5.0
+# Less than this is no progress, as it is none in the text that a guest writes.
+LEAST_DONE: Final = 1e-6
 KEPT: Final = 48
 # A teller that usually speaks every minute may be late; after so many of its usual gaps it is no longer counted on.
 SILENT_GAPS: Final = 10.0
 SILENT_S: Final = 60.0
 SILENT_BY_HAND_S: Final = 3600.0
+# An iteration time is taken over a stretch of this part of the window: from one report to the next, whole iterations
+# would round it; over half of the window, one pause would be in every stretch.
+STRETCHES: Final = 6
 # Iteration times of the window are not those of the rest of the run: no interval is narrower than this.
 LEAST_SPREAD_RATIO: Final = 0.1
 BY_HAND: Final = ""
@@ -85,7 +90,7 @@ def following(track: Track, told: Progress, at_s: float, teller: str = BY_HAND) 
         )
     elif track.total is not None and told.done > track.total:
         track = replace(track, total=None, first_total=None, turn=f"it went beyond its total of {track.total:g}")
-    if told.done == last.done or at_s <= last.at_s:
+    if told.done - last.done < LEAST_DONE or at_s <= last.at_s:
         return track
     kept = track.reports
     if len(kept) > 1 and last.at_s - kept[-2].at_s < SPACING_S:
@@ -108,10 +113,15 @@ def silence(track: Track, now_s: float) -> str:
 
 def pace(track: Track) -> Pace | None:
     """Return the iteration time of the window; None before two reports."""
-    times = [(later.at_s - earlier.at_s) / (later.done - earlier.done) for earlier, later in pairwise(track.reports)]
-    if not times:
+    reports = track.reports
+    if len(reports) < 2:
         return None
-    first, last = track.reports[0], track.reports[-1]
+    first, last = reports[0], reports[-1]
+    apart = max(1, (len(reports) - 1) // STRETCHES)
+    times = [
+        (later.at_s - earlier.at_s) / (later.done - earlier.done)
+        for earlier, later in zip(reports, reports[apart:], strict=False)
+    ]
     # A few long iterations weigh little in a median and much in the time that is left.
     mean_s = (last.at_s - first.at_s) / (last.done - first.done)
     middle_s = median(times)

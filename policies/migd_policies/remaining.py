@@ -28,6 +28,8 @@ OVER_ASKED: Final = 6.0
 WORD_HOLDS_WITHIN: Final = 2.0
 # The tenth and the nine tenths of Lindy's law: r = e · q / (1 - q).
 LINDY_RATIO: Final = 9.0
+# Thirty years and never are the same to a balancer, and sums of them stay finite.
+LONGEST_S: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def remaining(known: Known) -> Remaining | None:
     if found is None:
         return None
     notes = [found.basis, *unused]
+    median_s, least_s, most_s = (min(LONGEST_S, each) for each in (found.median_s, found.least_s, found.most_s))
+    found = Remaining(median_s, least_s, most_s, found.basis)
     left_s = _limit_left_s(known)
     if left_s is not None and left_s < found.most_s:
         notes += ["its wall-time limit cuts it short"] if left_s < found.median_s else []
