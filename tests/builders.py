@@ -13,7 +13,7 @@ from migd_core.health import UNKNOWN, HostHealth
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import DEFAULT_PRICING, Pricing
 from migd_core.units import GIB
-from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
+from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Remaining, Topology, World
 
 STEADY_PERIODS = 3
 
@@ -87,7 +87,8 @@ def guest(
 
 def job(name: str, *guests: str, remaining_s: float | None = None) -> Job:
     """Return a job of the named guests; `world` writes its name into them."""
-    return Job(name=name, guests=guests, remaining_s=remaining_s)
+    remaining = None if remaining_s is None else Remaining(remaining_s, remaining_s, remaining_s, "a test says so")
+    return Job(name=name, guests=guests, remaining=remaining)
 
 
 def flow(guest_a: str, guest_b: str, bytes_per_s: float) -> Flow:

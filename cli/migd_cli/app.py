@@ -17,12 +17,13 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "hosts": ("hosts", "List the hosts with their load and memory."),
         "guests": ("guests", "List the running guests and what they use."),
         "jobs": ("jobs", "List the jobs that migd knows."),
+        "links": ("links", "Show what the network carries at each level."),
         "plan": ("plan", "Show what would be moved now, and do nothing."),
         "history": ("history", "List the migrations, newest first."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {
-        "job": ("jobs", "Add or remove a job."),
+        "job": ("jobs", "Add a job, tell its progress, or remove it."),
         "policy": ("policy", "List, show or set the policy."),
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
@@ -31,6 +32,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "resume": ("pause", "Allow migrations again."),
     },
     "Try": {
+        "measure": ("measure", "Measure what migd must not assume."),
         "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
     },
 }

@@ -4,7 +4,6 @@ Bodies are the Structs of `migd_core.api`. Questions are answered from the core'
 operator asks for becomes an event like any other.
 """
 
-import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -18,7 +17,10 @@ from migd_controller.events import (
     CancelRequested,
     GuestReleased,
     JobAdded,
+    JobProgressed,
     JobRemoved,
+    LinksMeasured,
+    MeasuredLink,
     MigrationRequested,
     Paused,
     PolicySet,
@@ -35,6 +37,7 @@ from migd_controller.views import (
     holds_view,
     hosts_view,
     jobs_view,
+    links_view,
     migration_view,
     policies_view,
     policy_config,
@@ -44,10 +47,12 @@ from migd_controller.views import (
 from migd_core import __version__, api
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
 from migd_core.health import HealthState
+from migd_core.progress import Progress
 from migd_policies.registry import configure
 
 MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000
+LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
 _CAUSE = re.compile(r"[Dd]\d+(\.\d+)?")
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,6 +77,9 @@ class Api:
             ("GET", "/v1/jobs"): self._jobs,
             ("POST", "/v1/jobs"): self._add_job,
             ("DELETE", "/v1/jobs/{name}"): self._remove_job,
+            ("POST", "/v1/jobs/{name}/progress"): self._progress,
+            ("GET", "/v1/links"): self._links,
+            ("PUT", "/v1/links"): self._set_links,
             ("GET", "/v1/policies"): self._policies,
             ("PUT", "/v1/policy"): self._set_policy,
             ("GET", "/v1/plan"): self._plan,
@@ -105,24 +113,47 @@ class Api:
         body = await _body(request, api.JobRequest)
         if not body.name.strip() or not body.guests:
             raise Refused("a job needs a name and at least one guest")
-        if body.remaining_s is not None and not (math.isfinite(body.remaining_s) and body.remaining_s >= 0):
-            raise Refused(f"remaining_s: expected a time of 0 s or more, found {body.remaining_s}")
+        for name, value in (("remaining_s", body.remaining_s), ("wall_time_limit_s", body.wall_time_limit_s)):
+            if value is not None and not 0 <= value <= LONGEST_JOB_S:
+                raise Refused(f"{name}: expected a time from 0 s to {LONGEST_JOB_S:g} s, found {value}")
         guests = tuple(dict.fromkeys(self._guest_uuid(name) for name in body.guests))
         for job in self._core.memory.jobs.values():
             if job.name != body.name and (shared := set(job.guests) & set(guests)):
                 name = self._core.inventory.guest_name(min(shared))
                 raise Refused(f"guest {name} belongs to job {job.name} already; `migctl job rm {job.name}` frees it")
-        self._control.dispatch(JobAdded(name=body.name, guests=guests, remaining_s=body.remaining_s))
-        return _answer(next(view for view in self._job_views() if view.name == body.name), status=201)
+        self._control.dispatch(
+            JobAdded(
+                name=body.name,
+                guests=guests,
+                remaining_s=body.remaining_s,
+                wall_time_limit_s=body.wall_time_limit_s,
+            )
+        )
+        return _answer(self._job_view(body.name), status=201)
 
     async def _remove_job(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        view = next((view for view in self._job_views() if view.name == name), None)
-        if view is None:
-            known = ", ".join(job.name for job in self._job_views()) or "there are none"
-            raise UnknownName(f"no job is called {name}; known jobs: {known}")
-        self._control.dispatch(JobRemoved(name=name))
+        view = self._job_view(request.match_info["name"])
+        self._control.dispatch(JobRemoved(name=view.name))
         return _answer(view)
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        view = self._job_view(request.match_info["name"])
+        self._control.dispatch(JobProgressed(name=view.name, progress=await _body(request, Progress)))
+        return _answer(self._job_view(view.name))
+
+    async def _links(self, request: web.Request) -> web.Response:
+        return _answer(links_view(self._core))
+
+    async def _set_links(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.LinksRequest)
+        links = {
+            level: MeasuredLink(
+                bandwidth_bytes_per_s=each.bandwidth_bytes_per_s, latency_s=each.latency_s, between=each.between
+            )
+            for level, each in body.links.items()
+        }
+        self._control.dispatch(LinksMeasured(links=links))
+        return _answer(links_view(self._core))
 
     async def _policies(self, request: web.Request) -> web.Response:
         return _answer(policies_view(self._core))
@@ -223,6 +254,14 @@ class Api:
                 flips=flips_text(self._core, uuid, self._control.clock.now_s()),
             )
         )
+
+    def _job_view(self, name: str) -> api.JobView:
+        """Return the job of that name. Raises UnknownName."""
+        views = self._job_views()
+        if (found := next((view for view in views if view.name == name), None)) is not None:
+            return found
+        known = ", ".join(view.name for view in views) or "there are none"
+        raise UnknownName(f"no job is called {name}; known jobs: {known}")
 
     def _job_views(self) -> list[api.JobView]:
         return jobs_view(self._core, self._control.clock.now_s())

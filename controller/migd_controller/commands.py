@@ -85,7 +85,15 @@ class RecordHealth(Command, frozen=True, kw_only=True):
     health: HostHealth
 
 
+class RecordJobOver(Command, frozen=True, kw_only=True):
+    """Keep that a job is over without anybody having said so, after how long, and why that is taken to be so."""
+
+    name: str
+    ran_s: float
+    text: str
+
+
 # What is asked of the pool; the rest is for the journal.
 ProbeCommand = BeginProbe | RevokeProbe | EndProbe
 PoolCommand = StartMigration | FollowMigration | CancelMigration
-AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration | RecordHealth
+AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration | RecordHealth | RecordJobOver

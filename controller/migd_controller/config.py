@@ -135,14 +135,16 @@ class ProbeSection(Section, frozen=True, kw_only=True):
 class LedgerSection(Section, frozen=True, kw_only=True):
     """How a move is priced.
 
-    `horizon_s` is how long an imbalance is taken to last where the job's remaining time is not known or longer.
+    `horizon_s` is how long an imbalance is taken to last at most, `life_at_least_s` at least; between the two it is
+    taken to last as long as it has stood. A job gains for no longer than it still runs.
     `speed_while_migrating_ratio` is the job's speed during pre-copy relative to before; 0.5 on a shared NIC.
     `bandwidth_ratio` is what one migration gets of the slower of the two NICs; `bandwidth_bytes_per_s` stands in where
     no agent reports a link speed.
     """
 
     rule_set: Literal["xen-legacy", "xen-4.6", "xenserver", "xcp-ng"] = "xen-4.6"
-    horizon_s: Lasting = 600.0
+    horizon_s: Lasting = 14400.0
+    life_at_least_s: Seconds = 120.0
     speed_while_migrating_ratio: Share = 0.5
     bandwidth_ratio: Share = 0.9
     bandwidth_bytes_per_s: Positive = 117e6
@@ -154,6 +156,7 @@ class LedgerSection(Section, frozen=True, kw_only=True):
         speed = self.speed_while_migrating_ratio
         return Pricing(
             horizon_s=self.horizon_s,
+            life_at_least_s=self.life_at_least_s,
             speed_while_migrating=Interval(max(0.0, speed - SPEED_SPREAD), speed, min(1.0, speed + SPEED_SPREAD)),
             bandwidth_ratio=self.bandwidth_ratio,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,

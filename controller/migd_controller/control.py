@@ -18,6 +18,7 @@ from migd_controller.commands import (
     ProbeCommand,
     RecordDecision,
     RecordHealth,
+    RecordJobOver,
     RecordMigration,
 )
 from migd_controller.core import Core
@@ -119,6 +120,8 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             log.info(
                 "probe", lease=lease.lease, guest=lease.guest_name, host=lease.host_name, window_s=lease.ages_s[-1]
             )
+        elif isinstance(command, RecordJobOver):
+            log.info("job over", job=command.name, ran_s=round(command.ran_s), why=command.text)
         elif isinstance(command, RecordMigration):
             _log_migration(command.migration)
         elif isinstance(command, RecordHealth):

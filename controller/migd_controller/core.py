@@ -21,7 +21,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, probing
+from migd_controller import accounts, jobs, probing
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -41,7 +41,9 @@ from migd_controller.events import (
     GuestReleased,
     InventoryChanged,
     JobAdded,
+    JobProgressed,
     JobRemoved,
+    LinksMeasured,
     MeasuringFailed,
     MigrationAccepted,
     MigrationEnded,
@@ -62,14 +64,15 @@ from migd_controller.holds import Holds, after, resting, revised, without_guest,
 from migd_controller.inventory import Inventory
 from migd_controller.learning import after_migration
 from migd_controller.ledger import price
-from migd_controller.memory import Memory, RememberedJob
-from migd_controller.migration import Migration
+from migd_controller.memory import Memory, RememberedLink
+from migd_controller.migration import Migration, State
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
 from migd_core.messages import HostSample
 from migd_core.world import Move, Plan, Reason, World
+from migd_policies import imbalance
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
@@ -153,13 +156,15 @@ class Core:
                 return list(probing.revoked(self.memory))
             case Resumed():
                 self.memory = replace(self.memory, is_paused=False)
-            case JobAdded(name=name, guests=guests, remaining_s=remaining_s):
-                ends_at = None if remaining_s is None else now_s + remaining_s
-                job = RememberedJob(name=name, guests=guests, ends_at=ends_at)
-                self.memory = replace(self.memory, jobs={**self.memory.jobs, name: job})
+            case JobAdded():
+                self.memory = jobs.added(self.memory, event, now_s)
+            case JobProgressed(name=name, progress=progress):
+                self.memory = jobs.progressed(self.memory, name, progress, now_s)
             case JobRemoved(name=name):
-                jobs = {key: job for key, job in self.memory.jobs.items() if key != name}
-                self.memory = replace(self.memory, jobs=jobs)
+                self.memory = jobs.removed(self.memory, name, now_s)
+            case LinksMeasured(links=links):
+                measured = {level: RememberedLink(link=link, at=now_s) for level, link in links.items()}
+                self.memory = replace(self.memory, links={**self.memory.links, **measured})
             case MigrationRequested(guest=guest, target=target):
                 revoked = probing.revoked(self.memory, guest)
                 return [*self._commit(self._judge_request(guest, target, now_s), now_s), *revoked]
@@ -192,20 +197,26 @@ class Core:
         return [*ends, RecordHealth(host=sample.host_uuid, host_name=name, before=before, health=health)]
 
     def _tick(self, now_s: float) -> list[AnyCommand]:
+        self.memory = jobs.heard(self.memory, self.telemetry.news, now_s)
         world = self.world(now_s)
         for uuid, known in self.telemetry.hosts.items():
             host = world.hosts.get(uuid)
             if host is None or host.frozen_because is not None:
                 known.load_ratios.clear()  # a trend must be sustained; a gap starts it again
+                known.standing = None
             else:
                 known.load_ratios.append(host.load_ratio)
+                known.standing = imbalance.following(known.standing, host.load_ratio, now_s)
         self._forget_old_cooldowns(now_s)
         if (kept := accounts.current(self.memory.accounts, now_s)) is not self.memory.accounts:
             self.memory = replace(self.memory, accounts=dict(kept))
+        over: list[AnyCommand] = []
         if self.inventory.is_known and self.pool.is_reachable:
+            self.memory, records = jobs.without_guests(self.memory, self.inventory.guests.keys(), now_s)
+            over += records
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
         commands = self._commit(self._decide(world, now_s), now_s)
-        return [*commands, *self._probe(now_s)]
+        return [*over, *commands, *self._probe(now_s)]
 
     def _probe(self, now_s: float) -> Sequence[ProbeCommand]:
         assert self.last_decision is not None
@@ -359,6 +370,9 @@ class Core:
         if event.host_now not in (migration.source, migration.target, None):
             texts.append(f"somebody else has moved the guest to host {self.inventory.host_name(event.host_now)}")
         migration = migration.ended(event.host_now, event.code, "; ".join(filter(None, texts)), now_s)
+        if migration.state is State.MOVED:
+            self._shift_load(migration, now_s)
+        self.memory = jobs.learned(jobs.heard(self.memory, self.telemetry.news, now_s), migration, now_s)
         self.memory = replace(
             self.memory,
             in_flight={cause: m for cause, m in self.memory.in_flight.items() if cause != event.cause},
@@ -369,6 +383,16 @@ class Core:
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)
         return [RecordMigration(migration=migration)]
+
+    def _shift_load(self, migration: Migration, now_s: float) -> None:
+        """What migd has moved makes neither load young."""
+        world = self.world(now_s)
+        guest = world.guests.get(migration.guest)
+        for uuid, sign in ((migration.source, -1), (migration.target, +1)):
+            known = self.telemetry.hosts.get(uuid)
+            if guest is not None and known is not None and known.standing is not None and uuid in world.hosts:
+                by_ratio = sign * guest.cpu_demand_vcpus / world.hosts[uuid].cpus
+                known.standing = imbalance.shifted(known.standing, by_ratio)
 
     def _remember_addresses(self) -> None:
         addresses = tuple(sorted(host.address for host in self.inventory.hosts.values() if host.address))

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 from migd_core.messages import HostSample
+from migd_core.progress import Progress
+from migd_core.world import Level
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
@@ -178,17 +180,42 @@ class Resumed(Event, frozen=True, kw_only=True):
 
 
 class JobAdded(Event, frozen=True, kw_only=True):
-    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event."""
+    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event.
+
+    `wall_time_limit_s` counts from when the job was first named.
+    """
 
     name: str
     guests: tuple[str, ...]
     remaining_s: float | None = None
+    wall_time_limit_s: float | None = None
+
+
+class JobProgressed(Event, frozen=True, kw_only=True):
+    """An operator, or a job's own script, told how far the job is. What guests tell comes with their samples."""
+
+    name: str
+    progress: Progress
 
 
 class JobRemoved(Event, frozen=True, kw_only=True):
-    """An operator removed a job."""
+    """An operator removed a job: it is over."""
 
     name: str
+
+
+class MeasuredLink(msgspec.Struct, frozen=True, kw_only=True):
+    """What two ranks at one level were measured to get from the network, one way, and between whom it was measured."""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float
+    between: str = ""
+
+
+class LinksMeasured(Event, frozen=True, kw_only=True):
+    """An operator measured some levels. What was known of these before no longer counts."""
+
+    links: dict[Level, MeasuredLink]
 
 
 class MigrationRequested(Event, frozen=True, kw_only=True):
@@ -226,7 +253,9 @@ AnyEvent = (
     | Paused
     | Resumed
     | JobAdded
+    | JobProgressed
     | JobRemoved
+    | LinksMeasured
     | MigrationRequested
     | CancelRequested
     | GuestReleased

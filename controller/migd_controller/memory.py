@@ -8,19 +8,39 @@ from typing import Any
 import msgspec
 
 from migd_controller.accounts import Entry
+from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
 from migd_core.learned import NOTHING_LEARNED, Learned
+from migd_core.world import Level
+from migd_policies.job_progress import Track
+from migd_policies.learned_speed import LearnedSpeed
 
 
 class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as the operator named it; `ends_at` is Unix time, None when nobody said."""
+    """A job as the operator named it, and what it has told since.
+
+    `ends_at` is Unix time, None when nobody said; `postponed_s` is by how much that was put off in all. `gone_at` is
+    since when none of its guests runs (Unix time), None while one does.
+    """
 
     name: str
     guests: tuple[str, ...]
     ends_at: float | None = None
+    started_at: float | None = None
+    wall_time_limit_s: float | None = None
+    postponed_s: float = 0.0
+    track: Track = Track()
+    gone_at: float | None = None
+
+
+class RememberedLink(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one level, and when (Unix time)."""
+
+    link: MeasuredLink
+    at: float
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +50,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
-    what they have cost each job (a guest without one is a job of its own).
+    what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
+    job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
+    that were measured: they count instead of what is configured.
     """
 
     policy: str
@@ -47,3 +69,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     pool_addresses: tuple[str, ...] = ()
     learned: Learned = NOTHING_LEARNED
     accounts: dict[str, tuple[Entry, ...]] = {}
+    finished_s: dict[str, tuple[float, ...]] = {}
+    speeds: dict[str, LearnedSpeed] = {}
+    links: dict[Level, RememberedLink] = {}

@@ -14,6 +14,7 @@ from migd_controller.demand import demand_vcpus
 from migd_controller.events import PoolGuest, PoolHost
 from migd_controller.holds import barred_targets, quarantine, quarantine_text
 from migd_controller.inventory import Inventory
+from migd_controller.jobs import described
 from migd_controller.leases import lease_text
 from migd_controller.memory import Memory
 from migd_controller.probing import NEVER_TAG
@@ -59,14 +60,15 @@ def build_world(
         found = _with_demand(found, known)
         guests.update((guest.uuid, guest) for guest in found)
         host = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
-        hosts[uuid] = replace(host, health=telemetry.health(uuid))
+        stood_s = max(0.0, now_s - known.standing.since_s) if known is not None and known.standing is not None else 0.0
+        hosts[uuid] = replace(host, health=telemetry.health(uuid), load_stood_s=stood_s)
     return World(
         now_s=now_s,
         hosts=MappingProxyType(hosts),
         guests=MappingProxyType(guests),
-        jobs=_jobs(memory, guests, now_s),
+        jobs=_jobs(memory, guests, config.ledger.speed_while_migrating_ratio, now_s),
         flows=_flows(inventory, telemetry, guests),
-        topology=_topology(inventory, config),
+        topology=_topology(inventory, memory, config),
         rule_set=config.ledger.rule_set,
         pricing=config.ledger.pricing,
         learned=memory.learned,
@@ -208,17 +210,9 @@ def _reserved_bytes(inventory: Inventory, memory: Memory) -> dict[str, int]:
     return reserved
 
 
-def _jobs(memory: Memory, guests: Mapping[str, Guest], now_s: float) -> Mapping[str, Job]:
-    return MappingProxyType(
-        {
-            job.name: Job(
-                name=job.name,
-                guests=tuple(uuid for uuid in job.guests if uuid in guests),
-                remaining_s=None if job.ends_at is None else max(0.0, job.ends_at - now_s),
-            )
-            for job in memory.jobs.values()
-        }
-    )
+def _jobs(memory: Memory, guests: Mapping[str, Guest], prior_ratio: float, now_s: float) -> Mapping[str, Job]:
+    jobs = memory.jobs.values()
+    return MappingProxyType({job.name: described(memory, job, guests.keys(), prior_ratio, now_s) for job in jobs})
 
 
 def _flows(inventory: Inventory, telemetry: Telemetry, guests: Mapping[str, Guest]) -> tuple[Flow, ...]:
@@ -244,11 +238,13 @@ def unknown_switch_hosts(inventory: Inventory, config: ControllerConfig) -> list
     return sorted(name for name in named if inventory.host_named(name) is None)
 
 
-def _topology(inventory: Inventory, config: ControllerConfig) -> Topology:
+def _topology(inventory: Inventory, memory: Memory, config: ControllerConfig) -> Topology:
     switch_of: dict[str, str] = {}
     for switch, names in config.topology.switches.items():
         for name in names:
             if (host := inventory.host_named(name)) is not None:
                 switch_of[host.uuid] = switch
     links = {Level(level): Link(s.bandwidth_bytes_per_s, s.latency_s) for level, s in config.topology.links.items()}
+    for level, known in memory.links.items():
+        links[level] = Link(known.link.bandwidth_bytes_per_s, known.link.latency_s)
     return Topology(links=MappingProxyType(links), switch_of=MappingProxyType(switch_of))

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from migd_controller.events import Source
 from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
+from migd_core.progress import Progress
+from migd_policies.imbalance import Standing
 
 HISTORY_PERIODS: Final = 120
 # Curves of a guest that are kept: sessions at different phases of what it does.
@@ -39,7 +41,8 @@ class GuestRates:
 class HostTelemetry:
     """One host's newest sample, when it arrived, and the smoothed rates formed from it and its predecessors.
 
-    `dropped_s` is when the agent's count of dropped samples was last seen to grow, None if it never was.
+    `dropped_s` is when the agent's count of dropped samples was last seen to grow, None if it never was. `standing` is
+    what its load has been about, and since when.
     """
 
     newest: HostSample
@@ -51,6 +54,7 @@ class HostTelemetry:
     guests: dict[str, GuestRates] = field(default_factory=dict)
     flows: dict[tuple[str, str], float] = field(default_factory=dict)
     load_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_PERIODS))
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Telemetry:
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
         self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
         self._health: dict[str, _Said] = {}
+        self._progress: dict[str, Progress] = {}
+        self.news: dict[str, tuple[float, Progress]] = {}  # by guest: progress that was new, and when
 
     def accept(self, sample: HostSample, now_s: float, source: Source = Source.AGENT) -> bool:
         """Take a sample in; False if it is not newer than the one at hand (doubled or out of order)."""
@@ -98,6 +104,8 @@ class Telemetry:
             if guest.dirty_curve is not None:
                 at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
                 self._take_curve(guest.uuid, at_s, guest.dirty_curve)
+            if guest.progress is not None:
+                self._follow_progress(guest.uuid, guest.progress, now_s)
         return True
 
     def _take_curve(self, guest: str, at_s: float, curve: DirtyCurve) -> None:
@@ -121,9 +129,11 @@ class Telemetry:
         return known[-1][0] if known else -math.inf
 
     def forget(self, gone: Iterable[str]) -> None:
-        """Forget the curves of guests that no longer run."""
+        """Forget the curves and the progress of guests that no longer run."""
         for guest in gone:
             self._curves.pop(guest, None)
+            self._progress.pop(guest, None)
+            self.news.pop(guest, None)
 
     def age_s(self, host: str, now_s: float) -> float | None:
         """Return the seconds since the host's last sample arrived; None if none ever did."""
@@ -134,6 +144,12 @@ class Telemetry:
         """Return what is known of the host's health; unknown where nobody has said anything."""
         said = self._health.get(host)
         return UNKNOWN if said is None else said.health
+
+    def _follow_progress(self, guest: str, told: Progress, now_s: float) -> None:
+        """What a guest tells at first may be left over from a job that is long done; it is news once it changes."""
+        if self._progress.setdefault(guest, told) != told:
+            self._progress[guest] = told
+            self.news[guest] = (now_s, told)
 
     def _follow_health(self, sample: HostSample, now_s: float) -> None:
         said = self._health.get(sample.host_uuid)

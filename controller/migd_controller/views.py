@@ -15,7 +15,8 @@ from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import Interval
-from migd_core.world import Guest, Host, Job, Move, Reason, World
+from migd_core.units import format_duration
+from migd_core.world import Guest, Host, Job, Level, Move, Reason, World
 from migd_policies.flips import flips
 from migd_policies.policy import Policy
 from migd_policies.registry import available
@@ -43,6 +44,31 @@ def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
     """Every job, by name."""
     world = core.world(now_s)
     return sorted((_job(world, job) for job in world.jobs.values()), key=lambda view: view.name)
+
+
+def links_view(core: Core) -> list[api.LinkView]:
+    """Every level, nearest first, with what is known of it and from where."""
+    return [_link(core, level) for level in Level]
+
+
+def _link(core: Core, level: Level) -> api.LinkView:
+    if (measured := core.memory.links.get(level)) is not None:
+        return api.LinkView(
+            level=level,
+            source="measured",
+            bandwidth_bytes_per_s=measured.link.bandwidth_bytes_per_s,
+            latency_s=measured.link.latency_s,
+            measured_at=measured.at,
+            between=measured.link.between,
+        )
+    if (configured := core.config.topology.links.get(level)) is not None:
+        return api.LinkView(
+            level=level,
+            source="configured",
+            bandwidth_bytes_per_s=configured.bandwidth_bytes_per_s,
+            latency_s=configured.latency_s,
+        )
+    return api.LinkView(level=level, source="unknown")
 
 
 def policies_view(core: Core) -> list[api.PolicyView]:
@@ -156,9 +182,26 @@ def flips_text(core: Core, uuid: str, now_s: float) -> str:
 
 
 def guest_text(core: Core, uuid: str, name: str, now_s: float) -> str:
-    """Say in one sentence where a guest stands: moving, not movable and why, or what the policy made of it."""
+    """Say in one sentence where a guest stands: moving, not movable and why, or what the policy made of it.
+
+    A second one says how long its job still runs, for that bounds what a move can gain.
+    """
     world = core.world(now_s)
     guest = world.guests.get(uuid)
+    job = world.jobs.get(guest.job) if guest is not None and guest.job is not None else None
+    return ". ".join(filter(None, (_standing_text(core, world, uuid, name), _job_text(job))))
+
+
+def _job_text(job: Job | None) -> str:
+    if job is None or job.remaining is None:
+        return ""
+    left = job.remaining
+    median, least, most = (format_duration(each) for each in (left.median_s, left.least_s, left.most_s))
+    return f"Its job {job.name} has about {median} left ({least} to {most}), by {left.basis}"
+
+
+def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
+    guest, now_s = world.guests.get(uuid), world.now_s
     if guest is None:
         hold = quarantine(core.memory.holds, uuid)
         return f"guest {name} is not running in this pool" + (f"; {hold.text}" if hold is not None else "")
@@ -220,7 +263,25 @@ def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:
 
 def _job(world: World, job: Job) -> api.JobView:
     names = [world.guests[uuid].name if uuid in world.guests else uuid for uuid in job.guests]
-    return api.JobView(name=job.name, guests=list(job.guests), guest_names=names, remaining_s=job.remaining_s)
+    remaining, speed = job.remaining, job.speed_while_migrating
+    return api.JobView(
+        name=job.name,
+        guests=list(job.guests),
+        guest_names=names,
+        remaining_s=job.remaining_s,
+        remaining_least_s=remaining.least_s if remaining is not None else None,
+        remaining_most_s=remaining.most_s if remaining is not None else None,
+        remaining_basis=remaining.basis if remaining is not None else "",
+        started_at=job.started_at,
+        wall_time_limit_s=job.wall_time_limit_s,
+        progress=job.progress,
+        iteration_s=job.iteration_s,
+        speed_while_migrating_ratio=speed.median_ratio if speed is not None else None,
+        speed_while_migrating_least_ratio=speed.least_ratio if speed is not None else None,
+        speed_while_migrating_most_ratio=speed.most_ratio if speed is not None else None,
+        speed_while_migrating_basis=speed.basis if speed is not None else "",
+        missing=list(job.missing),
+    )
 
 
 def _candidate(candidate: Candidate, inventory: Inventory) -> api.CandidateView:

@@ -4,11 +4,15 @@ Names carry their units; unknown fields in an answer are ignored, so that an old
 `at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from migd_core.health import UNKNOWN, HostHealth
+from migd_core.progress import Progress
+from migd_core.units import Positive, Seconds
+from migd_core.world import Level
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,12 +174,44 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """One job: the guests whose ranks wait for each other."""
+    """One job: the guests whose ranks wait for each other.
+
+    `remaining_s` is a median, `remaining_least_s` to `remaining_most_s` hold it in 8 of 10 cases, and `remaining_basis`
+    says what that rests on; None and empty where nothing is known. `speed_while_migrating_ratio` is the job's speed
+    while a guest of it migrates over its speed before, with its own ends and basis. `missing` are the guests of it
+    (uuids) that no longer run.
+    """
 
     name: str
     guests: list[str]
     guest_names: list[str]
     remaining_s: float | None = None
+    remaining_least_s: float | None = None
+    remaining_most_s: float | None = None
+    remaining_basis: str = ""
+    started_at: float | None = None
+    wall_time_limit_s: float | None = None
+    progress: Progress | None = None
+    iteration_s: float | None = None
+    speed_while_migrating_ratio: float | None = None
+    speed_while_migrating_least_ratio: float | None = None
+    speed_while_migrating_most_ratio: float | None = None
+    speed_while_migrating_basis: str = ""
+    missing: list[str] = []
+
+
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """What two ranks at one level get from the network between them, one way; None where nobody knows.
+
+    `source` is `measured` (at `measured_at`, between the two that `between` names), `configured`, or `unknown`.
+    """
+
+    level: Level
+    source: str
+    bandwidth_bytes_per_s: float | None = None
+    latency_s: float | None = None
+    measured_at: float | None = None
+    between: str = ""
 
 
 class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,11 +275,26 @@ class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/jobs`: guests by name or uuid."""
+    """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for."""
 
     name: str
     guests: list[str]
     remaining_s: float | None = None
+    wall_time_limit_s: float | None = None
+
+
+class LinkMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured of one level, one way, and between whom."""
+
+    bandwidth_bytes_per_s: Positive
+    latency_s: Seconds
+    between: Annotated[str, Meta(max_length=512)] = ""
+
+
+class LinksRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/links`: takes the place of what was measured or configured of these levels before; others stay."""
+
+    links: dict[Level, LinkMeasurement]
 
 
 class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -268,6 +319,9 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/jobs"): (None, list[JobView]),
     ("POST", "/v1/jobs"): (JobRequest, JobView),
     ("DELETE", "/v1/jobs/{name}"): (None, JobView),
+    ("POST", "/v1/jobs/{name}/progress"): (Progress, JobView),
+    ("GET", "/v1/links"): (None, list[LinkView]),
+    ("PUT", "/v1/links"): (LinksRequest, list[LinkView]),
     ("GET", "/v1/policies"): (None, list[PolicyView]),
     ("PUT", "/v1/policy"): (PolicyRequest, PolicyView),
     ("GET", "/v1/plan"): (None, DecisionView),

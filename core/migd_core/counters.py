@@ -7,12 +7,13 @@ an agent beside it measures exactly as it would on Xen.
 import msgspec
 
 from migd_core.health import UNKNOWN, HostHealth
+from migd_core.progress import Progress
 
 
 class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
     """One domain's counters since it was created on this host: `cpu_s` over all vCPUs, rx and tx the guest's.
 
-    What it read and wrote is of its disks.
+    What it read and wrote is of its disks; `progress` is no counter of Xen's, but what the guest says of its job.
     """
 
     uuid: str
@@ -25,6 +26,7 @@ class GuestCounters(msgspec.Struct, frozen=True, kw_only=True):
     is_paused: bool = False
     read_bytes: int = 0
     written_bytes: int = 0
+    progress: Progress | None = None
 
 
 class FlowCounter(msgspec.Struct, frozen=True, array_like=True):

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from migd_core.health import UNKNOWN, HostHealth
+from migd_core.progress import Progress
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(ge=0, lt=1e15)]
@@ -48,7 +49,7 @@ class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
     """What one guest did during the interval, as Dom0 counts it.
 
     `cpu_ratio` is CPU time over `vcpus` × interval; rx and tx are from the guest's point of view, read and written are
-    of its disks.
+    of its disks. `progress` is what the guest says of the job that runs in it, None where it says nothing.
     """
 
     uuid: Name
@@ -60,6 +61,7 @@ class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
     dirty_curve: DirtyCurve | None = None
     read_bytes_per_s: Rate = 0.0
     written_bytes_per_s: Rate = 0.0
+    progress: Progress | None = None
 
 
 class FlowSample(msgspec.Struct, frozen=True, array_like=True):

@@ -19,12 +19,13 @@ class Interval(msgspec.Struct, frozen=True):
 class Pricing(msgspec.Struct, frozen=True, kw_only=True):
     """How moves are priced; see `[ledger]` of the controller's configuration for each value.
 
-    `horizon_s` is how long an imbalance is taken to last where nothing better is known, `speed_while_migrating` a job's
-    speed during pre-copy relative to before, `bandwidth_ratio` what one migration gets of the slower of the two NICs,
-    `bandwidth_bytes_per_s` what stands in where no link speed is known.
+    `horizon_s` is how long an imbalance is taken to last at most, `life_at_least_s` at least; `speed_while_migrating` a
+    job's speed during pre-copy relative to before, `bandwidth_ratio` what one migration gets of the slower of the two
+    NICs, `bandwidth_bytes_per_s` what stands in where no link speed is known.
     """
 
-    horizon_s: float = 600.0
+    horizon_s: float = 14400.0
+    life_at_least_s: float = 120.0
     speed_while_migrating: Interval = Interval(0.25, 0.5, 0.75)
     bandwidth_ratio: float = 0.9
     bandwidth_bytes_per_s: float = 117e6

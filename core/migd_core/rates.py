@@ -181,6 +181,7 @@ def _guest(before: GuestCounters | None, now: GuestCounters, elapsed_s: float, c
         dirty_curve=curve,
         read_bytes_per_s=_bytes_per_s(before.read_bytes, now.read_bytes, elapsed_s),
         written_bytes_per_s=_bytes_per_s(before.written_bytes, now.written_bytes, elapsed_s),
+        progress=now.progress,
     )
 
 

@@ -15,6 +15,7 @@ from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.learned import NOTHING_LEARNED, Learned
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import DEFAULT_PRICING, Pricing
+from migd_core.progress import Progress
 
 
 class Level(StrEnum):
@@ -76,7 +77,8 @@ class Host:
     `recent_load_ratios` holds one value a control period, newest last, this one included: a single sample is no trend.
     `memory_free_bytes` is what an arriving guest may take, after moves in flight. `frozen_because` says why nothing
     may be decided about the host now (stale telemetry, dead, disabled); None means that it takes part. `health` is what
-    its agent last said of its hardware; a failing host receives nothing.
+    its agent last said of its hardware; a failing host receives nothing. `load_stood_s` is for how long its load has
+    been about what it is, what migd moved left aside; None where nobody has watched.
     """
 
     uuid: str
@@ -90,6 +92,7 @@ class Host:
     is_enabled: bool = True
     frozen_because: str | None = None
     health: HostHealth = UNKNOWN
+    load_stood_s: float | None = None
 
     @property
     def may_receive(self) -> bool:
@@ -133,12 +136,48 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class Remaining:
+    """How long a job still runs, in s: the median, the 10 % and 90 % ends, and in words what that rests on."""
+
+    median_s: float
+    least_s: float
+    most_s: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedRatio:
+    """A job's speed while one of its guests migrates over its speed before, 0..1: median, 10 % and 90 % ends, basis."""
+
+    median_ratio: float
+    least_ratio: float
+    most_ratio: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """Guests whose ranks wait for each other. `remaining_s` is None when nobody has said how long it still runs."""
+    """Guests whose ranks wait for each other, those of them that run.
+
+    `remaining` is None when nothing is known of how long it still runs; `started_at` is Unix time, `progress` what was
+    last told of it, `iteration_s` the median time of one iteration of late, `missing` the guests (uuids) that no longer
+    run.
+    """
 
     name: str
     guests: tuple[str, ...]
-    remaining_s: float | None = None
+    remaining: Remaining | None = None
+    started_at: float | None = None
+    wall_time_limit_s: float | None = None
+    progress: Progress | None = None
+    iteration_s: float | None = None
+    speed_while_migrating: SpeedRatio | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def remaining_s(self) -> float | None:
+        """The median of what it still runs."""
+        return None if self.remaining is None else self.remaining.median_s
 
 
 @dataclass(frozen=True, slots=True)

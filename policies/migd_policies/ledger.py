@@ -4,12 +4,13 @@ A job of R remaining seconds that runs on as it is ends after R. With moves, it 
 guests are copied, stands still while one is switched over, and then steps in g of the time (`scoring`); so it ends
 earlier by
 
-    net = (1 − g) · L − Σ over its moves of [(T − pause)(1 − v·g) + pause + warm-up]          L = min(R, horizon, R_m)
+    net = (1 − g) · L − Σ over its moves of [(T − pause)(1 − v·g) + pause + warm-up]      L = min(R, horizon, H, R_m)
 
 T and pause are the predicted migration (`precopy_prediction`), R_m the remaining time of the jobs whose guests move:
-once those are over, nobody gains from the moves any more. A job whose step takes longer (g > 1) counts with its loss,
-at the speed v rather than v·g while guests are copied. Several moves are priced together, because moving one of two
-equally slow ranks gains nothing and moving both does.
+once those are over, nobody gains from the moves any more. H is how long the imbalance lasts (`imbalance`), not less
+than `life_at_least_s`, of the shortest-lived that the moves answer. A job whose step takes longer (g > 1) counts with
+its loss, at the speed v rather than v·g while guests are copied. Several moves are priced together, because moving one
+of two equally slow ranks gains nothing and moving both does.
 
 What is not known for sure is worked out at both ends of its interval, one thing at a time, and the differences are
 added up as squares: `net_sd_s` is a standard deviation of `net_s`. Break-even is the L at which net is 0:
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from migd_core.precopy import RULE_SETS
 from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
+from migd_policies.imbalance import life_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
 from migd_policies.scoring import job_step_ratios
 
@@ -97,8 +99,9 @@ def price(world: World, moves: Sequence[Move]) -> PlanPrice:
     priced = tuple(
         _move_price(world, move, migration, ratios) for move, migration in zip(moves, migrations, strict=True)
     )
-    lasts_s = min((_remaining_s(world, each.job) for each in priced), default=math.inf)
-    lasts_s = min(world.pricing.horizon_s, lasts_s)
+    remaining_s = [_remaining_s(world, each.job) for each in priced]
+    lives_s = [max(world.pricing.life_at_least_s, life_s(world, move)) for move in moves]
+    lasts_s = min([world.pricing.horizon_s, *remaining_s, *lives_s])
     jobs = tuple(_job_price(world, job, ratio, lasts_s) for job, ratio in ratios.items())
     cost_s = _sum([each.cost_s for each in priced])
     rate = sum(1.0 - job.step_ratio for job in jobs)
@@ -186,7 +189,11 @@ def _remaining_s(world: World, job: str) -> float:
 
 
 def _speed_while_migrating(world: World, job: str) -> Interval:
-    return world.pricing.speed_while_migrating
+    known = world.jobs.get(job)
+    if known is None or known.speed_while_migrating is None:
+        return world.pricing.speed_while_migrating
+    speed = known.speed_while_migrating
+    return Interval(speed.least_ratio, speed.median_ratio, speed.most_ratio)
 
 
 def _sum(intervals: Sequence[Interval]) -> Interval:

@@ -25,12 +25,15 @@ from migd_core.api import (
     HoldView,
     HostView,
     JobView,
+    LinkView,
     MigrationView,
     PolicyView,
     Problem,
     StatusView,
 )
+from migd_core.progress import Progress
 from migd_core.units import GIB
+from migd_core.world import Level
 
 Route = tuple[str, str]
 
@@ -214,6 +217,28 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         PolicyView(name="observe", summary="Never moves a guest.", is_active=False, config={}),
     ]
     job = JobView(name=named("brams"), guests=["uuid-0", "uuid-1"], guest_names=[rank0, rank1], remaining_s=21_600.0)
+    job = msgspec.structs.replace(
+        job,
+        remaining_least_s=18_000.0,
+        remaining_most_s=25_200.0,
+        remaining_basis="progress: 120 of 5000 iterations at 4.4 s each",
+        progress=Progress(120.0, 5000.0),
+        speed_while_migrating_ratio=0.5,
+    )
+
+    links = [
+        LinkView(level=Level.SAME_GUEST, source="unknown"),
+        LinkView(
+            level=Level.SAME_HOST,
+            source="measured",
+            bandwidth_bytes_per_s=22.5e6,
+            latency_s=60e-6,
+            measured_at=NOW_S - 3600,
+            between=f"{rank0} and {rank1}",
+        ),
+        LinkView(level=Level.SAME_SWITCH, source="configured", bandwidth_bytes_per_s=11.7e6, latency_s=80e-6),
+        LinkView(level=Level.WIDE_AREA, source="unknown"),
+    ]
 
     def host(name: str, load_ratio: float | None, frozen_because: str | None = None) -> HostView:
         return HostView(
@@ -257,6 +282,9 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("GET", "/v1/jobs"): [job],
         ("POST", "/v1/jobs"): job,
         ("DELETE", "/v1/jobs/{name}"): job,
+        ("POST", "/v1/jobs/{name}/progress"): job,
+        ("GET", "/v1/links"): links,
+        ("PUT", "/v1/links"): links,
         ("GET", "/v1/policies"): policies,
         ("PUT", "/v1/policy"): policies[0],
         ("GET", "/v1/plan"): decision,

@@ -17,6 +17,7 @@ from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
 from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem
+from migd_core.progress import Progress
 
 # every command that asks the controller, with what it asks
 ASKING = {
@@ -34,7 +35,14 @@ ASKING = {
         "/v1/jobs",
         JobRequest(name="brams", guests=["rank0"], remaining_s=5400.0),
     ),
+    ("job", "add", "brams", "--guests", "rank0", "--wall-time", "12h"): (
+        "POST",
+        "/v1/jobs",
+        JobRequest(name="brams", guests=["rank0"], wall_time_limit_s=43200.0),
+    ),
+    ("job", "progress", "a/b c", "120", "5000"): ("POST", "/v1/jobs/a%2Fb%20c/progress", Progress(120.0, 5000.0)),
     ("job", "rm", "a/b c"): ("DELETE", "/v1/jobs/a%2Fb%20c", None),
+    ("links",): ("GET", "/v1/links", None),
     ("policy", "list"): ("GET", "/v1/policies", None),
     ("policy", "set", "least-loaded", "margin_ratio=0.3"): (
         "PUT",
@@ -63,6 +71,7 @@ def test_a_command_asks_one_thing_and_json_prints_exactly_the_answer(arguments, 
 
 def test_every_route_of_the_api_has_a_command():
     asked = {(method, path.partition("?")[0]) for method, path, _ in ASKING.values()}
+    asked.add(("PUT", "/v1/links"))  # what `migctl measure links` asks depends on what it measured
     plain = {route for route in ROUTES if "{" not in route[1]}
     assert plain <= asked
     assert len(ROUTES) == len(asked)
@@ -129,6 +138,10 @@ def test_fields_that_a_newer_controller_adds_are_no_obstacle(controller, migctl)
         ["history", "--limit", "0"],
         ["job", "add", "b", "--guests", "a", "--remaining", "soon"],
         ["job", "add", "b", "--guests", ","],
+        ["job", "add", "b", "--guests", "a", "--wall-time", "long"],
+        ["job", "progress", "b", "much"],
+        ["job", "progress", "b", "7", "5"],
+        ["job", "progress", "b", "nan"],
         ["policy", "set", "observe", "margin"],
         ["policy", "set", "observe", "a=1", "a=2"],
         ["status", "--no-such-option"],

@@ -13,6 +13,7 @@ from migd_cli.commands.guests import guest_lines
 from migd_cli.commands.history import history_lines
 from migd_cli.commands.hosts import host_lines
 from migd_cli.commands.jobs import job_lines
+from migd_cli.commands.links import link_lines
 from migd_cli.commands.migrate import migrate_lines
 from migd_cli.commands.pause import pause_lines
 from migd_cli.commands.plan import plan_lines
@@ -28,6 +29,7 @@ LINES = {
     ("GET", "/v1/hosts"): host_lines,
     ("GET", "/v1/guests"): guest_lines,
     ("GET", "/v1/jobs"): job_lines,
+    ("GET", "/v1/links"): link_lines,
     ("GET", "/v1/policies"): list_lines,
     ("PUT", "/v1/policy"): policy_lines,
     ("GET", "/v1/plan"): plan_lines,

@@ -29,7 +29,7 @@ CONFIG = ControllerConfig(
     xapi=XapiSection(url="http://127.0.0.1", username="u", password_file=Path("p")),
     period_s=5.0,
     guards=GuardsSection(cooldown_s=600.0, min_gain_s=1.0, max_concurrent=4),
-    ledger=LedgerSection(horizon_s=3600.0),
+    ledger=LedgerSection(horizon_s=3600.0, life_at_least_s=3600.0),
 )
 CPUS = 4
 

@@ -94,6 +94,7 @@ apart_s = 0.5
 guest_time_ratio = 1.0
 
 [ledger]
+life_at_least_s = 600.0
 warm_up_s = 0.1
 """
 

@@ -15,7 +15,7 @@ from cluster_of_events import Cluster, pool_guest, pool_host
 
 from migd_controller.api import MAX_BODY_BYTES, Api
 from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
-from migd_controller.config import TopologySection
+from migd_controller.config import LinkSection, TopologySection
 from migd_controller.control import Clock, Control
 from migd_controller.daemon import serving
 from migd_controller.events import (
@@ -30,8 +30,11 @@ from migd_controller.events import (
 )
 from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal, JournalError
-from migd_core.api import ROUTES, Problem
+from migd_controller.memory import Memory
+from migd_core.api import ROUTES, LinkView, Problem
 from migd_core.errors import MigdError
+from migd_core.progress import Progress
+from migd_core.world import Level, Link
 
 WANTS = {"hog": 4.0}
 
@@ -160,6 +163,80 @@ async def test_a_host_tells_how_many_samples_its_agent_dropped_and_when_that_was
     assert (after.samples_dropped, after.dropped_age_s) == (3, 2.0)
 
 
+async def test_a_job_that_tells_its_progress_is_listed_and_explained_by_it(served: Served) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"], "wall_time_limit_s": 86400})
+    for done in (10, 20, 30):
+        served.cluster.now_s += 100.0
+        told = await served.ask("POST", "/v1/jobs/brams/progress", {"done": done, "total": 1000})
+    assert (told.remaining_s, told.remaining_least_s, told.remaining_most_s) == (9700.0, 8730.0, 10670.0)
+    assert (told.progress, told.iteration_s) == (Progress(30, 1000), 10.0)
+    served.cluster.now_s += 4000.0
+    (silent,) = await served.ask("GET", "/v1/jobs")
+    assert silent.remaining_basis == (
+        "wall-time limit of 24 h, of which 1 h 12 min have passed; users ask for about 6 times of what they need; "
+        "no progress for 1 h 7 min (limit 1 h)"
+    )
+    explained = await served.ask("GET", "/v1/explain/rank0")
+    assert f", by {silent.remaining_basis}" in explained.text
+    assert ". Its job brams has about " in explained.text
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "text"),
+    [
+        ("wrf", {"done": 1}, 404, "no job is called wrf; known jobs: brams"),
+        ("brams", {"done": 7, "total": 5}, 400, "expected at least the 7 iterations done as the total, found 5"),
+        ("brams", {"done": -1}, 400, "expected iterations done, 0 or more, found -1"),
+        ("brams", {"total": 5}, 400, "missing required field `done`"),
+    ],
+)
+async def test_progress_that_cannot_be_is_refused(
+    served: Served, name: str, body: dict[str, Any], status: int, text: str
+) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
+    found = await served.refused("POST", f"/v1/jobs/{name}/progress", body)
+    assert (found[0], text in found[2]) == (status, True)
+
+
+async def test_levels_that_were_measured_count_instead_of_what_is_configured(served: Served) -> None:
+    core = served.control.core
+    links = {
+        Level.SAME_HOST: LinkSection(bandwidth_bytes_per_s=1e6, latency_s=1e-3),
+        Level.SAME_SWITCH: LinkSection(bandwidth_bytes_per_s=2e6, latency_s=2e-3),
+    }
+    core.config = msgspec.structs.replace(core.config, topology=TopologySection(links=links))
+    body = {"bandwidth_bytes_per_s": 22.5e6, "latency_s": 6e-5, "between": "rank0 and rank1"}
+    await served.ask("PUT", "/v1/links", {"links": {"same-host": body}})
+    measured_at = served.cluster.now_s
+    served.cluster.now_s += 60.0
+    assert await served.ask("GET", "/v1/links") == [
+        LinkView(level=Level.SAME_GUEST, source="unknown"),
+        LinkView(level=Level.SAME_HOST, source="measured", measured_at=measured_at, **body),  # type: ignore[arg-type]
+        LinkView(level=Level.SAME_SWITCH, source="configured", bandwidth_bytes_per_s=2e6, latency_s=2e-3),
+        LinkView(level=Level.WIDE_AREA, source="unknown"),
+    ]
+    assert core.world(served.cluster.now_s).topology.links == {
+        Level.SAME_HOST: Link(22.5e6, 6e-5),
+        Level.SAME_SWITCH: Link(2e6, 2e-3),
+    }
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(core.memory), type=Memory)
+    assert kept == core.memory
+
+
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [
+        ({"near": {"bandwidth_bytes_per_s": 1.0, "latency_s": 0.0}}, "Invalid enum value 'near'"),
+        ({"same-host": {"bandwidth_bytes_per_s": 0.0, "latency_s": 0.0}}, "Expected `float` > 0.0"),
+        ({"same-host": {"bandwidth_bytes_per_s": 1.0, "latency_s": -1.0}}, "Expected `float` >= 0.0"),
+        ({"same-host": {"bandwidth_bytes_per_s": 1.0}}, "missing required field `latency_s`"),
+    ],
+)
+async def test_a_measurement_that_cannot_be_is_refused(served: Served, link: dict[str, Any], why: str) -> None:
+    status, _, text = await served.refused("PUT", "/v1/links", {"links": link})
+    assert (status, why in text) == (400, True)
+
+
 async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None:
     body = {"name": "brams", "guests": ["rank0", "rank1", "rank0"], "remaining_s": 3600}
     added = await served.ask("POST", "/v1/jobs", body)
@@ -181,7 +258,12 @@ async def test_a_job_is_added_listed_changed_and_removed(served: Served) -> None
         (
             {"name": "j", "guests": ["rank0"], "remaining_s": -1},
             409,
-            "remaining_s: expected a time of 0 s or more, found -1.0",
+            "remaining_s: expected a time from 0 s to 1e+09 s, found -1.0",
+        ),
+        (
+            {"name": "j", "guests": ["rank0"], "wall_time_limit_s": 1e300},
+            409,
+            "wall_time_limit_s: expected a time from 0 s to 1e+09 s, found 1e+300",
         ),
         (
             {"name": "j", "guests": ["nobody"]},

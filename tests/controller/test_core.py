@@ -18,6 +18,7 @@ from migd_controller.events import (
     CancelRequested,
     InventoryChanged,
     JobAdded,
+    JobProgressed,
     JobRemoved,
     MigrationAccepted,
     MigrationEnded,
@@ -30,6 +31,7 @@ from migd_controller.events import (
 )
 from migd_controller.migration import State
 from migd_core.health import HealthState, HostHealth
+from migd_core.progress import Progress
 from migd_core.world import Move, Plan, Reason, World
 
 HOG = {"hog": 4.0, "other": 2.0}
@@ -609,6 +611,9 @@ EVENTS: st.SearchStrategy[AnyEvent] = st.one_of(
     st.builds(MigrationEnded, cause=st.sampled_from([f"D{n}.1" for n in range(1, 12)]), host_now=st.none() | NAMES),
     st.builds(MigrationAccepted, cause=st.sampled_from([f"D{n}.1" for n in range(1, 12)]), task=st.just("t")),
     st.builds(InventoryChanged, gone=st.tuples(NAMES)),
+    st.builds(JobAdded, name=NAMES, guests=st.tuples(NAMES), remaining_s=st.none() | st.floats(0, 1e6)),
+    st.builds(JobProgressed, name=NAMES, progress=st.builds(Progress, done=st.floats(0, 9), total=st.floats(9, 99))),
+    st.builds(JobRemoved, name=NAMES),
     st.builds(lambda name, on: InventoryChanged(guests=(pool_guest(name, on),)), NAMES, st.sampled_from(["a", "b"])),
     st.builds(lambda name, live: InventoryChanged(hosts=(pool_host(name, is_live=live),)), NAMES, st.booleans()),
 )

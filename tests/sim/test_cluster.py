@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from pools import guest, host, migrate, pool, uuid_of
 
 from migd_core import config
+from migd_core.progress import Progress
 from migd_core.units import GIB
 from migd_core.world import Level
 from migd_sim.model import Cluster, PoolSpec
@@ -312,3 +313,12 @@ def test_whatever_is_asked_cores_and_links_hold_and_a_guest_is_on_one_host(asked
             before[uuid] = now
         listed = [one.uuid for uuid in host_uuids for one in cluster.counters(uuid).guests]
         assert sorted(listed) == sorted(guest_uuids)
+
+
+def test_the_guest_of_the_first_rank_tells_whole_steps_if_its_job_reports_them() -> None:
+    cluster = cluster_of(job(work_s=1.0, steps=100, reports_progress=True))
+    cluster.run_until(7.5)
+    told = {each.uuid: each.progress for host in cluster.hosts for each in cluster.counters(host).guests}
+    assert {uuid: progress for uuid, progress in told.items() if progress is not None} == {
+        cluster.jobs["brams"].guests[0]: Progress(7.0, 100.0)
+    }

@@ -135,4 +135,5 @@ def _guest(domain: Domain) -> GuestCounters:
         is_paused=domain.is_paused,
         read_bytes=domain.read_bytes,
         written_bytes=domain.written_bytes,
+        progress=domain.progress,
     )

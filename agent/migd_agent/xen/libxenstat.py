@@ -1,12 +1,14 @@
 """Reads every domain's counters through libxenstat: opaque handles and accessor functions.
 
-It knows no uuids, so those come from XenStore, once for each domain.
+It knows no uuids, so those come from XenStore, once for each domain, and what guests write there of their jobs.
 """
 
 import ctypes
+from dataclasses import replace
 from typing import Any, Final
 
 from migd_agent.xen import library
+from migd_agent.xen.guest_progress import GuestProgress
 from migd_agent.xen.reading import DOM0, SECTOR_BYTES, Domain, XenReading, XenUnreadable
 from migd_agent.xen.xenstore import XenStore
 
@@ -54,6 +56,7 @@ class LibXenStat:
             library.declare(self._library, name, returns, *takes)
         self._uuids = {DOM0: ""}
         self._store = XenStore()
+        self._progress = GuestProgress(self._store.read)
         self._handle = self._library.xenstat_init()
         if not self._handle:
             self._store.close()
@@ -83,6 +86,8 @@ class LibXenStat:
         of = self._library
         handles = (of.xenstat_node_domain_by_index(node, n) for n in range(of.xenstat_node_num_domains(node)))
         domains = tuple(self._domain(handle) for handle in handles if handle)
+        told = self._progress.of(domain.domid for domain in domains if domain.domid != DOM0)
+        domains = tuple(replace(each, progress=told.get(each.domid)) for each in domains)
         self._uuids = {DOM0: "", **{each.domid: each.uuid for each in domains if each.uuid}}
         return XenReading(
             cpus=of.xenstat_node_num_cpus(node),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from migd_core.errors import MigdError
+from migd_core.progress import Progress
 
 DOM0: Final = 0
 # What the kernel counts disks in, whatever the disk's own sectors are.
@@ -18,7 +19,8 @@ class XenUnreadable(MigdError):
 class Domain:
     """One domain, Dom0 included. `cpu_s` over all its vCPUs since it was created; rx and tx from its own point of view.
 
-    `uuid` is empty where it has none: Dom0, and a domain that is being built.
+    `uuid` is empty where it has none: Dom0, and a domain that is being built. `progress` is what the guest wrote of its
+    job, None where it wrote nothing that can be read.
     """
 
     domid: int
@@ -33,6 +35,7 @@ class Domain:
     written_bytes: int = 0
     is_paused: bool = False
     is_ending: bool = False
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)

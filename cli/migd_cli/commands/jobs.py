@@ -1,4 +1,4 @@
-"""`migctl jobs`, `migctl job add` and `migctl job rm`."""
+"""`migctl jobs`, `migctl job add`, `migctl job progress` and `migctl job rm`."""
 
 from urllib.parse import quote
 
@@ -7,14 +7,19 @@ import click
 from migd_cli.app import Command, Group
 from migd_cli.screen import Screen
 from migd_cli.session import Session
-from migd_cli.table import Column, table
+from migd_cli.table import NOTHING, Column, table
 from migd_core.api import JobRequest, JobView
-from migd_core.units import format_duration, parse_duration
+from migd_core.progress import Progress
+from migd_core.units import format_duration, format_ratio, parse_duration
 
 COLUMNS = (
     Column("JOB", at_least=10),
     Column("REMAINING", is_number=True),
+    Column("8 OF 10 TIMES", is_number=True, leaves=2),
+    Column("PROGRESS", is_number=True, leaves=1),
     Column("GUESTS", is_number=True),
+    Column("WHILE MIGRATING", kind="piped"),
+    Column("BASIS", kind="note"),
     Column("NAMES", at_least=20, wraps=True),
 )
 
@@ -31,14 +36,16 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str | 
 def jobs(session: Session) -> None:
     """List the jobs that migd knows.
 
-    A job is a set of guests whose ranks wait for each other: what slows one down slows down all.
+    A job is a set of guests whose ranks wait for each other: what slows one down slows down all. REMAINING is how long
+    it still runs, by the best that is known: its progress, what was said, earlier runs, its wall-time limit, the time
+    it has run. Below the table stands which of these it was, and why not a better one.
     """
     session.show(session.ask("GET", "/v1/jobs"), list[JobView], job_lines)
 
 
 @click.group(cls=Group)
 def job() -> None:
-    """Add or remove a job."""
+    """Add a job, tell its progress, or remove it."""
 
 
 @job.command()
@@ -50,16 +57,44 @@ def job() -> None:
     metavar="TIME",
     help="How long it still runs: 90s, 15min, 6h, 1d12h (default: unknown).",
 )
+@click.option(
+    "--wall-time",
+    callback=_seconds,
+    metavar="TIME",
+    help="What the batch system was asked for, from now on.",
+)
 @click.pass_obj
-def add(session: Session, name: str, guest_list: str, remaining: float | None) -> None:
+def add(session: Session, name: str, guest_list: str, remaining: float | None, wall_time: float | None) -> None:
     """Tell migd that some guests run one job; a job of that name is replaced.
 
-    The remaining time bounds what a migration can gain: a job about to end is left alone.
+    The remaining time bounds what a migration can gain: a job about to end is left alone. Where nobody says it, it is
+    taken from the job's progress, from how long earlier runs of that name took, or from its wall-time limit. The same
+    name with the same guests is the same run.
     """
     guests = [guest.strip() for guest in guest_list.split(",") if guest.strip()]
     if not guests:
         raise click.BadParameter("name at least one guest", param_hint="--guests")
-    answer = session.ask("POST", "/v1/jobs", JobRequest(name=name, guests=guests, remaining_s=remaining))
+    request = JobRequest(name=name, guests=guests, remaining_s=remaining, wall_time_limit_s=wall_time)
+    answer = session.ask("POST", "/v1/jobs", request)
+    session.show(answer, JobView, lambda view, screen: screen.prose(f"Job {view.name}: {_described(view)}"))
+
+
+@job.command()
+@click.argument("name")
+@click.argument("done", type=float)
+@click.argument("total", type=float, required=False)
+@click.pass_obj
+def progress(session: Session, name: str, done: float, total: float | None) -> None:
+    """Tell how far a job is: DONE iterations of TOTAL.
+
+    Any unit does of which each takes the same work. A job tells it every minute or so; a guest can tell it by itself
+    with `xenstore-write data/migd/progress DONE/TOTAL`.
+    """
+    try:
+        told = Progress(done, total)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="DONE [TOTAL]") from error
+    answer = session.ask("POST", f"/v1/jobs/{quote(name, safe='')}/progress", told)
     session.show(answer, JobView, lambda view, screen: screen.prose(f"Job {view.name}: {_described(view)}"))
 
 
@@ -67,7 +102,10 @@ def add(session: Session, name: str, guest_list: str, remaining: float | None) -
 @click.argument("name")
 @click.pass_obj
 def rm(session: Session, name: str) -> None:
-    """Forget a job; its guests go on running."""
+    """Forget a job, which is over; its guests go on running.
+
+    How long it ran tells how long the next one of that name will run.
+    """
     answer = session.ask("DELETE", f"/v1/jobs/{quote(name, safe='')}")
     session.show(
         answer, JobView, lambda view, screen: screen.prose(f"Job {view.name} is forgotten; its guests run on.")
@@ -78,8 +116,26 @@ def job_lines(views: list[JobView], screen: Screen) -> list[str]:
     """Return the table of jobs, by name."""
     if not views:
         return screen.prose("No job is known; `migctl job add NAME --guests a,b,…` tells migd of one.")
-    rows = [(view.name, _remaining(view), str(len(view.guests)), " ".join(view.guest_names)) for view in views]
+    rows = [
+        (
+            view.name,
+            _remaining(view),
+            _interval(view),
+            NOTHING if view.progress is None else str(view.progress),
+            str(len(view.guests)),
+            NOTHING if view.speed_while_migrating_ratio is None else format_ratio(view.speed_while_migrating_ratio),
+            view.remaining_basis or NOTHING,
+            " ".join(view.guest_names),
+        )
+        for view in views
+    ]
     return table(COLUMNS, sorted(rows), screen)
+
+
+def _interval(view: JobView) -> str:
+    if view.remaining_least_s is None or view.remaining_most_s is None:
+        return NOTHING
+    return f"{format_duration(view.remaining_least_s)} … {format_duration(view.remaining_most_s)}"
 
 
 def _remaining(view: JobView) -> str:
@@ -88,4 +144,5 @@ def _remaining(view: JobView) -> str:
 
 def _described(view: JobView) -> str:
     until = "until it is removed" if view.remaining_s is None else f"{format_duration(view.remaining_s)} remaining"
-    return f"{len(view.guests)} guests ({', '.join(view.guest_names)}), {until}"
+    basis = f" ({view.remaining_basis})" if view.remaining_basis else ""
+    return f"{len(view.guests)} guests ({', '.join(view.guest_names)}), {until}{basis}"

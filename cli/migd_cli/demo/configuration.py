@@ -41,6 +41,7 @@ window_at_least_s = 2.5
 window_at_most_s = 2.5
 
 [ledger]
+life_at_least_s = 600.0
 warm_up_s = 0.1
 
 [topology.links.same-host]

@@ -26,6 +26,8 @@ Pause = Callable[[float], None]
 TIMES_FASTER: Final = 30
 HOG: Final = "batch1"
 HOG_VCPUS: Final = 4
+# So long that no move is refused because the job is about to end; the demo is over before.
+JOB_LASTS_S: Final = 6 * 3600.0
 # On a loaded machine a Python process takes seconds to come up.
 PATIENCE_S: Final = 30.0
 POLL_S: Final = 0.05
@@ -69,7 +71,7 @@ def raise_stage(folder: Path, children: Brood, pause: Pause) -> Stage:
         return _whole_pool(client, known)
 
     _until(is_whole, controller, "see the whole pool", pause)
-    client.ask("POST", "/v1/jobs", JobRequest(name=job.name, guests=list(job.ranks)))
+    client.ask("POST", "/v1/jobs", JobRequest(name=job.name, guests=list(job.ranks), remaining_s=JOB_LASTS_S))
     cast = Cast(job.name, frozenset(job.ranks), HOG, HOG_VCPUS)
     return Stage(files.socket, EmulatedPool(ready.control), client, cast)
 

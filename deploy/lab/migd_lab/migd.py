@@ -52,6 +52,7 @@ retry_after_s = 60.0
 max_concurrent = 1
 
 [ledger]
+life_at_least_s = 600.0
 bandwidth_bytes_per_s = {bandwidth}
 """
 BANDWIDTH_BYTES_PER_S: Final = 15e6

@@ -235,6 +235,7 @@ class Cluster:
                     rx_bytes=int(guest.rx_bytes),
                     tx_bytes=int(guest.tx_bytes),
                     is_paused=guest.is_paused,
+                    progress=guest.job.progress_of(guest.spec.uuid) if guest.job is not None else None,
                 )
                 for guest in residents
             ),

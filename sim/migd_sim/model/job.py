@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from migd_core.progress import Progress
 from migd_sim.model.spec import JobSpec
 
 
@@ -46,6 +47,12 @@ class JobState:
     @property
     def is_over(self) -> bool:
         return self.spec.steps > 0 and self.steps_done >= self.spec.steps
+
+    def progress_of(self, guest: str) -> Progress | None:
+        """Return what a guest (uuid) tells of the job: whole steps, and only the first rank's guest, if any does."""
+        if not self.spec.reports_progress or guest != self.guests[0]:
+            return None
+        return Progress(float(self._step()), float(self.spec.steps) if self.spec.steps else None)
 
     @property
     def work_factor(self) -> float:

@@ -65,7 +65,8 @@ class JobSpec(Part, frozen=True, kw_only=True):
     """A bulk-synchronous job: in each step every rank works, exchanges with its neighbours in the ring, and waits.
 
     `ranks` names the guest of each rank. `work_s` is the work of a rank and step, in core-seconds at speed 1, one value
-    for all ranks or one for each; `exchange_bytes` goes to either neighbour. It ends after `steps` steps (0: never).
+    for all ranks or one for each; `exchange_bytes` goes to either neighbour. It ends after `steps` steps (0: never);
+    if it `reports_progress`, the guest of the first rank tells its Dom0 how many are done.
     """
 
     name: Name
@@ -74,6 +75,7 @@ class JobSpec(Part, frozen=True, kw_only=True):
     exchange_bytes: NotNegative = 0.0
     phases: tuple[PhaseSpec, ...] = ()
     steps: Annotated[int, Meta(ge=0)] = 0
+    reports_progress: bool = False
 
     def work_of_rank_s(self, rank: int) -> float:
         """Return one rank's work in a plain step."""
