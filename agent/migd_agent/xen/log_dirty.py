@@ -13,6 +13,9 @@ ENABLE begins with an empty bitmap, but the count goes on from where it was: onl
 needs no CLEAN, and never makes one: pages are counted from its first peek. A count that has fallen is another's: the
 session stands back. In the first round of a migration nothing in the count tells, so an OFF is left out while a process
 copies the domain's memory away (`savers`): log-dirty is that process's, and switched off by it.
+
+Under emulation, of 4,000 pages/s written through 8,192: PVH +7 % at 0.5 s, +2 % at 1, 2 and 4 s; PV within 2 %. On a
+host that is short of CPU the guest is starved meanwhile, and its curve falls short with it.
 """
 
 import math
