@@ -281,3 +281,9 @@ def test_a_move_that_harms_the_jobs_is_called_that(ordinary: dict[Any, Any]):
     harmful = msgspec.structs.replace(plan.candidates[1], gain_s=-30.0)
     text = " ".join(shown(("GET", "/v1/plan"), msgspec.structs.replace(plan, candidates=[harmful]), PIPE))
     assert "The jobs would lose 30 s more afterwards and lose 7.1 s while it runs." in text
+
+
+def test_jobs_say_below_the_table_what_their_remaining_time_rests_on(ordinary: dict[Any, Any]):
+    lines = job_lines(ordinary["GET", "/v1/jobs"], Screen(width=80, has_colours=False, now_s=0.0))
+    assert lines[1].split() == ["brams", "6", "h", "5", "h", "…", "7", "h", "120/5000", "2", "rank0", "rank1"]
+    assert lines[2:] == ["  brams: progress: 120 of 5000 iterations at 4.4 s each"]

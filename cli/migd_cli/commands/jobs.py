@@ -61,7 +61,7 @@ def job() -> None:
     "--wall-time",
     callback=_seconds,
     metavar="TIME",
-    help="What the batch system was asked for, from now on.",
+    help="What the batch system was asked for, counted from when the job was first added.",
 )
 @click.pass_obj
 def add(session: Session, name: str, guest_list: str, remaining: float | None, wall_time: float | None) -> None:
