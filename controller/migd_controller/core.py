@@ -14,6 +14,7 @@ gates judge it; what passes them all becomes a `StartMigration`. A migration end
 guest is, whatever its task said. What no move needs may then be probed, on a lease (see `probing`).
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -76,6 +77,7 @@ from migd_policies import imbalance
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
+from migd_policies.second_thoughts import Copying, reconsider
 
 BY_HAND: Final = "by hand"
 
@@ -100,6 +102,7 @@ class Core:
         self.pool = PoolReachability(is_reachable=False, problem="the pool has not answered yet")
         self.policy_problem = ""
         self.last_decision: Decision | None = None
+        self._copying: dict[str, Copying] = {}  # by cause: what the source has sent of migrations under way
         self.policy = self._configured(memory)
 
     def adopt(self, now_s: float) -> list[AnyCommand]:
@@ -189,6 +192,7 @@ class Core:
         before = self.telemetry.health(sample.host_uuid).state
         if not self.telemetry.accept(sample, now_s, source):
             return []
+        self._watch_copying(sample)
         self.memory, ends = probing.on_sample(sample, self.memory, now_s)
         health = self.telemetry.health(sample.host_uuid)
         if health.state is before:
@@ -216,7 +220,33 @@ class Core:
             over += records
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
         commands = self._commit(self._decide(world, now_s), now_s)
-        return [*over, *commands, *self._probe(now_s)]
+        return [*over, *self._second_thoughts(world, now_s), *commands, *self._probe(now_s)]
+
+    def _watch_copying(self, sample: HostSample) -> None:
+        """Add what a host has sent to the migration that leaves it, if it is one."""
+        leaving = [m for m in self.memory.in_flight.values() if m.source == sample.host_uuid and m.task is not None]
+        if len(leaving) == 1:
+            (migration,) = leaving
+            known = self._copying.get(migration.cause, Copying())
+            self._copying[migration.cause] = known.further(sample.tx_bytes_per_s * sample.interval_s, sample.interval_s)
+
+    def _second_thoughts(self, world: World, now_s: float) -> list[AnyCommand]:
+        """Cancel migrations that a policy began and that are not worth finishing any more."""
+        commands: list[AnyCommand] = []
+        self._copying = {cause: seen for cause, seen in self._copying.items() if cause in self.memory.in_flight}
+        for migration in tuple(self.memory.in_flight.values()):
+            seen = self._copying.get(migration.cause)
+            move = Move(migration.guest, migration.source, migration.target, Reason("under-way", "under way"))
+            is_known = migration.guest in world.guests and {move.source, move.target} <= world.hosts.keys()
+            if seen is None or migration.requested_by == BY_HAND or migration.is_cancelling or not is_known:
+                continue
+            elapsed_s = now_s - (migration.started_at or migration.asked_at)
+            found = reconsider(world, move, elapsed_s, seen, migration.gain_s, migration.lasts_s)
+            if found is not None and not found.is_worth_finishing:
+                change = operator.methodcaller("given_up", f"given up by migd: {found.text}")
+                commands += self._update(migration.cause, change)
+                commands += self._cancellation(migration.cause)
+        return commands
 
     def _probe(self, now_s: float) -> Sequence[ProbeCommand]:
         assert self.last_decision is not None
@@ -311,6 +341,7 @@ class Core:
             expected=candidate.price.expected if candidate.price is not None else None,
             job=self._job_of(candidate.guest),
             cost_s=candidate.price.cost_s if candidate.price is not None else 0.0,
+            gain_s=candidate.price.gain_s if candidate.price is not None else 0.0,
             gain_rate=candidate.price.gain_rate if candidate.price is not None else 0.0,
             lasts_s=candidate.price.lasts_s or 0.0 if candidate.price is not None else 0.0,
         )

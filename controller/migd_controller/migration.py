@@ -42,8 +42,9 @@ NEXT_STATES: Final = MappingProxyType(
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one.
 
-    `cost_s` is what `job` was predicted to lose by it, `gain_rate` what it gains a second afterwards for `lasts_s`.
-    `is_cancelling` once an operator wants it to end; it may yet arrive. `is_task_lost` while the pool has no task that
+    `cost_s` is what `job` was predicted to lose by it, `gain_rate` what that gains a second afterwards for `lasts_s`,
+    `gain_s` what all jobs do in all.
+    `is_cancelling` once somebody wants it to end; it may yet arrive. `is_task_lost` while the pool has no task that
     could be asked about it, and the guest may be moving all the same.
     """
 
@@ -72,6 +73,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     expected: Expected | None = None
     job: str = ""
     cost_s: float = 0.0
+    gain_s: float = 0.0
     gain_rate: float = 0.0
     lasts_s: float = 0.0
 
@@ -96,10 +98,15 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
         """Return the migration once somebody wants it to end."""
         return msgspec.structs.replace(self, is_cancelling=True)
 
+    def given_up(self, text: str) -> "Migration":
+        """Return the migration once migd itself thinks better of it."""
+        return msgspec.structs.replace(self, is_cancelling=True, text=text)
+
     def ended(self, host_now: str | None, code: str, text: str, now_s: float) -> "Migration":
         """Return the migration in the final state that the guest's real host tells."""
         places: dict[str | None, State] = {None: State.GONE, self.source: State.STAYED, self.target: State.MOVED}
         state = places.get(host_now, State.ELSEWHERE)
+        text = "; ".join(filter(None, (self.text, text)))
         return msgspec.structs.replace(self._into(state), ended_at=now_s, code=code, text=text)
 
     def _into(self, state: State) -> "Migration":

@@ -134,8 +134,10 @@ class ClosedLoop:
             case EndProbe(lease=lease, text=text):
                 self._blocks.pop(lease.guest, None)
                 self.tell(ProbeEnded(lease=lease.lease, text=text))
-            case FollowMigration() | CancelMigration():
-                raise AssertionError("a run in virtual time has neither an earlier life nor an operator")
+            case CancelMigration(cause=cause):
+                self._cancel(cause)
+            case FollowMigration():
+                raise AssertionError("a run in virtual time has no earlier life")
 
     def _begin_probe(self, lease: Lease) -> None:
         state = self.cluster.guests[lease.guest]
@@ -148,7 +150,7 @@ class ClosedLoop:
     def _start(self, command: StartMigration) -> None:
         def ended(end: MigrationEnd) -> None:
             self.ends.append(end)
-            code = "" if end.ok else "INTERNAL_ERROR"
+            code = "" if end.ok else "CANCELLED" if end.reason == "cancelled" else "INTERNAL_ERROR"
             host_now = self.cluster.guests[end.guest].host
             self.tell(MigrationEnded(cause=command.cause, host_now=host_now, code=code, text=end.reason))
 
@@ -159,6 +161,12 @@ class ClosedLoop:
             self.tell(MigrationEnded(cause=command.cause, host_now=host_now, code="REFUSED", text=str(error)))
         else:
             self.tell(MigrationAccepted(cause=command.cause, task=f"task of {command.cause}"))
+
+    def _cancel(self, cause: str) -> None:
+        guest = self.core.memory.in_flight[cause].guest
+        migration = self.cluster.guests[guest].migration
+        if migration is not None:
+            self.cluster.cancel(migration)
 
     def _tell_sample(self, host: str) -> None:
         """Form the sample that the host's agent would send; a dead or silent host sends none."""

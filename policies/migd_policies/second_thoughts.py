@@ -1,0 +1,108 @@
+"""Whether a migration that is under way is still worth finishing, once its copying has been watched for a while.
+
+What the source host has sent since tells how fast the guest is copied at the most, far better than any assumption
+does. With that the migration is predicted again (`FirstRound`), and what is left of its cost is held against the gain G
+for which it was begun, the part of it that comes in time. Loads are not looked at again: copying itself disturbs them.
+
+    rest = (T' − t)(1 − v·g) + pause' + warm-up        for going on, after t seconds and with T' predicted now
+    going on is worth G · (1 − (T' − t) / L) − rest, giving up nothing
+
+What was lost until now is lost either way. Only a migration that is worth less than nothing even at the cheap end of
+its interval is given up: giving up throws away what was copied, and the same move may be wanted again.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from migd_core.precopy import RULE_SETS
+from migd_core.pricing import Interval
+from migd_core.units import format_bytes, format_duration
+from migd_core.world import Move, World
+from migd_policies.ledger import bandwidth_bytes_per_s, price
+from migd_policies.precopy_prediction import FirstRound, Request, predict_many
+
+# Sooner nothing is concluded: a connection needs a while to reach its pace.
+WATCHED_AT_LEAST_S: Final = 10.0
+# A host that sends less than this of what was assumed is not copying at all, or not through the NIC that is watched.
+SEEN_AT_LEAST_RATIO: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """What a source host has sent since a migration began, its guests' own traffic included: bytes, within seconds."""
+
+    sent_bytes: float = 0.0
+    watched_s: float = 0.0
+
+    def further(self, sent_bytes: float, watched_s: float) -> "Copying":
+        """Return it with one more sample."""
+        return Copying(self.sent_bytes + sent_bytes, self.watched_s + watched_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconsidered:
+    """What a migration is now predicted to take in all, and whether finishing it is worth what that still costs."""
+
+    total_s: Interval
+    net_s: float
+    net_at_best_s: float
+    bandwidth_bytes_per_s: float
+    text: str
+
+    @property
+    def is_worth_finishing(self) -> bool:
+        return self.net_at_best_s >= 0
+
+
+def reconsider(
+    world: World, move: Move, elapsed_s: float, copying: Copying, gain_s: float, lasts_s: float
+) -> Reconsidered | None:
+    """Return what is thought of `move`, under way for `elapsed_s`; None while too little of it was seen.
+
+    It was begun to gain `gain_s` job-seconds within `lasts_s`. Guest and hosts must exist in `world`.
+    """
+    then = replace(world, moves_in_flight=tuple(each for each in world.moves_in_flight if each.guest != move.guest))
+    guest = then.guests[move.guest]
+    assumed = bandwidth_bytes_per_s(then, move)
+    if copying.watched_s < WATCHED_AT_LEAST_S or not guest.dirty_curves:
+        return None
+    seen = copying.sent_bytes / copying.watched_s
+    if seen < SEEN_AT_LEAST_RATIO * assumed:
+        return None
+    first = FirstRound(took_s=guest.memory_bytes / seen, sent_bytes=guest.memory_bytes)
+    request = Request(
+        guest.memory_bytes,
+        guest.dirty_curves,
+        assumed,
+        then.learned.correction(move.guest, move.source, move.target),
+        first_round=first,
+    )
+    (migration,) = predict_many([request], RULE_SETS[then.rule_set], widening=then.learned.widening)
+    (priced,) = price(then, [move]).moves
+    speed = (priced.cost_s.median - priced.migration.pause_s.median - then.pricing.warm_up_s) / max(
+        1e-9, priced.migration.total_s.median - priced.migration.pause_s.median
+    )  # what a second of copying costs the job: 1 − v·g
+
+    def rest_s(total_s: float, pause_s: float) -> float:
+        return max(0.0, total_s - pause_s - elapsed_s) * speed + pause_s + then.pricing.warm_up_s
+
+    def worth_s(total_s: float, pause_s: float) -> float:
+        # The gain does not begin before the guest has arrived.
+        late_s = max(0.0, total_s - elapsed_s)
+        in_time = max(0.0, 1.0 - late_s / lasts_s) if lasts_s > 0 else 0.0
+        return gain_s * in_time - rest_s(total_s, pause_s)
+
+    total_s, pause_s = migration.total_s, migration.pause_s
+    net_s = worth_s(total_s.median, pause_s.median)
+    costs_s = rest_s(total_s.median, pause_s.median)
+    return Reconsidered(
+        total_s=total_s,
+        net_s=net_s,
+        net_at_best_s=worth_s(total_s.low, pause_s.low),
+        bandwidth_bytes_per_s=seen,
+        text=(
+            f"it copies at no more than {format_bytes(seen)}/s (assumed {format_bytes(assumed)}/s), so it would take "
+            f"{format_duration(total_s.median)} in all; finishing it costs {format_duration(costs_s)} more and gains "
+            f"{format_duration(max(0.0, net_s + costs_s))}"
+        ),
+    )
