@@ -4,12 +4,12 @@ A request by hand meets the same gates, except those that weigh worth against ri
 rest after a failure, and gain. When a gate cannot judge because something is not known, it does not pass.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from migd_controller.config import GuardsSection
-from migd_controller.decision import Gate, Price
+from migd_controller.decision import Gate, Price, Together
 from migd_controller.holds import Hold, rest_text
 from migd_core.health import HealthState
 from migd_core.units import format_bytes, format_duration
@@ -232,6 +232,8 @@ def _worth_it(move: Move, situation: Situation) -> Gate:
     if situation.price is None:
         return Gate(name="gain", passed=False, text=f"the move could not be priced: {situation.unpriced_because}")
     price, limits = situation.price, situation.limits
+    if price.together is not None:
+        return _set_worth_it(price.together, limits)
     sure_s = price.gain_s - price.cost_at_most_s
     if price.most is None:
         sure_s = price.gain_s - price.cost_s - limits.certainty_sds * price.net_sd_s
@@ -243,6 +245,21 @@ def _worth_it(move: Move, situation: Situation) -> Gate:
             f"{format_duration(sure_s)} net for sure (at least {format_duration(limits.min_gain_s)})"
         ),
         value=sure_s,
+        threshold=limits.min_gain_s,
+        unit="s",
+    )
+
+
+def _set_worth_it(together: Together, limits: GuardsSection) -> Gate:
+    return Gate(
+        name="gain",
+        passed=together.sure_s >= limits.min_gain_s,
+        text=(
+            f"together with {', '.join(together.others)}: gains {format_duration(together.gain_s)} of job time and "
+            f"loses {format_duration(together.cost_s)}: {format_duration(together.sure_s)} net for sure (at least "
+            f"{format_duration(limits.min_gain_s)})"
+        ),
+        value=together.sure_s,
         threshold=limits.min_gain_s,
         unit="s",
     )
@@ -279,6 +296,8 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _target_limit,
 )
 WORTH: Final[tuple[Guard, ...]] = (_allowed_hour, _cooled_down, _rested, _worth_it)
+# What these refuse may be made when its turn comes, so they do not speak against the set that it belongs to.
+TURNS: Final = frozenset({"pool-limit", "source-limit", "target-limit"})
 
 
 def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:
@@ -288,3 +307,14 @@ def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...
         return (identity,)
     rest = SAFETY if by_hand else (*SAFETY, *WORTH)
     return (identity, *(guard(move, situation) for guard in rest))
+
+
+def objection(gates: Sequence[Gate]) -> Gate | None:
+    """Return the first gate that refuses a move for another reason than that its turn has not come."""
+    return next((gate for gate in gates if not gate.passed and gate.name not in TURNS), None)
+
+
+def refused_with(guest_name: str, gate: Gate) -> Gate:
+    """Return the gate that refuses a move because of another one that it belongs together with."""
+    text = f"belongs together with the move of {guest_name}, which {gate.name} refuses: {gate.text}"
+    return Gate(name="together", passed=False, text=text)
