@@ -90,8 +90,9 @@ class GuardsSection(Section, frozen=True, kw_only=True):
     A guest whose migration failed rests for `retry_after_s`, twice as long after each further failure in a row, and
     `retry_at_most_s` in the end. A move must gain `min_gain_s` net of what it costs, even if that is `certainty_sds`
     standard deviations less than expected. No job is moved again while past moves have left it behind where it would
-    be by more than `behind_ratio` of the time since the first of them, and by more than `behind_at_least_s`. Migrations
-    may make a job stand still for `stall_per_hour_s`, and not in its `no_stall_last_s`.
+    be by more than `behind_ratio` of the time since the first of them and more than `behind_at_least_s`, unless the
+    move makes up for it. Migrations may make a job stand still for `stall_per_hour_s`, and not in its
+    `no_stall_last_s`.
     """
 
     cooldown_s: Seconds = 1800.0

@@ -14,8 +14,9 @@ gates judge it; what passes them all becomes a `StartMigration`. A migration end
 guest is, whatever its task said. What no move needs may then be probed, on a lease (see `probing`).
 """
 
+import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -60,11 +61,11 @@ from migd_controller.events import (
     Source,
     Tick,
 )
-from migd_controller.guards import Situation, judge
+from migd_controller.guards import Situation, judge, objection, refused_with
 from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
 from migd_controller.inventory import Inventory
 from migd_controller.learning import after_migration
-from migd_controller.ledger import price
+from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.snapshot import build_world
@@ -276,52 +277,83 @@ class Core:
         return self._verdict(BY_HAND, Plan((Move(guest, source, target, reason),), reason), world, now_s)
 
     def _verdict(self, policy: str, plan: Plan, world: World, now_s: float) -> Verdict:
-        """Judge each move in order, each against the world in which those accepted before it are under way."""
+        """Judge each set of moves in order, each against the world in which what was accepted before is under way."""
         cause, _ = self.memory.causes.following()
-        candidates, migrations = [], []
+        candidates: list[Candidate] = []
+        migrations = []
         rules = resolve(world, self.config.rules)
         place = places(world) | {move.guest: move.target for move in plan.moves if move.guest in world.guests}
-        for number, move in enumerate(plan.moves):
-            known_price, unpriced_because = self._price(world, move)
-            situation = Situation(
+        situation = Situation(
+            world=world,
+            limits=self.config.guards,
+            last_moved_at=None,
+            price=None,
+            is_paused=self.memory.is_paused,
+            is_pool_reachable=self.pool.is_reachable,
+            rules=rules,
+            place=place,
+            is_allowed_hour=self.config.rules.may_move(now_s),
+        )
+        for moves in _sets(plan):
+            for candidate in self._judge_set(moves, dataclasses.replace(situation, world=world), policy == BY_HAND):
+                candidates.append(candidate)
+                if candidate.is_accepted:
+                    migrations.append(self._migration(f"{cause}.{len(candidates)}", candidate, policy, now_s))
+                    world = world.with_in_flight(moves[candidate.guest])
+        reason = plan.reason if not plan.moves else _outcome(plan, len(migrations))
+        decision = Decision(cause=cause, at=now_s, policy=policy, reason=reason, candidates=tuple(candidates))
+        return Verdict(decision, tuple(migrations))
+
+    def _judge_set(self, moves: Mapping[str, Move], situation: Situation, by_hand: bool) -> list[Candidate]:
+        """Judge moves that belong together: priced as one; what refuses one of them for good refuses them all.
+
+        A move whose turn has not come, for others of its set are under way, is proposed again, and judged by itself.
+        """
+        world = situation.world
+        known_prices, unpriced_because = self._prices(world, tuple(moves.values()))
+        candidates = []
+        for move, known_price in zip(moves.values(), known_prices, strict=True):
+            situation = dataclasses.replace(
+                situation,
                 world=world,
-                limits=self.config.guards,
                 last_moved_at=self.memory.last_moved_at.get(move.guest),
                 price=known_price,
                 unpriced_because=unpriced_because,
-                is_paused=self.memory.is_paused,
-                is_pool_reachable=self.pool.is_reachable,
-                rest=resting(self.memory.holds, move.guest, now_s),
+                rest=resting(self.memory.holds, move.guest, world.now_s),
                 job=self._job_of(move.guest),
                 accounts=self.memory.accounts,
-                rules=rules,
-                place=place,
-                is_allowed_hour=self.config.rules.may_move(now_s),
             )
             candidate = Candidate(
                 guest=move.guest,
                 source=move.source,
                 target=move.target,
                 why=move.reason.text,
-                gates=judge(move, situation, by_hand=policy == BY_HAND),
-                price=situation.price,
+                gates=judge(move, situation, by_hand=by_hand),
+                price=known_price,
             )
             candidates.append(candidate)
             if candidate.is_accepted:
-                migrations.append(self._migration(f"{cause}.{number + 1}", candidate, policy, now_s))
                 world = world.with_in_flight(move)
-        reason = plan.reason if not plan.moves else _outcome(plan, len(migrations))
-        decision = Decision(cause=cause, at=now_s, policy=policy, reason=reason, candidates=tuple(candidates))
-        return Verdict(decision, tuple(migrations))
+        refused = [(each, gate) for each in candidates if (gate := objection(each.gates)) is not None]
+        if not refused or len(candidates) == 1:
+            return candidates
+        refusals = [(each, refused_with(self.inventory.guest_name(each.guest), gate)) for each, gate in refused]
+        return [
+            replace(one, gates=(*one.gates, next(gate for each, gate in refusals if each is not one)))
+            if objection(one.gates) is None
+            else one
+            for one in candidates
+        ]
 
-    def _price(self, world: World, move: Move) -> tuple[Price | None, str]:
-        """Return the price of a move, or None and why it has none."""
-        if move.guest not in world.guests or not {move.source, move.target} <= world.hosts.keys():
-            return None, "guest, source or target is not known"
+    def _prices(self, world: World, moves: Sequence[Move]) -> tuple[Sequence[Price | None], str]:
+        """Return the prices of moves that belong together, or None for each and why they have none."""
+        unpriced = (None,) * len(moves)
+        if not all(move.guest in world.guests and {move.source, move.target} <= world.hosts.keys() for move in moves):
+            return unpriced, "guest, source or target is not known"
         try:
-            return price(world, move), ""
+            return prices(world, moves, self.config.guards.certainty_sds), ""
         except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
-            return None, f"{type(error).__name__}: {error}"
+            return unpriced, f"{type(error).__name__}: {error}"
 
     def _migration(self, cause: str, candidate: Candidate, policy: str, now_s: float) -> Migration:
         return Migration(
@@ -413,6 +445,9 @@ class Core:
         )
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)
+        for uuid in (migration.source, migration.target):
+            if (known := self.telemetry.hosts.get(uuid)) is not None:
+                known.load_ratios.clear()  # it held what copying asked of Dom0; a trend starts anew
         return [RecordMigration(migration=migration)]
 
     def _shift_load(self, migration: Migration, now_s: float) -> None:
@@ -464,6 +499,24 @@ def _by_value(answer: object) -> Plan:
     if not isinstance(answer, Plan):
         raise TypeError(f"propose returned {type(answer).__name__}, not a Plan")
     return msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Plan)
+
+
+def _sets(plan: Plan) -> list[Mapping[str, Move]]:
+    """Return the plan's moves that belong together, by guest, each set where its first move stands.
+
+    A guest that one set names twice keeps its first move for it; the second stands alone, and is judged so.
+    """
+    sets: list[dict[str, Move]] = []
+    labelled: dict[str, dict[str, Move]] = {}
+    for move in plan.moves:
+        found = labelled.get(move.together)
+        if move.together and found is not None and move.guest not in found:
+            found[move.guest] = move
+            continue
+        sets.append({move.guest: move})
+        if move.together:
+            labelled.setdefault(move.together, sets[-1])
+    return list(sets)
 
 
 def _outcome(plan: Plan, accepted: int) -> Reason:

@@ -27,7 +27,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     `total`, `pause` and `cost` are the intervals around those medians, `forced_probability` how likely it is that the
     guest writes faster than it is copied. The gain is reckoned for `lasts_s`, and pays for the move after
     `break_even_s`; None where that is not known, or it never does. `gain_rate` is what the guest's own job gains a
-    second. `expected` is what to learn from once it is done.
+    second. `expected` is what to learn from once it is done. `together` is the price of the set that the move belongs
+    to; its net gain is shared evenly among the moves.
     """
 
     total_s: float
@@ -46,6 +47,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     break_even_s: float | None = None
     lasts_s: float | None = None
     gain_rate: float = 0.0
+    together: "Together | None" = None
 
     @property
     def net_sd_s(self) -> float:
@@ -61,6 +63,18 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cost_at_most_s(self) -> float:
         return self.most.cost_s if self.most is not None else self.cost_s
+
+
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """What a set of moves gains and costs as one, in job-seconds; `sure_s` is the net gain that is sure.
+
+    `others` names the guests that move besides.
+    """
+
+    others: tuple[str, ...]
+    gain_s: float
+    cost_s: float
+    sure_s: float
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):

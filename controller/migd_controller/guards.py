@@ -4,13 +4,13 @@ A request by hand meets the same gates, except those that weigh worth against ri
 rest after a failure, and gain. When a gate cannot judge because something is not known, it does not pass.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from migd_controller.accounts import Accounts, behind_s, since_s, stalled_s
 from migd_controller.config import GuardsSection
-from migd_controller.decision import Gate, Price
+from migd_controller.decision import Gate, Price, Together
 from migd_controller.holds import Hold, rest_text
 from migd_core.health import HealthState
 from migd_core.units import format_bytes, format_duration
@@ -235,9 +235,9 @@ def _worth_it(move: Move, situation: Situation) -> Gate:
     if situation.price is None:
         return Gate(name="gain", passed=False, text=f"the move could not be priced: {situation.unpriced_because}")
     price, limits = situation.price, situation.limits
-    sure_s = price.gain_s - price.cost_at_most_s
-    if price.most is None:
-        sure_s = price.gain_s - price.cost_s - limits.certainty_sds * price.net_sd_s
+    if price.together is not None:
+        return _set_worth_it(price.together, limits)
+    sure_s = _sure_s(price, limits)
     return Gate(
         name="gain",
         passed=sure_s >= limits.min_gain_s,
@@ -246,6 +246,30 @@ def _worth_it(move: Move, situation: Situation) -> Gate:
             f"{format_duration(sure_s)} net for sure (at least {format_duration(limits.min_gain_s)})"
         ),
         value=sure_s,
+        threshold=limits.min_gain_s,
+        unit="s",
+    )
+
+
+def _sure_s(price: Price, limits: GuardsSection) -> float:
+    """What is left of the net gain if the cost is so many standard deviations more than expected."""
+    if price.together is not None:
+        return price.together.sure_s
+    if price.most is not None:
+        return price.gain_s - price.cost_at_most_s
+    return price.gain_s - price.cost_s - limits.certainty_sds * price.net_sd_s
+
+
+def _set_worth_it(together: Together, limits: GuardsSection) -> Gate:
+    return Gate(
+        name="gain",
+        passed=together.sure_s >= limits.min_gain_s,
+        text=(
+            f"together with {', '.join(together.others)}: gains {format_duration(together.gain_s)} of job time and "
+            f"loses {format_duration(together.cost_s)}: {format_duration(together.sure_s)} net for sure (at least "
+            f"{format_duration(limits.min_gain_s)})"
+        ),
+        value=together.sure_s,
         threshold=limits.min_gain_s,
         unit="s",
     )
@@ -264,12 +288,14 @@ def _caught_up(move: Move, situation: Situation) -> Gate:
     limits, job, now_s = situation.limits, situation.job, situation.world.now_s
     behind = behind_s(situation.accounts, job, now_s)
     allowed_s = max(limits.behind_at_least_s, limits.behind_ratio * since_s(situation.accounts, job, now_s))
+    # The second of two moves that only together gain anything must not wait for the first to pay.
+    makes_up_s = 0.0 if situation.price is None else _sure_s(situation.price, limits)
     return Gate(
         name="behind",
-        passed=behind <= allowed_s,
+        passed=behind <= max(allowed_s, makes_up_s),
         text=(
             f"past moves have left {_job_name(situation)} {format_duration(behind)} behind where it would be had it "
-            f"stayed (at most {format_duration(allowed_s)})"
+            f"stayed (at most {format_duration(allowed_s)}, or what this move makes up for sure)"
         ),
         value=behind,
         threshold=allowed_s,
@@ -335,6 +361,8 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _target_limit,
 )
 WORTH: Final[tuple[Guard, ...]] = (_allowed_hour, _cooled_down, _rested, _caught_up, _not_stalled, _worth_it)
+# What these refuse may be made when its turn comes, so they do not speak against the set that it belongs to.
+TURNS: Final = frozenset({"pool-limit", "source-limit", "target-limit"})
 
 
 def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:
@@ -344,3 +372,14 @@ def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...
         return (identity,)
     rest = SAFETY if by_hand else (*SAFETY, *WORTH)
     return (identity, *(guard(move, situation) for guard in rest))
+
+
+def objection(gates: Sequence[Gate]) -> Gate | None:
+    """Return the first gate that refuses a move for another reason than that its turn has not come."""
+    return next((gate for gate in gates if not gate.passed and gate.name not in TURNS), None)
+
+
+def refused_with(guest_name: str, gate: Gate) -> Gate:
+    """Return the gate that refuses a move because of another one that it belongs together with."""
+    text = f"belongs together with the move of {guest_name}, which {gate.name} refuses: {gate.text}"
+    return Gate(name="together", passed=False, text=text)

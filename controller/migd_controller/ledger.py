@@ -1,9 +1,11 @@
-"""The price of one move as it is kept with a decision; worked out by `migd_policies.ledger`."""
+"""The price of each move as it is kept with a decision; worked out by `migd_policies.ledger`."""
 
-from migd_controller.decision import Bound, Price
+from collections.abc import Sequence
+
+from migd_controller.decision import Bound, Price, Together
 from migd_core.world import Move, World
 from migd_policies import ledger
-from migd_policies.ledger import MovePrice
+from migd_policies.ledger import MovePrice, PlanPrice
 from migd_policies.precopy_prediction import MigrationPrediction
 
 
@@ -12,16 +14,36 @@ def price(world: World, move: Move) -> Price:
 
     Raises ValueError where the migration cannot be predicted.
     """
-    plan = ledger.price(world, [move])
-    (found,) = plan.moves
+    (found,) = prices(world, [move], certainty_sds=0.0)
+    return found
+
+
+def prices(world: World, moves: Sequence[Move], certainty_sds: float) -> list[Price]:
+    """Return the prices of moves that belong together, as one set; guests, sources and targets must exist.
+
+    Raises ValueError where a migration cannot be predicted.
+    """
+    plan = ledger.price(world, moves)
+    return [_price(world, plan, found, certainty_sds) for found in plan.moves]
+
+
+def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float) -> Price:
     own = next(job for job in plan.jobs if job.job == found.job)
-    migration = found.migration
+    migration, together, gain_s = found.migration, None, plan.gain_s
+    if len(plan.moves) > 1:
+        together = Together(
+            others=tuple(world.guests[other.move.guest].name for other in plan.moves if other is not found),
+            gain_s=plan.gain_s,
+            cost_s=plan.cost_s.median,
+            sure_s=plan.sure_s(certainty_sds),
+        )
+        gain_s = found.cost_s.median + plan.net_s / len(plan.moves)
     return Price(
         total_s=migration.total_s.median,
         pause_s=migration.pause_s.median,
         sent_bytes=migration.sent_bytes.median,
         cost_s=found.cost_s.median,
-        gain_s=plan.gain_s,
+        gain_s=gain_s,
         basis=migration.basis,
         expected=migration.expected,
         total=migration.total_s,
@@ -33,6 +55,7 @@ def price(world: World, move: Move) -> Price:
         gain_rate=1.0 - own.step_ratio,
         least=_bound(found, found.least, found.cost_s.low),
         most=_bound(found, found.most, found.cost_s.high),
+        together=together,
     )
 
 

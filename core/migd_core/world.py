@@ -205,12 +205,16 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One guest from one host to another, all by uuid, and why."""
+    """One guest from one host to another, all by uuid, and why.
+
+    Moves of one plan with the same `together` are one set: priced as one, and made all or not at all.
+    """
 
     guest: str
     source: str
     target: str
     reason: Reason
+    together: str = ""
 
 
 @dataclass(frozen=True, slots=True)

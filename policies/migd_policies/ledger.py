@@ -80,13 +80,14 @@ class PlanPrice:
         return sum(1.0 - job.step_ratio for job in self.jobs)
 
     def sure_s(self, certainty_sds: float) -> float:
-        """Return the net gain if it is so many standard deviations less than expected.
+        """Return what is left of the net gain if the moves cost that many standard deviations more than expected.
 
-        A guest whose dirty pages nobody ever counted is taken to cost the most that it may.
+        A guest whose dirty pages nobody ever counted counts with the most that it can cost.
         """
-        if any(each.most is not None for each in self.moves):
-            return self.gain_s - sum(each.cost_s.high for each in self.moves)
-        return self.net_s - certainty_sds * self.net_sd_s
+        counted = _sum([each.cost_s for each in self.moves if each.most is None])
+        sd_s = (counted.high - counted.low) / QUANTILE_SDS
+        at_most_s = sum(each.cost_s.high for each in self.moves if each.most is not None)
+        return self.gain_s - at_most_s - counted.median - certainty_sds * sd_s
 
 
 def price(world: World, moves: Sequence[Move]) -> PlanPrice:
@@ -109,7 +110,7 @@ def price(world: World, moves: Sequence[Move]) -> PlanPrice:
         moves=priced,
         jobs=jobs,
         cost_s=cost_s,
-        gain_s=sum(job.gain_s for job in jobs),
+        gain_s=math.fsum(job.gain_s for job in jobs),  # in whatever order they come
         net_sd_s=(cost_s.high - cost_s.low) / QUANTILE_SDS,
         break_even_s=cost_s.median / rate if rate > 0 else None,
     )

@@ -61,6 +61,11 @@ class TargetLadder:
         self._load[host.uuid] = load
 
 
+def handicap(host: Host) -> float:
+    """Return how much a host counts as more loaded than it is, because of its health."""
+    return DEGRADED_COUNTS_AS_LOAD if host.health.state is HealthState.DEGRADED else 0.0
+
+
 def _ladder(host: Host) -> tuple[int, float]:
     """Return the CPUs of a host, and how much it counts as more loaded than it is."""
-    return host.cpus, DEGRADED_COUNTS_AS_LOAD if host.health.state is HealthState.DEGRADED else 0.0
+    return host.cpus, handicap(host)

@@ -541,7 +541,7 @@ def test_a_move_that_cannot_be_priced_is_refused_with_the_reason(monkeypatch: py
     def fail(*_: object) -> None:
         raise ZeroDivisionError("float division by zero")
 
-    monkeypatch.setattr(core_module, "price", fail)
+    monkeypatch.setattr(core_module, "prices", fail)
     cluster = overloaded()
     cluster.core.policy = Proposes((Move("rank0", "a", "b", REASON),))
     decision = cluster.run(1, HOG)
@@ -551,6 +551,80 @@ def test_a_move_that_cannot_be_priced_is_refused_with_the_reason(monkeypatch: py
     ]
     cluster.tell(MigrationRequested(guest="rank0", target="b"))
     assert [start.guest for start in cluster.started] == ["rank0"]
+
+
+def in_a_set(guest: str, source: str, target: str) -> Move:
+    return Move(guest, source, target, REASON, together="brams")
+
+
+def two_slow_ranks(**values: object) -> Cluster:
+    """Hosts `a` and `b` each have a hog and a rank of one job; `c` and `d` are empty."""
+    guests = [pool_guest("hog0", "a", vcpus=4), pool_guest("hog1", "b", vcpus=4)]
+    guests += [pool_guest("rank0", "a"), pool_guest("rank1", "b", **values)]
+    cluster = Cluster([pool_host(name) for name in "abcd"], guests)
+    cluster.tell(JobAdded(name="brams", guests=("rank0", "rank1"), remaining_s=36000.0))
+    return cluster
+
+
+TWO_HOGS = {"hog0": 4.0, "hog1": 4.0}
+
+
+def test_moves_that_gain_nothing_singly_pass_as_one_set() -> None:
+    singly, together = two_slow_ranks(), two_slow_ranks()
+    moves = (in_a_set("rank0", "a", "c"), in_a_set("rank1", "b", "d"))
+    # 60 s for sure: less than both relieved hosts and the job gain together, more than either move does
+    for cluster in (singly, together):
+        limits = replace(CONFIG.guards, min_gain_s=1500.0)
+        cluster.core.config = replace(CONFIG, guards=limits)
+    singly.core.policy = Proposes(tuple(Move(m.guest, m.source, m.target, REASON) for m in moves))
+    together.core.policy = Proposes(moves)
+    alone = singly.run(5, TWO_HOGS).candidates
+    decision = together.run(1, TWO_HOGS)
+    assert [gate.name for each in alone for gate in each.gates if not gate.passed] == ["gain", "gain"]
+    assert [start.guest for start in together.started] == ["rank0", "rank1"]
+    texts = [gate.text for each in decision.candidates for gate in each.gates if gate.name == "gain"]
+    assert texts[0].startswith("together with rank1: gains ")
+    assert texts[1].startswith("together with rank0: gains ")
+
+
+def test_the_net_gain_of_a_set_is_shared_among_its_moves() -> None:
+    cluster = two_slow_ranks()
+    cluster.core.policy = Proposes((in_a_set("rank0", "a", "c"), in_a_set("rank1", "b", "d")))
+    first, second = (each.price for each in cluster.run(1, TWO_HOGS).candidates)
+    assert first is not None
+    assert second is not None
+    assert first.together is not None
+    assert first.gain_s + second.gain_s == pytest.approx(first.together.gain_s)
+    assert first.gain_s - first.cost_s == pytest.approx(second.gain_s - second.cost_s)
+
+
+def test_what_forbids_one_move_of_a_set_refuses_them_all() -> None:
+    cluster = two_slow_ranks(tags=("migd:never",))
+    cluster.core.policy = Proposes((in_a_set("rank0", "a", "c"), in_a_set("rank1", "b", "d")))
+    decision = cluster.run(1, TWO_HOGS)
+    assert cluster.started == []
+    refused = [[(gate.name, gate.text) for gate in each.gates if not gate.passed] for each in decision.candidates]
+    never = "guest rank1 may not be migrated: it is tagged migd:never"
+    assert refused == [
+        [("together", f"belongs together with the move of rank1, which movable refuses: {never}")],
+        [("movable", never)],
+    ]
+
+
+def test_a_move_whose_turn_has_not_come_does_not_hold_back_its_set() -> None:
+    cluster = two_slow_ranks()
+    cluster.core.config = replace(CONFIG, guards=replace(CONFIG.guards, max_concurrent=1))
+    cluster.core.policy = Proposes((in_a_set("rank0", "a", "c"), in_a_set("rank1", "b", "d")))
+    decision = cluster.run(1, TWO_HOGS)
+    assert [start.guest for start in cluster.started] == ["rank0"]
+    assert [gate.name for gate in decision.candidates[1].gates if not gate.passed] == ["pool-limit"]
+
+
+def test_a_guest_that_a_set_names_twice_moves_once() -> None:
+    cluster = two_slow_ranks()
+    cluster.core.policy = Proposes((in_a_set("rank0", "a", "c"), in_a_set("rank0", "a", "d")))
+    cluster.run(1, TWO_HOGS)
+    assert [start.target for start in cluster.started] == ["c"]
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,16 @@ COST_50 = Entry(cause="D1.1", ended_at=NOW_S - 100.0, cost_s=120.0, pause_s=12.0
 
 def test_a_job_that_past_moves_left_behind_is_let_catch_up() -> None:
     seen, standing = world(*TWO_HOSTS, RANK, BRAMS), {"job": "brams", "accounts": {"brams": (COST_50,)}}
-    (gate,) = failed(seen, **standing)
+    dear = msgspec.structs.replace(PRICE, gain_s=110.0)
+    (gate,) = failed(seen, price=dear, **standing)
     assert (gate.name, gate.value, gate.threshold) == ("behind", pytest.approx(100.0), 60.0)
-    assert gate.text == "past moves have left job brams 100 s behind where it would be had it stayed (at most 60 s)"
-    assert failed(seen, by_hand=True, **standing) == []
-    assert failed(replace(seen, now_s=NOW_S + 300.0), **standing) == []
+    assert gate.text == (
+        "past moves have left job brams 100 s behind where it would be had it stayed (at most 60 s, or what this move "
+        "makes up for sure)"
+    )
+    assert failed(seen, price=dear, by_hand=True, **standing) == []
+    assert failed(replace(seen, now_s=NOW_S + 300.0), price=dear, **standing) == []
+    assert failed(seen, price=msgspec.structs.replace(PRICE, gain_s=120.1), **standing) == [], "it makes up for it"
 
 
 def test_a_job_stands_still_for_no_longer_than_its_budget() -> None:

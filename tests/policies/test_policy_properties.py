@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import flow, guest, host, move, topology, world
-from migd_core.units import GIB
-from migd_core.world import Level, Link, Plan, World
+from builders import move
+from migd_core.world import Plan, World
 from migd_policies.balance import Balance
 from migd_policies.colocate import Colocate
+from migd_policies.job_time import JobTime
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
 from migd_policies.policy import Policy
 from migd_policies.registry import available
 from migd_policies.scoring import job_step_ratios
+from random_worlds import worlds
 
 # The second of each is as eager as its configuration allows.
 POLICIES: list[Policy] = [
@@ -27,53 +28,11 @@ POLICIES: list[Policy] = [
     Colocate(min_gain_ratio=0.001, max_load_ratio=3.0, sustained_periods=1, max_moves=8),
     Balance(),
     Balance(spread_threshold_ratio=0.0, min_gain_ratio=0.001, sustained_periods=1, max_moves=16),
+    JobTime(),
+    JobTime(min_gain_s=0.01, certainty_sds=0.0, sustained_periods=1, max_moves=8),
 ]
-FEW = settings(max_examples=40, deadline=None)  # for each of seven policies; a busy machine has slow moments
+FEW = settings(max_examples=40, deadline=None)  # for each of nine policies; a busy machine has slow moments
 EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
-
-
-@st.composite
-def worlds(draw: st.DrawFn, may_be_moving: bool = True) -> World:
-    names = [f"host{n}" for n in range(draw(st.integers(1, 6)))]
-    some = draw(st.randoms(use_true_random=False))
-    hosts = [
-        host(
-            name,
-            cpus=some.choice((1, 2, 4, 8)),
-            memory_bytes=some.choice((8, 16, 32)) * GIB,
-            load=some.choice((0.0, 0.1, 0.9)),
-            recent=[some.uniform(0.0, 3.0) for _ in range(2)] if some.random() < 0.3 else (),
-            is_enabled=some.random() < 0.9,
-            frozen_because=None if some.random() < 0.9 else "it is silent",
-        )
-        for name in names
-    ]
-    guests = [
-        guest(
-            f"guest{n:02}",
-            on=some.choice(names),
-            vcpus=some.choice((1, 2, 4)),
-            demand=some.choice((0.0, 0.3, 1.0)),
-            memory_bytes=some.choice((1, 2, 4)) * GIB,
-            job=some.choice((None, "job0", "job1")),
-            immovable_because=None if some.random() < 0.9 else "it is tagged migd:never",
-        )
-        for n in range(draw(st.integers(0, 16)))
-    ]
-    uuids = [one.uuid for one in guests]
-    pairs = {tuple(sorted(some.sample(uuids, 2))) for _ in range(len(uuids))} if len(uuids) > 1 else set()
-    flows = [flow(a, b, some.uniform(1e5, 2e7)) for a, b in sorted(pairs)]
-    levels = {
-        level: Link(some.choice((1e6, 1e7, 1e8)), 0.0)
-        for level in (Level.SAME_HOST, Level.SAME_SWITCH, Level.WIDE_AREA)
-        if some.random() < 0.8
-    }
-    moves = []
-    if may_be_moving and guests and len(names) > 1 and some.random() < 0.5:
-        leaving = some.choice(guests)
-        moves.append(move(leaving.uuid, leaving.host, some.choice([name for name in names if name != leaving.host])))
-    switches = {name: some.choice(("rack1", "rack2")) for name in names}
-    return world(*hosts, *guests, *flows, topology=topology(levels, **switches), in_flight=moves)
 
 
 def applied(before: World, plan: Plan) -> World:

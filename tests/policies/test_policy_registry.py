@@ -45,7 +45,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_the_built_in_policies_are_available_under_their_names():
-    assert list(available()) == ["observe", "least-loaded", "colocate", "balance"]
+    assert list(available()) == ["observe", "least-loaded", "colocate", "balance", "job-time"]
     assert all(policy.name == name and policy.summary for name, policy in available().items())
 
 
@@ -64,7 +64,7 @@ def test_an_unknown_policy_names_the_nearest():
     with pytest.raises(UnknownName, match=r"^no policy is called 'least-loadet'; did you mean least-loaded\?$"):
         configure("least-loadet", {})
     with pytest.raises(
-        UnknownName, match=r"^no policy is called 'x'; there are: observe, least-loaded, colocate, balance$"
+        UnknownName, match=r"^no policy is called 'x'; there are: observe, least-loaded, colocate, balance, job-time$"
     ):
         configure("x", {})
 

@@ -1,0 +1,218 @@
+"""Finds sets of moves that shorten a job's step: the slowest rank first, then the next slowest, until nothing helps.
+
+Moving one of two equally slow ranks gains nothing, so a set grows although its last move has not paid yet: as long as
+the slowest rank can be made faster than the step is now. To relieve a rank, it moves itself, changes places with a
+guest elsewhere, or another guest leaves its host. Each set on the way is remembered with what it would gain by an
+estimate that is quick (`_cost_s`) and counts what every job concerned loses; the ledger prices the few best of them.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Final
+
+from migd_core.units import PAGE_BYTES
+from migd_core.world import Guest, Host, Move, Reason, World
+from migd_policies.ledger import bandwidth_bytes_per_s
+from migd_policies.projection import Projection
+from migd_policies.rules import APART, PREFIX
+from migd_policies.step_times import Places, StepTimes
+from migd_policies.target_ladder import handicap
+
+# Step times closer than this are alike.
+ALIKE_RATIO: Final = 1e-3
+# What is tried for one slow rank: targets of a guest by load, the hosts of the peers it talks most with, guests that
+# could leave in its place or change places with it.
+TARGETS: Final = 3
+PEERS: Final = 2
+OTHERS: Final = 4
+LIVE_ROUNDS: Final = 5
+ESTIMATE: Final = Reason("estimate", "to compare costs")
+APART_TAG: Final = f"{PREFIX}{APART}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Guests (uuids) to be moved together, where to, and the estimated net gain in job-seconds."""
+
+    places: Places
+    net_s: float
+
+
+class SetSearch:
+    """One world, searched job by job. `takes` are the hosts that guests may be sent to."""
+
+    def __init__(self, world: World, takes: list[Host], leaves: frozenset[str], max_moves: int) -> None:
+        """`leaves` are the hosts (uuids) that guests may be taken from, `max_moves` bounds each set."""
+        self.times = StepTimes(world)
+        self._world = world
+        self._projection = Projection(world)
+        self._takes = sorted(takes, key=lambda host: host.uuid)
+        self._leaves = leaves
+        self._max_moves = max_moves
+        self._costs: dict[tuple[str, str], float] = {}
+
+    def potential_s(self, job: str) -> float:
+        """Return the job-seconds that no set of moves for this job can gain more than."""
+        return (1.0 - self.times.least_time(job)) * min(self._world.pricing.horizon_s, self._remaining_s(job))
+
+    def sets_for(self, job: str) -> Iterator[Found]:
+        """Yield the sets on the way from nothing to the most that can be done for the job, smaller ones first."""
+        places: dict[str, str] = {}
+        while len(places) < self._max_moves:
+            changed = self.times.changed(places)
+            slowest = self._slowest(job, changed)
+            step = changed.get(slowest, self.times.time[slowest])
+            options = list(self._options(slowest, places))
+            if not options:
+                return
+            scored = [(*self._score(job, slowest, option), number) for number, option in enumerate(options)]
+            (_, time), number = min((score, number) for *score, number in scored)
+            if time > step - ALIKE_RATIO:
+                return
+            places = options[number]
+            yield Found(dict(places), self.net_s(places))
+
+    def net_s(self, places: Places) -> float:
+        """Return the estimated net gain of a set, over all jobs that it touches."""
+        lasts_s = min((self._remaining_s(self.times.job_of(uuid)) for uuid in places), default=math.inf)
+        lasts_s = min(lasts_s, self._world.pricing.horizon_s)
+        ratios = self.times.ratios(self.times.changed(places))
+        gain_s = math.fsum((1.0 - ratio) * min(lasts_s, self._remaining_s(job)) for job, ratio in ratios.items())
+        return gain_s - sum(self._cost_s(uuid, target) for uuid, target in places.items())
+
+    def _score(self, job: str, slowest: str, places: Places) -> tuple[float, float]:
+        """Return what the lowest of is best, and the new time of the rank (or of one of its job that it slows down)."""
+        horizon_s = self._world.pricing.horizon_s
+        changed = self.times.changed(places)
+        slowed = [
+            time
+            for uuid, time in changed.items()
+            if self.times.job_of(uuid) == job and time > self.times.time[uuid] + ALIKE_RATIO
+        ]
+        time = max([changed.get(slowest, self.times.time[slowest]), *slowed])
+        others_s = math.fsum(
+            (ratio - 1.0) * min(horizon_s, self._remaining_s(other))
+            for other, ratio in self.times.ratios(changed).items()
+            if other != job
+        )
+        own_s = time * min(horizon_s, self._remaining_s(job))
+        return own_s + others_s + sum(self._cost_s(uuid, target) for uuid, target in places.items()), time
+
+    def _slowest(self, job: str, changed: dict[str, float]) -> str:
+        """Return the job's slowest rank, given the new times of some guests; among equals the first by uuid."""
+        candidates = [uuid for uuid in changed if self.times.job_of(uuid) == job]
+        candidates += [next((u for u in self.times.slowest(job) if u not in changed), self.times.slowest(job)[0])]
+        return min(candidates, key=lambda uuid: (-changed.get(uuid, self.times.time[uuid]), uuid))
+
+    def _options(self, slowest: str, places: Places) -> Iterator[dict[str, str]]:
+        """Yield the sets that add to `places` what could make the rank faster."""
+        host = places.get(slowest, self.times.host_of(slowest))
+        if slowest not in places and self._may_leave(slowest):
+            for target in self._targets(slowest, places):
+                grown = {**places, slowest: target.uuid}
+                yield grown
+                yield from self._swaps(slowest, target, grown)
+        beside = [uuid for uuid in self.times.residents(host) if uuid != slowest]
+        talking = [peer for peer, _ in self._peers(slowest)]
+        demand = self._world.guests
+        most = nsmallest(OTHERS, set(beside), key=lambda uuid: (-demand[uuid].cpu_demand_vcpus, uuid))
+        for uuid in dict.fromkeys([*most, *talking]):
+            if uuid in places or not self._may_leave(uuid):
+                continue
+            for target in self._targets(uuid, places):
+                if target.uuid != host or uuid in talking:
+                    yield {**places, uuid: target.uuid}
+
+    def _swaps(self, uuid: str, target: Host, grown: dict[str, str]) -> Iterator[dict[str, str]]:
+        """Yield `grown` with a guest of the target, one that wants less, going the other way."""
+        if len(grown) >= self._max_moves:
+            return
+        source = self._world.hosts[self.times.host_of(uuid)]
+        wanted = self._world.guests[uuid].cpu_demand_vcpus
+        lesser = [
+            other
+            for other in self.times.residents(target.uuid)
+            if self._world.guests[other].cpu_demand_vcpus < wanted and other not in grown and self._may_leave(other)
+        ]
+        for other in nsmallest(OTHERS, lesser, key=lambda each: (-self._world.guests[each].cpu_demand_vcpus, each)):
+            if source in self._takes and self._may_take(source, self._world.guests[other], grown):
+                yield {**grown, other: source.uuid}
+
+    def _targets(self, uuid: str, places: Places) -> list[Host]:
+        """Return the hosts to try for a guest: the least loaded with it, its peers', the best of their switches."""
+        guest, topology = self._world.guests[uuid], self._world.topology
+        near = {places.get(peer, self.times.host_of(peer)) for peer, _ in self._peers(uuid)}
+        switches = {topology.switch_of.get(host) for host in near}
+        load = {host.uuid: self._load_with(host, guest, places) + handicap(host) for host in self._takes}
+        ranked = sorted(self._takes, key=lambda host: (load[host.uuid], host.uuid))
+        found: list[Host] = []
+        wanted = TARGETS
+        for host in ranked:
+            switch = topology.switch_of.get(host.uuid)
+            is_first = switch in switches
+            if (wanted > 0 or is_first or host.uuid in near) and self._may_take(host, guest, places):
+                found.append(host)
+                wanted -= 1
+                switches.discard(switch)
+        return found
+
+    def _peers(self, uuid: str) -> list[tuple[str, float]]:
+        known = [(peer, rate) for peer, rate in self.times.peers(uuid) if peer in self._world.guests]
+        return nsmallest(PEERS, known, key=lambda each: (-each[1], each[0]))
+
+    def _load_with(self, host: Host, guest: Guest, places: Places) -> float:
+        vcpus = guest.cpu_demand_vcpus
+        for uuid, target in places.items():
+            if target == host.uuid:
+                vcpus += self._world.guests[uuid].cpu_demand_vcpus
+            elif self.times.host_of(uuid) == host.uuid:
+                vcpus -= self._world.guests[uuid].cpu_demand_vcpus
+        return self.times.load_ratio(host.uuid) + vcpus / host.cpus
+
+    def _may_leave(self, uuid: str) -> bool:
+        guest = self._world.guests[uuid]
+        return guest.host in self._leaves and self._projection.may_leave(guest)
+
+    def _may_take(self, host: Host, guest: Guest, places: Places) -> bool:
+        """Whether the host takes the guest besides those that arrive; what leaves keeps its memory so long."""
+        arriving = sum(self._world.guests[uuid].memory_bytes for uuid, target in places.items() if target == host.uuid)
+        if guest.memory_bytes + arriving > self._projection.free_bytes(host.uuid):
+            return False
+        if any(_are_kept_apart(guest, self._world.guests[uuid]) for uuid in places):
+            return False  # one of a group at a time, so that how many are where stays as counted
+        return self._projection.may_take(host, guest)
+
+    def _remaining_s(self, job: str) -> float:
+        known = self._world.jobs.get(job)
+        return math.inf if known is None or known.remaining_s is None else known.remaining_s
+
+    def _cost_s(self, uuid: str, target: str) -> float:
+        """Estimate what migrating a guest to a host costs its job, in job-seconds, as a number to compare guests by.
+
+        Each round sends what was written in the one before, in the same proportion of memory as the newest curve's
+        longest age saw written (`precopy_rounds` knows better); without a curve, all of memory each time.
+        """
+        if (known := self._costs.get((uuid, target))) is None:
+            guest, pricing, curve = self._world.guests[uuid], self._world.pricing, self._world.guests[uuid].dirty_curve
+            written_bytes = curve.unique_pages[-1] * PAGE_BYTES if curve is not None else guest.memory_bytes
+            written = min(1.0, written_bytes / max(1, guest.memory_bytes))
+            bytes_per_s = bandwidth_bytes_per_s(self._world, Move(uuid, guest.host, target, ESTIMATE))
+            once_s = guest.memory_bytes / bytes_per_s if bytes_per_s > 0 else math.inf
+            live_s = once_s * sum(written**n for n in range(LIVE_ROUNDS))
+            stop_s = once_s * written**LIVE_ROUNDS
+            slowed = 1.0 - pricing.speed_while_migrating.median
+            known = self._costs[uuid, target] = live_s * slowed + stop_s + pricing.warm_up_s
+        return known
+
+
+def _are_kept_apart(guest: Guest, other: Guest) -> bool:
+    return (guest.group is not None and guest.group == other.group) or any(
+        tag.startswith(APART_TAG) for tag in guest.tags & other.tags
+    )
+
+
+def moves_of(world: World, found: Found, reason: Reason, together: str = "") -> tuple[Move, ...]:
+    """Return the moves of a set."""
+    return tuple(Move(uuid, world.guests[uuid].host, target, reason, together) for uuid, target in found.places.items())
