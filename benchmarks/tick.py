@@ -43,7 +43,7 @@ def ticks_ms(
     curve: DirtyCurve | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
-    """Return what each tick took by the `clock`; the guests, `g0` and on, have the dirty curve and are of `jobs`."""
+    """Return what each tick took by the `clock`; `jobs` are of the guests `g0` and on, which have the dirty `curve`."""
     config = ControllerConfig(
         telemetry=TelemetrySection(secret_key_file=Path(), agents_file=Path(), stale_after_s=60.0),
         xapi=XapiSection(url="http://127.0.0.1", username="", password_file=Path()),

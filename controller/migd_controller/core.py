@@ -73,7 +73,7 @@ from migd_controller.telemetry import Telemetry
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
 from migd_core.messages import HostSample
-from migd_core.world import Move, Plan, Reason, World
+from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
@@ -239,7 +239,7 @@ class Core:
             seen = self._copying.get(migration.cause)
             move = Move(migration.guest, migration.source, migration.target, Reason("under-way", "under way"))
             is_known = migration.guest in world.guests and {move.source, move.target} <= world.hosts.keys()
-            if seen is None or migration.requested_by == BY_HAND or migration.is_cancelling or not is_known:
+            if seen is None or not migration.is_for_gain or migration.is_cancelling or not is_known:
                 continue
             elapsed_s = now_s - (migration.started_at or migration.asked_at)
             found = reconsider(world, move, elapsed_s, seen, migration.gain_s, migration.lasts_s)
@@ -298,7 +298,9 @@ class Core:
             for candidate in self._judge_set(moves, dataclasses.replace(situation, world=world), policy == BY_HAND):
                 candidates.append(candidate)
                 if candidate.is_accepted:
-                    migrations.append(self._migration(f"{cause}.{len(candidates)}", candidate, policy, now_s))
+                    why = moves[candidate.guest].reason.code
+                    migration = self._migration(f"{cause}.{len(candidates)}", candidate, policy, now_s)
+                    migrations.append(replace(migration, is_for_gain=policy != BY_HAND and why != EVACUATION))
                     world = world.with_in_flight(moves[candidate.guest])
         reason = plan.reason if not plan.moves else _outcome(plan, len(migrations))
         decision = Decision(cause=cause, at=now_s, policy=policy, reason=reason, candidates=tuple(candidates))

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from migd_controller.accounts import Accounts, behind_s, since_s, stalled_s
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Gate, Price, Together
 from migd_controller.holds import Hold, rest_text
 from migd_core.health import HealthState
 from migd_core.units import format_bytes, format_duration
-from migd_core.world import Move, World
+from migd_core.world import EVACUATION, Move, World
 from migd_policies.projection import Projection
 from migd_policies.rules import Rules
 
@@ -343,6 +345,18 @@ def _host_name(world: World, uuid: str) -> str:
     return world.hosts[uuid].name if uuid in world.hosts else uuid
 
 
+def _unless_for_safety(guard: Guard) -> Guard:
+    """Return a guard that says what the given one says, but refuses no guest that leaves for its safety."""
+
+    def judged(move: Move, situation: Situation) -> Gate:
+        gate = guard(move, situation)
+        if gate.passed or move.reason.code != EVACUATION:
+            return gate
+        return replace(gate, passed=True, text=f"{gate.text}; that does not count, the guest leaves for its safety")
+
+    return judged
+
+
 # The first gate decides whether the others have anything to look at, so it stands alone.
 IDENTITY: Final[Guard] = _named
 SAFETY: Final[tuple[Guard, ...]] = (
@@ -360,7 +374,14 @@ SAFETY: Final[tuple[Guard, ...]] = (
     _source_limit,
     _target_limit,
 )
-WORTH: Final[tuple[Guard, ...]] = (_allowed_hour, _cooled_down, _rested, _caught_up, _not_stalled, _worth_it)
+WORTH: Final[tuple[Guard, ...]] = (
+    _unless_for_safety(_allowed_hour),
+    _unless_for_safety(_cooled_down),
+    _rested,
+    _unless_for_safety(_caught_up),
+    _unless_for_safety(_not_stalled),
+    _unless_for_safety(_worth_it),
+)
 # What these refuse may be made when its turn comes, so they do not speak against the set that it belongs to.
 TURNS: Final = frozenset({"pool-limit", "source-limit", "target-limit"})
 

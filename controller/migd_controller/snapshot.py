@@ -19,6 +19,7 @@ from migd_controller.leases import lease_text
 from migd_controller.memory import Memory
 from migd_controller.probing import NEVER_TAG
 from migd_controller.telemetry import HostTelemetry, Telemetry
+from migd_core.health import HealthState
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
 
 # The agent's collector of the host's own figures; while it fails, samples repeat the last ones.
@@ -47,12 +48,17 @@ def build_world(
     guests: dict[str, Guest] = {}
     for uuid, pool_host in inventory.hosts.items():
         known = telemetry.hosts.get(uuid)
-        frozen_because = _host_frozen_because(pool_host, telemetry, now_s, config.telemetry)
+        silent_because = _silent_because(pool_host, telemetry, now_s, config.telemetry)
+        frozen_because = silent_because or _doubtful_because(pool_host, telemetry)
+        health = telemetry.health(uuid)
+        # What is wrong with a host must not keep its guests on it, as long as they are measured themselves.
+        is_to_be_left = health.state is HealthState.FAILING or not pool_host.is_enabled or pool_host.is_evacuating
+        kept_because = silent_because if is_to_be_left else frozen_because
         found = [
             replace(
                 _guest(guest, known, job_of, rests),
                 dirty_curves=telemetry.curves(guest.uuid),
-                immovable_because=_immovable_because(guest, known, frozen_because, inventory, memory, now_s),
+                immovable_because=_immovable_because(guest, known, kept_because, inventory, memory, now_s),
                 barred=_barred(guest, inventory, refused),
             )
             for guest in residents[uuid]
@@ -61,7 +67,7 @@ def build_world(
         guests.update((guest.uuid, guest) for guest in found)
         host = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
         stood_s = max(0.0, now_s - known.standing.since_s) if known is not None and known.standing is not None else 0.0
-        hosts[uuid] = replace(host, health=telemetry.health(uuid), load_stood_s=stood_s)
+        hosts[uuid] = replace(host, health=health, load_stood_s=stood_s)
     return World(
         now_s=now_s,
         hosts=MappingProxyType(hosts),
@@ -76,7 +82,8 @@ def build_world(
     )
 
 
-def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, limits: TelemetrySection) -> str | None:
+def _silent_because(host: PoolHost, telemetry: Telemetry, now_s: float, limits: TelemetrySection) -> str | None:
+    """Return why nothing is known of the host or its guests now."""
     if not host.is_live:
         return "the pool reports it dead"
     if host.cpus < 1:
@@ -89,6 +96,12 @@ def _host_frozen_because(host: PoolHost, telemetry: Telemetry, now_s: float, lim
     if age_s > (limit_s := limits.stale_after(known.source)):
         told = f"; XAPI's own measurements cannot be had: {problem}" if problem is not None else ""
         return f"last sample is {age_s:.1f} s old (limit {limit_s:g} s){told}"
+    return None
+
+
+def _doubtful_because(host: PoolHost, telemetry: Telemetry) -> str | None:
+    """Return why what a host says of itself cannot be believed, whatever it says of its guests."""
+    known = telemetry.hosts[host.uuid]
     newest = known.newest
     if DOM0 in newest.failed_collectors:
         return "its agent cannot read the host's own figures; see the agent's log"

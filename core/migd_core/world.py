@@ -203,6 +203,10 @@ class Reason:
     unit: str = ""
 
 
+# The reason code of a move that is for the guest's safety: it need not gain anything, nor wait for hours and cooldowns.
+EVACUATION: Final = "evacuation"
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """One guest from one host to another, all by uuid, and why.

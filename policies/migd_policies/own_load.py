@@ -4,6 +4,7 @@ Copying a guest keeps Dom0 busy on both hosts: tenths of a host's CPUs on a smal
 no longer. On hosts with a migration under way Dom0 is taken to want no more than on the others.
 """
 
+import math
 from dataclasses import replace
 from statistics import median
 from types import MappingProxyType
@@ -17,7 +18,7 @@ def without_own_load(world: World) -> World:
     if not migrating:
         return world
     besides = {
-        uuid: max(0.0, host.load_ratio - sum(g.cpu_demand_vcpus for g in world.guests_on[uuid]) / host.cpus)
+        uuid: max(0.0, host.load_ratio - math.fsum(g.cpu_demand_vcpus for g in world.guests_on[uuid]) / host.cpus)
         for uuid, host in world.hosts.items()
         if host.frozen_because is None
     }

@@ -17,6 +17,7 @@ from migd_core.config import convert
 from migd_core.errors import ConfigError, UnknownName
 from migd_policies.balance import Balance
 from migd_policies.colocate import Colocate
+from migd_policies.evacuate import Evacuate
 from migd_policies.job_time import JobTime
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
@@ -31,6 +32,7 @@ BUILT_IN: Final[Mapping[str, type[Policy]]] = MappingProxyType(
         Colocate.name: Colocate,
         Balance.name: Balance,
         JobTime.name: JobTime,
+        Evacuate.name: Evacuate,
     }
 )
 

@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from migd_core.units import format_bytes
-from migd_core.world import World
+from migd_core.world import Guest, World
 from migd_policies.allowed_hours import Window, may_move
 
 PREFIX: Final = "migd:"
@@ -159,6 +159,13 @@ def places(world: World) -> dict[str, str]:
     """Return where every guest will be once the moves under way, migd's and others', are done."""
     place = {uuid: guest.arriving_at or guest.host for uuid, guest in world.guests.items()}
     return place | {move.guest: move.target for move in world.moves_in_flight if move.guest in place}
+
+
+def are_kept_apart(guest: Guest, other: Guest) -> bool:
+    """Whether a group or a tag, by must or by should, speaks against both on one host."""
+    return (guest.group is not None and guest.group == other.group) or any(
+        (rule := _parse(tag)) is not None and rule[0] == APART for tag in guest.tags & other.tags
+    )
 
 
 def resolve(world: World, settings: RuleSettings) -> Rules:

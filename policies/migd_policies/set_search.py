@@ -16,7 +16,7 @@ from migd_core.units import PAGE_BYTES
 from migd_core.world import Guest, Host, Move, Reason, World
 from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.projection import Projection
-from migd_policies.rules import APART, PREFIX
+from migd_policies.rules import are_kept_apart
 from migd_policies.step_times import Places, StepTimes
 from migd_policies.target_ladder import handicap
 
@@ -29,7 +29,6 @@ PEERS: Final = 2
 OTHERS: Final = 4
 LIVE_ROUNDS: Final = 5
 ESTIMATE: Final = Reason("estimate", "to compare costs")
-APART_TAG: Final = f"{PREFIX}{APART}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ class SetSearch:
         arriving = sum(self._world.guests[uuid].memory_bytes for uuid, target in places.items() if target == host.uuid)
         if guest.memory_bytes + arriving > self._projection.free_bytes(host.uuid):
             return False
-        if any(_are_kept_apart(guest, self._world.guests[uuid]) for uuid in places):
+        if any(are_kept_apart(guest, self._world.guests[uuid]) for uuid in places):
             return False  # one of a group at a time, so that how many are where stays as counted
         return self._projection.may_take(host, guest)
 
@@ -205,12 +204,6 @@ class SetSearch:
             slowed = 1.0 - pricing.speed_while_migrating.median
             known = self._costs[uuid, target] = live_s * slowed + stop_s + pricing.warm_up_s
         return known
-
-
-def _are_kept_apart(guest: Guest, other: Guest) -> bool:
-    return (guest.group is not None and guest.group == other.group) or any(
-        tag.startswith(APART_TAG) for tag in guest.tags & other.tags
-    )
 
 
 def moves_of(world: World, found: Found, reason: Reason, together: str = "") -> tuple[Move, ...]:

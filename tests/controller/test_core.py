@@ -553,6 +553,48 @@ def test_a_move_that_cannot_be_priced_is_refused_with_the_reason(monkeypatch: py
     assert [start.guest for start in cluster.started] == ["rank0"]
 
 
+def failing(state: str = "failing") -> HostHealth:
+    return HostHealth(state=HealthState(state), reasons=("memory A1 had 2 uncorrected errors",))
+
+
+def test_guests_leave_a_failing_host_though_they_gain_nothing_and_have_just_been_moved() -> None:
+    cluster = Cluster([pool_host("a"), pool_host("b")], [pool_guest("rank0", "a")])
+    cluster.core.memory = replace(cluster.core.memory, last_moved_at={"rank0": cluster.now_s})
+    cluster.set_policy("evacuate")
+    cluster.health["a"] = failing()
+    decision = cluster.run(1)
+    assert [(start.guest, start.target) for start in cluster.started] == [("rank0", "b")]
+    texts = {gate.name: gate.text for gate in decision.candidates[0].gates}
+    for name in ("gain", "cooldown"):
+        assert texts[name].endswith("; that does not count, the guest leaves for its safety")
+
+
+def test_a_failing_host_that_sees_other_cpus_than_the_pool_lets_its_measured_guests_go() -> None:
+    for health, expected in ((failing(), ["rank0"]), (failing("degraded"), [])):
+        cluster = Cluster([pool_host("a", cpus=8), pool_host("b")], [pool_guest("rank0", "a")])
+        cluster.set_policy("evacuate", degraded=True)
+        cluster.health["a"] = health
+        cluster.run(2)
+        assert [start.guest for start in cluster.started] == expected
+
+
+def test_a_failing_host_that_is_silent_keeps_its_guests() -> None:
+    cluster = Cluster([pool_host("a"), pool_host("b")], [pool_guest("rank0", "a")])
+    cluster.set_policy("evacuate")
+    cluster.run(1)
+    cluster.health["a"] = failing()
+    cluster.silent = {"a"}
+    cluster.run(5)
+    assert cluster.started == []
+
+
+def test_safety_excuses_from_no_gate_of_safety() -> None:
+    cluster = Cluster([pool_host("a"), pool_host("b", is_enabled=False)], [pool_guest("rank0", "a")])
+    cluster.core.policy = Proposes((Move("rank0", "a", "b", Reason("evacuation", "it must")),))
+    cluster.run(1)
+    assert cluster.started == []
+
+
 def in_a_set(guest: str, source: str, target: str) -> Move:
     return Move(guest, source, target, REASON, together="brams")
 

@@ -45,7 +45,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_the_built_in_policies_are_available_under_their_names():
-    assert list(available()) == ["observe", "least-loaded", "colocate", "balance", "job-time"]
+    assert list(available()) == ["observe", "least-loaded", "colocate", "balance", "job-time", "evacuate"]
     assert all(policy.name == name and policy.summary for name, policy in available().items())
 
 
@@ -64,7 +64,8 @@ def test_an_unknown_policy_names_the_nearest():
     with pytest.raises(UnknownName, match=r"^no policy is called 'least-loadet'; did you mean least-loaded\?$"):
         configure("least-loadet", {})
     with pytest.raises(
-        UnknownName, match=r"^no policy is called 'x'; there are: observe, least-loaded, colocate, balance, job-time$"
+        UnknownName,
+        match=r"^no policy is called 'x'; there are: observe, least-loaded, colocate, balance, job-time, evacuate$",
     ):
         configure("x", {})
 
