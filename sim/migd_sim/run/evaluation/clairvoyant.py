@@ -3,13 +3,15 @@
 Loads change at known times only, so time falls into epochs, in each of which a placement (a state, numbered) has one
 speed. Let W(e, s) be the most steps that can be done when epoch e begins in state s. More steps are never worse, so
 
-    W'(e, s)   = max over r of   W(e−1, r) + v(e−1, r) · length(e−1) − v(e−1, r) · lost(r, s)          moved early
-    W"(e, s)   = max over r whose fate at the start of e is s of   W'(e, r), set back to a checkpoint if it has one
-    W(e, s)    = max over r of   W"(e, r) − (v(e, s) − v(e, r)) · min(lasts(r, s), length(e)) − v(e, r) · min(lost(r, s), length(e))
+    W'(e, s) = max over r of   W(e−1, r) + v(e−1, r) · length(e−1) − v(e−1, r) · lost(r, s)         moved early
+    W"(e, s) = max over r whose fate at the start of e is s of   W'(e, r), set back to a checkpoint if it has one
+    W(e, s)  = max over r of   W"(e, r) − (v(e, s) − v(e, r)) · lasts(r, s) − v(e, r) · lost(r, s)  moved late
 
 and the job is over at the least start(e) + (steps − W(e, s)) / v(e, s) that lies within e. A change of state that lasts
 T and takes `lost` of the job's time is made at the end of an epoch, at the speed of what was left, or at the start of
 the next, where the new speed is had T later: in between it would only come later than it could, or sooner than it need.
+One that lasts longer than the epoch it is made in is charged no more than that epoch, so that the time stays a lower
+bound.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -90,7 +90,9 @@ def job(rng: Random, name: str, guests: Sequence[str], ranks_each: int, length_s
     )
 
 
-def hogs(rng: Random, guests: Sequence[GuestSpec], count: int, length_s: float, lasts_s: tuple[float, float]) -> list[HogSpec]:
+def hogs(
+    rng: Random, guests: Sequence[GuestSpec], count: int, length_s: float, lasts_s: tuple[float, float]
+) -> list[HogSpec]:
     """Return loads that come and go in `guests` while a job of `length_s` runs; those of one guest never overlap."""
     found: list[HogSpec] = []
     until_s = dict.fromkeys((guest.name for guest in guests), 0.0)

@@ -71,7 +71,9 @@ def judged(case: Case, players: dict[str, Player]) -> Run:
     unmoved = play(case, Unmoved(Cluster(case.pool)))
     planned, bound_s = unmoved, None
     if not case.loads_follow:
-        plans = [(one, fastest(one.epochs, one.change, one.job.steps)) for one in (relax(case, j) for j in case.pool.jobs)]
+        plans = [
+            (one, fastest(one.epochs, one.change, one.job.steps)) for one in (relax(case, j) for j in case.pool.jobs)
+        ]
         bound_s = sum(best.time_s for _, best in plans)
         planned = best_planned(case, plans)
     return Run(

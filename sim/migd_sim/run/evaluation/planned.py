@@ -29,11 +29,14 @@ class PlannedMove:
 
 
 def best_planned(case: Case, plans: Sequence[tuple[Relaxed, Fastest]]) -> Played:
-    """Return how the case goes with the best moves found: those of the plans, or a gathering of a job on one switch.
+    """Return how the case goes with the best moves found.
 
-    Of the better ones each move is left out once, and stays out where the jobs are no slower for it.
+    They are those of the plans, those of them that move loads only, a gathering of a job on one switch, or none; of the
+    best each move is left out once, and stays out where the jobs are no slower for it.
     """
-    options = [_Placing(case, plans).moves(), *_gatherings(case)]
+    ranks = {rank for job in case.pool.jobs for rank in job.ranks}
+    all_moves = _Placing(case, plans).moves()
+    options = [all_moves, [move for move in all_moves if move.guest not in ranks], *_gatherings(case), []]
     tried = [(moves, _played(case, moves)) for moves in options]
     moves, best = min(tried, key=lambda one: one[1].total_s)
     for move in reversed(moves[:MOST_TRIED]):
@@ -78,7 +81,9 @@ class _Placing:
 
     def moves(self) -> list[PlannedMove]:
         turns = [
-            (relaxed.epochs[turn.epoch].starts_s, turn, relaxed, best) for relaxed, best in self._plans for turn in best.turns
+            (relaxed.epochs[turn.epoch].starts_s, turn, relaxed, best)
+            for relaxed, best in self._plans
+            for turn in best.turns
         ]
         found: list[PlannedMove] = []
         for at_s, turn, relaxed, best in sorted(turns, key=lambda one: (one[0], not one[1].is_early)):
@@ -148,7 +153,9 @@ class Planned:
 
     def __post_init__(self) -> None:
         self._waiting = sorted(self.moves, key=lambda move: move.at_s)
-        self._uuids = {part.name: part.uuid for parts in (self.cluster.spec.hosts, self.cluster.spec.guests) for part in parts}
+        self._uuids = {
+            part.name: part.uuid for parts in (self.cluster.spec.hosts, self.cluster.spec.guests) for part in parts
+        }
 
     def step(self, until_s: float) -> None:
         self._start_due()

@@ -6,14 +6,12 @@ is the same for everybody: `_Course` lets hosts die, batch systems start jobs ag
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from migd_core.health import HealthState, HostHealth
 from migd_sim.model import Cluster, MigrationEnd
 from migd_sim.model.parts import GuestState
-from migd_sim.run.evaluation.case import Case, Death
-
-OVER: Final = "over"
+from migd_sim.run.evaluation.case import Case, Death, HealthTurn
 
 
 class Player(Protocol):
@@ -91,7 +89,8 @@ class _Course:
     def __init__(self, case: Case, player: Player) -> None:
         self._case, self._player, self._cluster = case, player, player.cluster
         self._uuids = {host.name: host.uuid for host in player.cluster.spec.hosts}
-        self._due = sorted([*case.turns, *case.deaths], key=lambda one: one.at_s)
+        due: list[HealthTurn | Death] = [*case.turns, *case.deaths]
+        self._due = sorted(due, key=lambda one: one.at_s)
         self._restarts: list[tuple[float, str]] = []
         self._seen_ends = 0
         self.lost: list[str] = []
@@ -111,8 +110,8 @@ class _Course:
             match self._due.pop(0):
                 case Death(host=host):
                     self._die(self._uuids[host])
-                case turn:
-                    self._turn(self._uuids[turn.host], turn.state)
+                case HealthTurn(host=host, state=state):
+                    self._turn(self._uuids[host], state)
         for time, job in [restart for restart in self._restarts if restart[0] <= now_s]:
             self._restarts.remove((time, job))
             self._restart(job)

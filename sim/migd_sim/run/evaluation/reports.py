@@ -1,4 +1,4 @@
-"""What the controller is told of a job's remaining time, by kind: what its ranks report, what its user asked for, nothing.
+"""What the controller is told of a job's remaining time: what its ranks report, what its user asked for, or nothing.
 
 Each kind is a function from what is true to what is said, or None where there is nothing new to say.
 """

@@ -115,9 +115,7 @@ def evaluation(set_name: str, seed: int, jobs_report: str, runs: Sequence[Run], 
         exact_runs=exact,
         bounded_runs=len(runs) - exact if has_optimum else 0,
         jobs_lost_unmoved=sum(len(run.unmoved.lost) for run in runs),
-        policies=tuple(
-            _score(policy, runs, (possible, known) if has_optimum else (0.0, 0.0)) for policy in policies
-        ),
+        policies=tuple(_score(policy, runs, (possible, known) if has_optimum else (0.0, 0.0)) for policy in policies),
         cases=tuple(runs),
     )
 

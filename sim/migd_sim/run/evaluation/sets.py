@@ -1,11 +1,11 @@
 """The sets of cases: each a function from a random stream to a case. Same stream, same case.
 
-    mixed          4–16 hosts, jobs of 4–32 ranks that take minutes to days, loads that stay for minutes to hours, links
-                   of 11.7 MB/s to 1.25 GB/s; a quarter with a second job, some with two kinds of hosts
-    seed-like      the paper's cluster: 4–5 hosts of two CPUs, 320 MiB guests, Fast Ethernet, jobs of 2 to 25 minutes
-    communication  two switches with a slow line between them; ranks on both sides; few loads
-    failing        as mixed, and a host turns degraded, then failing, and mostly dies; jobs go on from checkpoints
-    adversarial    every host has a load of its own that wakes as soon as a guest of the job arrives there
+mixed          4–16 hosts, jobs of 4–32 ranks that take minutes to days, loads that stay for minutes to hours, links
+               of 11.7 MB/s to 1.25 GB/s; a quarter with a second job, some with two kinds of hosts
+seed-like      the paper's cluster: 4–5 hosts of two CPUs, 320 MiB guests, Fast Ethernet, jobs of 2 to 25 minutes
+communication  two switches with a slow line between them; ranks on both sides; few loads
+failing        as mixed, and a host turns degraded, then failing, and mostly dies; jobs go on from checkpoints
+adversarial    every host has a load of its own that wakes as soon as a guest of the job arrives there
 """
 
 from collections.abc import Callable, Mapping
@@ -48,14 +48,14 @@ def _mixed(rng: Random, name: str) -> Case:
     noise = _noise(rng, hosts, guests, rng.randint(1, len(hosts)))
     hogs = drawing.hogs(rng, noise, rng.randint(1, 8), length_s, (2 * MINUTE_S, 6 * HOUR_S))
     levels = _levels(hosts[0].link_bytes_per_s)
-    return _case(rng, name, hosts, [*guests, *noise], jobs, hogs, levels, rng.choice(("xen-4.6", "xcp-ng", "xenserver")))
+    return _case(
+        rng, name, hosts, [*guests, *noise], jobs, hogs, levels, rng.choice(("xen-4.6", "xcp-ng", "xenserver"))
+    )
 
 
 def _seed_like(rng: Random, name: str) -> Case:
     count = rng.randint(4, 5)
-    hosts = [
-        HostSpec(name=f"node{n}", cpus=2, memory_bytes=480 * MIB, link_bytes_per_s=11.7e6) for n in range(count)
-    ]
+    hosts = [HostSpec(name=f"node{n}", cpus=2, memory_bytes=480 * MIB, link_bytes_per_s=11.7e6) for n in range(count)]
     length_s = between(rng, 2 * MINUTE_S, 25 * MINUTE_S)
     ranks = [f"rank{n}" for n in range(rng.randint(3, count - 1))]
     matrix = int(rng.uniform(0.4, 0.75) * 320 * MIB) // PAGE_BYTES
@@ -113,9 +113,7 @@ def _failing(rng: Random, name: str) -> Case:
 def _adversarial(rng: Random, name: str) -> Case:
     count, cpus = rng.randint(4, 8), rng.choice((4, 8))
     link = rng.choice((117e6, 1.25e9))
-    hosts = [
-        HostSpec(name=f"host{n}", cpus=cpus, memory_bytes=256 * GIB, link_bytes_per_s=link) for n in range(count)
-    ]
+    hosts = [HostSpec(name=f"host{n}", cpus=cpus, memory_bytes=256 * GIB, link_bytes_per_s=link) for n in range(count)]
     length_s = between(rng, 20 * MINUTE_S, 8 * HOUR_S)
     guests, jobs = _jobs(rng, hosts, length_s, 1)
     sleepers = [
@@ -150,7 +148,9 @@ def _jobs(
 ) -> tuple[list[GuestSpec], list[JobSpec]]:
     """Jobs of 4 to 32 ranks, in guests of 1, 2 or 4, on hosts that none of them overloads; mostly some stay empty."""
     talk = talk or Talk(0.0, 0.3, min(110e6, hosts[0].link_bytes_per_s))
-    used = rng.sample(hosts, rng.randint(max(2, len(hosts) // 2), len(hosts) - 1 if rng.random() < 0.85 else len(hosts)))
+    used = rng.sample(
+        hosts, rng.randint(max(2, len(hosts) // 2), len(hosts) - 1 if rng.random() < 0.85 else len(hosts))
+    )
     cores = {host.name: host.cpus for host in used}
     left_bytes = {host.name: host.memory_bytes - ROOM_FOR_NOISE_BYTES for host in used}
     guests: list[GuestSpec] = []
@@ -168,9 +168,7 @@ def _jobs(
         for guest, place in zip(names, places, strict=True):
             cores[place] -= ranks_each
             left_bytes[place] -= memory
-            guests.append(
-                GuestSpec(name=guest, host=place, vcpus=ranks_each, memory_bytes=memory, writes=written)
-            )
+            guests.append(GuestSpec(name=guest, host=place, vcpus=ranks_each, memory_bytes=memory, writes=written))
         length_of_it_s = length_s * (1.0 if number == 0 else rng.uniform(0.3, 1.0))
         jobs.append(drawing.job(rng, f"job{number}", names, ranks_each, length_of_it_s, talk))
     return guests, jobs
@@ -200,7 +198,7 @@ def _pinned(rng: Random) -> tuple[str, ...]:
 
 
 def _levels(link_bytes_per_s: float) -> dict[Level, LevelSpec]:
-    """Within a switch the NIC is the limit; within a host, netback, at less than a fast NIC and more than a slow one."""
+    """Within a switch the NIC is the limit; within a host netback, slower than a fast NIC, faster than a slow one."""
     return {Level.SAME_SWITCH: LevelSpec(bandwidth_bytes_per_s=link_bytes_per_s * 0.94, latency_s=80e-6)}
 
 

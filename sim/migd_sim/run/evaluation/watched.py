@@ -5,7 +5,6 @@ again. After a change periods follow each other as they do in life; later they w
 which is also what a policy that learns from the age of an imbalance can tell apart.
 """
 
-from collections.abc import Iterable
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -27,7 +26,7 @@ from migd_sim.run.evaluation.reports import REPORTS
 
 # So many periods after a change come at their usual pace; from then on each waits for this share of the time since.
 BRISK_PERIODS: Final = 6
-WAITS_RATIO: Final = 0.15
+WAITS_RATIO: Final = 0.2
 # In a run that lasts for days guests are probed less often than by default; their writes do not change.
 PROBES_A_RUN: Final = 10
 
@@ -100,5 +99,3 @@ def _config(case: Case) -> ControllerConfig:
             },
         ),
     )
-
-
