@@ -28,30 +28,47 @@ def by_trying_all(epochs: Sequence[Epoch], change: Callable[[int, int], Change],
 def walked(
     epochs: Sequence[Epoch], change: Callable[[int, int], Change], steps: float, way: Sequence[tuple[int, int]]
 ) -> float:
-    state, done = 0, 0.0
+    """Walk one way in time; a change that lasts beyond its epoch leaves no other change until it is done."""
+    state, done, under_way = 0, 0.0, None
     for number, (epoch, (early, late)) in enumerate(zip(epochs, way, strict=True)):
-        if number == 0 and early != state:
+        if under_way is None and early != state:
+            what = change(state, early)
+            begins_s = epoch.starts_s - what.lasts_s
+            if begins_s < 0:
+                return inf
+            overlaps = [(e, max(0.0, e.ends_s - max(begins_s, e.starts_s))) for e in epochs[:number]]
+            done -= sum(e.steps_per_s[state] * overlap_s for e, overlap_s in overlaps) * what.lost_s / what.lasts_s
+            state = early
+        elif under_way is not None and early != state:
             return inf
-        if number and early != state:
-            before = epochs[number - 1]
-            done -= before.steps_per_s[state] * min(change(state, early).lost_s, before.ends_s - before.starts_s)
-        state = early
         if state in epoch.fates:
+            if under_way is not None:
+                return inf
             fate = epoch.fates[state]
             state = fate.state
             done = done // fate.every_steps * fate.every_steps if fate.every_steps else 0.0
             done = max(0.0, done) - fate.lost_s * epoch.steps_per_s[state]
+        now_s = epoch.starts_s
         if late != state:
-            if late in epoch.fates:
+            if under_way is not None:
                 return inf
-            slow, fast, what = epoch.steps_per_s[state], epoch.steps_per_s[late], change(state, late)
-            length_s = epoch.ends_s - epoch.starts_s
-            done -= (fast - slow) * min(what.lasts_s, length_s) + slow * min(what.lost_s, length_s)
-        state = late
+            what = change(state, late)
+            under_way = (late, now_s + what.lasts_s, 1.0 - what.lost_s / what.lasts_s)
+        if under_way is not None:
+            new, ends_s, kept = under_way
+            until_s = min(ends_s, epoch.ends_s)
+            done += epoch.steps_per_s[state] * kept * (until_s - now_s)
+            if done >= steps:
+                return inf  # it would have been faster without
+            if ends_s > epoch.ends_s:
+                continue
+            if new in epoch.fates:
+                return inf
+            state, under_way, now_s = new, None, until_s
         speed = epoch.steps_per_s[state]
-        if speed > 0 and epoch.starts_s + max(0.0, steps - done) / speed <= epoch.ends_s:
-            return epoch.starts_s + max(0.0, steps - done) / speed
-        done += speed * (epoch.ends_s - epoch.starts_s) if speed > 0 else 0.0
+        if speed > 0 and now_s + (steps - done) / speed <= epoch.ends_s:
+            return now_s + max(0.0, steps - done) / speed
+        done += speed * (epoch.ends_s - now_s) if speed > 0 else 0.0
     return inf
 
 
@@ -99,7 +116,7 @@ def test_whoever_knows_of_a_load_leaves_before_it_comes() -> None:
 
 
 def test_the_first_epoch_leaves_no_time_before_it() -> None:
-    """A move begun at once runs a minute at the old speed, of which 10 s are lost: 25 steps of 60."""
+    """A move begun at once runs a minute at the old speed, of which 10 s are lost: 25 steps in 60 s, and then 275."""
     best = fastest([Epoch(0.0, inf, (0.5, 1.0))], between, 300.0)
     assert best == Fastest(335.0, (Turn(0, 0, 1, is_early=False),))
 

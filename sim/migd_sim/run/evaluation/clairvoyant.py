@@ -3,15 +3,15 @@
 Loads change at known times only, so time falls into epochs, in each of which a placement (a state, numbered) has one
 speed. Let W(e, s) be the most steps that can be done when epoch e begins in state s. More steps are never worse, so
 
-    W'(e, s) = max over r of   W(e−1, r) + v(e−1, r) · length(e−1) − v(e−1, r) · lost(r, s)         moved early
+    W'(e, s) = max over r of   W(e−1, r) + v(e−1, r) · length(e−1) − loss(r, s)              moved early
     W"(e, s) = max over r whose fate at the start of e is s of   W'(e, r), set back to a checkpoint if it has one
-    W(e, s)  = max over r of   W"(e, r) − (v(e, s) − v(e, r)) · lasts(r, s) − v(e, r) · lost(r, s)  moved late
+    W(e, s)  = max over r of   W"(e, r) + done(r, s) − v(e, s) · (time in e until it is done)   moved late
 
 and the job is over at the least start(e) + (steps − W(e, s)) / v(e, s) that lies within e. A change of state that lasts
-T and takes `lost` of the job's time is made at the end of an epoch, at the speed of what was left, or at the start of
-the next, where the new speed is had T later: in between it would only come later than it could, or sooner than it need.
-One that lasts longer than the epoch it is made in is charged no more than that epoch, so that the time stays a lower
-bound.
+T and takes `lost` of the job's time is finished as an epoch begins, and the loss is lost/T of what r does in the T
+before; or it begins with an epoch, and the speed of s is had T later, in whichever epoch that is, while r does 1 − lost/T
+of its steps. In between it would only come later than it could, or sooner than it need. None begins before time 0, and
+none whose guest's host dies under it ends.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -86,10 +86,17 @@ def fastest(epochs: Sequence[Epoch], change: Callable[[int, int], Change], steps
     changes = [[change(old, new) for new in states] for old in states]
     ways: dict[int, Way] = {start: (0.0, ())}
     best = Fastest(inf, ())
+    arriving: dict[int, dict[int, Way]] = {}
     for number, epoch in enumerate(epochs):
         if number:
-            ways = _early(ways, epochs[number - 1], number, changes)
-        ways = _late(_fated(ways, epoch), epoch, number, changes)
+            ways = _early(ways, epochs, number, changes)
+        ways = _fated(ways, epoch)
+        for old, way in ways.items():
+            for new in states:
+                if new != old:
+                    _begin(epochs, number, old, new, changes[old][new], way, steps, arriving)
+        for new, way in arriving.pop(number, {}).items():
+            _keep(ways, new, way)
         after: dict[int, Way] = {}
         for state, (done, turns) in ways.items():
             speed = epoch.steps_per_s[state]
@@ -103,15 +110,58 @@ def fastest(epochs: Sequence[Epoch], change: Callable[[int, int], Change], steps
     return best
 
 
-def _early(ways: Mapping[int, Way], before: Epoch, number: int, changes: Changes) -> dict[int, Way]:
+def _keep(ways: dict[int, Way], state: int, way: Way) -> None:
+    if state not in ways or way[0] > ways[state][0]:
+        ways[state] = way
+
+
+def _early(ways: Mapping[int, Way], epochs: Sequence[Epoch], number: int, changes: Changes) -> dict[int, Way]:
     found = dict(ways)
+    starts_s = epochs[number].starts_s
     for old, (done, turns) in ways.items():
-        for new in range(len(before.steps_per_s)):
-            if new != old:
-                left = done - before.steps_per_s[old] * min(changes[old][new].lost_s, before.length_s)
+        for new, what in enumerate(changes[old]):
+            if new != old and what.lasts_s <= starts_s:
+                left = done - _loss(epochs, number, old, what)
                 if new not in found or left > found[new][0]:
                     found[new] = left, (*turns, Turn(number, old, new, is_early=True))
     return found
+
+
+def _loss(epochs: Sequence[Epoch], number: int, old: int, what: Change) -> float:
+    """Return the steps that a change costs which is finished as epoch `number` begins."""
+    begins_s, steps = epochs[number].starts_s - what.lasts_s, 0.0
+    for epoch in reversed(epochs[:number]):
+        steps += epoch.steps_per_s[old] * max(0.0, epoch.ends_s - max(begins_s, epoch.starts_s))
+        if epoch.starts_s <= begins_s:
+            break
+    return steps * what.lost_s / what.lasts_s if what.lasts_s > 0 else 0.0
+
+
+def _begin(
+    epochs: Sequence[Epoch],
+    number: int,
+    old: int,
+    new: int,
+    what: Change,
+    way: Way,
+    steps: float,
+    arriving: dict[int, dict[int, Way]],
+) -> None:
+    """Put where a change begun with epoch `number` arrives, as the steps that its epoch would have begun with."""
+    done, turns = way
+    kept = 1.0 - what.lost_s / what.lasts_s if what.lasts_s > 0 else 1.0
+    ends_s = epochs[number].starts_s + what.lasts_s
+    for later in range(number, len(epochs)):
+        epoch = epochs[later]
+        if later > number and old in epoch.fates:
+            return
+        within_s = min(ends_s, epoch.ends_s) - epoch.starts_s
+        done += epoch.steps_per_s[old] * within_s * kept
+        if ends_s <= epoch.ends_s:
+            if done < steps and new not in epoch.fates:
+                turn = Turn(number, old, new, is_early=False)
+                _keep(arriving.setdefault(later, {}), new, (done - epoch.steps_per_s[new] * within_s, (*turns, turn)))
+            return
 
 
 def _fated(ways: Mapping[int, Way], epoch: Epoch) -> dict[int, Way]:
@@ -122,18 +172,4 @@ def _fated(ways: Mapping[int, Way], epoch: Epoch) -> dict[int, Way]:
             state, done = fate.state, fate.steps_left_of(done, epoch.steps_per_s[fate.state])
         if state not in found or done > found[state][0]:
             found[state] = done, turns
-    return found
-
-
-def _late(ways: Mapping[int, Way], epoch: Epoch, number: int, changes: Changes) -> dict[int, Way]:
-    found = dict(ways)
-    for old, (done, turns) in ways.items():
-        slow = epoch.steps_per_s[old]
-        for new, fast in enumerate(epoch.steps_per_s):
-            if new != old and new not in epoch.fates:
-                what = changes[old][new]
-                waits_s, lost_s = min(what.lasts_s, epoch.length_s), min(what.lost_s, epoch.length_s)
-                left = done - (fast - slow) * waits_s - slow * lost_s
-                if new not in found or left > found[new][0]:
-                    found[new] = left, (*turns, Turn(number, old, new, is_early=False))
     return found

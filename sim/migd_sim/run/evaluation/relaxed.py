@@ -15,6 +15,7 @@ could be moved away from every such host.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from itertools import pairwise, product
 from math import inf, prod
 from typing import Final
@@ -29,7 +30,7 @@ from migd_sim.run.evaluation.clairvoyant import Change, Epoch, Fate
 from migd_sim.run.evaluation.sets import NEVER_TAG
 
 # With more placements than this the bound lets everything that matters be away for nothing.
-MOST_STATES: Final = 128
+MOST_STATES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,15 @@ def relax(case: Case, job: JobSpec) -> Relaxed:
     every = (range(group.size + 1) for group in groups)
     states = [home, away] if moves_are_free else list(product(*every))
     times = [0.0, *case.change_times_s, inf]
-    epochs = []
+    epochs: list[Epoch] = []
     for starts_s, ends_s in pairwise(times):
         died = {death.host for death in case.deaths if death.at_s <= starts_s}
         speeds = tuple(ground.steps_per_s(starts_s, died, *_away(groups, state)) for state in states)
         fates = _fates(case, starts_s, groups, states, away if moves_are_free else None)
-        epochs.append(Epoch(starts_s, ends_s, speeds, fates))
+        if epochs and not fates and epochs[-1].steps_per_s == speeds:  # what changes concerns nobody here
+            epochs[-1] = with_fields(epochs[-1], ends_s=ends_s)
+        else:
+            epochs.append(Epoch(starts_s, ends_s, speeds, fates))
     return Relaxed(job, groups, tuple(states), tuple(epochs), moves_are_free)
 
 
