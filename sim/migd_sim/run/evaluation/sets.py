@@ -146,28 +146,27 @@ def _hosts(rng: Random, count: int, link_bytes_per_s: float, slower: float = 0.8
 def _jobs(
     rng: Random, hosts: list[HostSpec], length_s: float, count: int, talk: Talk | None = None
 ) -> tuple[list[GuestSpec], list[JobSpec]]:
-    """Jobs of 4 to 32 ranks, in guests of 1, 2 or 4, on hosts that none of them overloads; mostly some stay empty."""
+    """Jobs of 4 to 32 ranks, in guests of 1, 2 or 4, on hosts that none of them overloads; mostly some stay empty.
+
+    Two jobs have hosts of their own, two at least, as batch systems give them out; otherwise there is one.
+    """
     talk = talk or Talk(0.0, 0.3, min(110e6, hosts[0].link_bytes_per_s))
     used = rng.sample(
         hosts, rng.randint(max(2, len(hosts) // 2), len(hosts) - 1 if rng.random() < 0.85 else len(hosts))
     )
-    cores = {host.name: host.cpus for host in used}
-    left_bytes = {host.name: host.memory_bytes - ROOM_FOR_NOISE_BYTES for host in used}
+    count = min(count, len(used) // 2)
     guests: list[GuestSpec] = []
     jobs: list[JobSpec] = []
     for number in range(count):
         ranks_each = rng.choice((1, 2, 4))
         wanted = max(2, rng.randint(4, 32) // ranks_each)
         memory = drawing.memory_bytes(rng, hosts[0].link_bytes_per_s)
-        rooms = [Room(host, cores[host.name], left_bytes[host.name]) for host in used]
+        own = used[number::count]
+        rooms = [Room(host, host.cpus, host.memory_bytes - ROOM_FOR_NOISE_BYTES) for host in own]
         places = drawing.place_ranks(rng, rooms, wanted, ranks_each, memory)
-        if len(places) < 2:
-            continue
         written = drawing.writes(rng, memory, 0.5)
         names = [f"job{number}-{n}" for n in range(len(places))]
         for guest, place in zip(names, places, strict=True):
-            cores[place] -= ranks_each
-            left_bytes[place] -= memory
             guests.append(GuestSpec(name=guest, host=place, vcpus=ranks_each, memory_bytes=memory, writes=written))
         length_of_it_s = length_s * (1.0 if number == 0 else rng.uniform(0.3, 1.0))
         jobs.append(drawing.job(rng, f"job{number}", names, ranks_each, length_of_it_s, talk))
