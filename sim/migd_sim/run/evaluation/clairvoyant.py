@@ -9,9 +9,9 @@ speed. Let W(e, s) be the most steps that can be done when epoch e begins in sta
 
 and the job is over at the least start(e) + (steps − W(e, s)) / v(e, s) that lies within e. A change of state that lasts
 T and takes `lost` of the job's time is finished as an epoch begins, and the loss is lost/T of what r does in the T
-before; or it begins with an epoch, and the speed of s is had T later, in whichever epoch that is, while r does 1 − lost/T
-of its steps. In between it would only come later than it could, or sooner than it need. None begins before time 0, and
-none whose guest's host dies under it ends.
+before; or it begins with an epoch, and the speed of s is had T later, in whichever epoch that is, while r does
+1 − lost/T of its steps. In between it would only come later than it could, or sooner than it need. None begins before
+time 0, and none ends whose guest's host dies under it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

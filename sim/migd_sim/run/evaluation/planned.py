@@ -15,6 +15,7 @@ from migd_sim.run.evaluation.relaxed import Relaxed
 SAME_SIDE: Final = 1e6
 NO_RANKS: Final = 1e3
 FASTER: Final = 10.0
+NEIGHBOUR: Final = 2.0
 # So many moves of a plan are tried without.
 MOST_TRIED: Final = 12
 
@@ -130,7 +131,14 @@ class _Placing:
         worth = min(0.0, float(free - wanted)) * NO_RANKS / 10 + 0.01 * free + FASTER * self._hosts[host].speed
         if not is_rank:
             return worth if ranks else NO_RANKS
-        peers = [self._hosts[self.at[peer]].switch for peer in self._job_of[guest].ranks if peer != guest]
+        ring = self._job_of[guest].ranks
+        peers = [self._hosts[self.at[peer]].switch for peer in ring if peer != guest]
+        near = sum(
+            self.at[ring[n - 1]] == host or self.at[ring[(n + 1) % len(ring)]] == host
+            for n, peer in enumerate(ring)
+            if peer == guest
+        )
+        worth += NEIGHBOUR * near
         return worth + SAME_SIDE * peers.count(self._hosts[host].switch) / max(1, len(peers))
 
     def _hogging(self, guests: Sequence[str], at_s: float) -> int:

@@ -7,10 +7,11 @@ time; the score says for how many runs somebody reached it.
 Guests that matter: loads that may be moved off hosts with ranks on them, and ranks on hosts that a load slows, that
 die, that are slower than others, or, in a job that spans switches, all ranks. Ranks of one host are alike but for what
 moving them costs, so their state is how many are away, cheapest first; with one away, all of them talk at the best
-level. A move costs what the simulated cluster makes of it: the guest moved with nothing else going on, to the best
-host, without loads or among those at its home, whichever is cheaper. Moves off one host add up, for they share its NIC;
-those off several overlap. Left out: the hundredths that Dom0 takes of a host which its ranks alone fill, where one
-could be moved away from every such host.
+level. Where only a host's speed or death is the matter, it is none or all: one that stays behind spoils it. A move
+costs what the simulated cluster makes of it: the guest moved with nothing else going on, to the best host, without
+loads or among those at its home, whichever is cheaper. Moves off one host add up, for they share its NIC; those off
+several overlap. Left out: the hundredths that Dom0 takes of a host which its ranks alone fill, where one could be moved
+away from every such host.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ MOST_STATES: Final = 100
 class Group:
     """Guests of one host that are alike, cheapest to move first, and what moving each takes.
 
-    Of a coarse one either none is away or any number are, for the price of the cheapest.
+    Of a coarse one either none is away or any number are, for the first price: the cheapest one's, or that of all.
     """
 
     host: str
@@ -53,6 +54,11 @@ class Group:
     def coarse(self) -> "Group":
         """Return the same guests with only two ways to be."""
         return Group(self.host, self.guests, self.costs, is_coarse=True)
+
+    def whole(self) -> "Group":
+        """Return the same guests as one: where one that stays behind is as bad as all."""
+        lasts_s, lost_s = sum(cost.lasts_s for cost in self.costs), sum(cost.lost_s for cost in self.costs)
+        return Group(self.host, self.guests, (Change(lasts_s, lost_s),), is_coarse=True)
 
     def away(self, count: int) -> tuple[str, ...]:
         """Return the guests that are away where a state says `count`."""
@@ -151,8 +157,10 @@ def _groups(ground: Ground) -> list[Group]:
         cheapest = costs.costs[0].lost_s
         # One load, cheaper to move than any rank: moving it does all that moving ranks could.
         is_settled = not loads or (len(loads) == 1 and movable and found[-1].costs[0].lost_s <= cheapest)
-        if spans or home in dying or ground.hosts[home].speed < fastest or not is_settled:
+        if spans or not is_settled:
             found.append(costs)
+        elif home in dying or ground.hosts[home].speed < fastest:
+            found.append(costs.whole())
     return found
 
 
