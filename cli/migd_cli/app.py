@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Try": {
         "measure": ("measure", "Measure what migd must not assume."),
         "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
+        "evaluate": ("evaluate", "Judge policies over random cases, against the best there is."),
     },
 }
 

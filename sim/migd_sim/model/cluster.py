@@ -199,6 +199,12 @@ class Cluster:
         if lasts_s < inf:
             self._at(state.link_recovers_s, partial(self._recover_link, state))
 
+    def set_back(self, job: str, steps: float) -> None:
+        """Let a job have done only `steps` steps: its batch system has started it again from a checkpoint."""
+        self.jobs[job].steps_done = steps
+        self._note(f"job {job} goes on from step {steps:.0f}")
+        self._changed()
+
     def set_health(self, host: str, health: HostHealth) -> None:
         """Change what the host's sensors amount to; nothing else changes with it."""
         state = self.hosts[host]

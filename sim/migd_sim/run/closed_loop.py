@@ -85,16 +85,26 @@ class ClosedLoop:
 
     def run_until(self, t_s: float) -> None:
         """Let virtual time pass up to `t_s`: a sample a second from every host, a tick a period."""
-        while (self._sequence + 1) * SAMPLE_S <= t_s:
-            self._sequence += 1
-            self.cluster.run_until(self._sequence * SAMPLE_S)
-            self._note_cluster()
-            self._tell_inventory()
-            for uuid in self.cluster.hosts:
-                self._tell_sample(uuid)
-            if self.cluster.now_s >= self._next_tick_s:
+        while (sample_s := (self._sequence + 1) * SAMPLE_S) <= t_s:
+            if ticks := sample_s >= self._next_tick_s:
                 self._next_tick_s += self.config.period_s
-                self.tell(Tick())
+            self.step_to(sample_s, ticks=ticks)
+
+    def step_to(self, t_s: float, *, ticks: bool) -> None:
+        """Let virtual time pass up to `t_s` in one step: one sample from every host then, and a tick if it `ticks`."""
+        self._sequence += 1
+        self.cluster.run_until(t_s)
+        self._note_cluster()
+        self._tell_inventory()
+        for uuid in self.cluster.hosts:
+            self._tell_sample(uuid)
+        if ticks:
+            self.tell(Tick())
+
+    @property
+    def probe_ends_s(self) -> float | None:
+        """When the next probe under way has its curve; a step past it may find the lease expired."""
+        return min((end for agent in self._agents.values() if (end := agent.ends_s) is not None), default=None)
 
     def tell(self, event: AnyEvent) -> None:
         """Hand the core one event at the present moment and carry out what it commands."""

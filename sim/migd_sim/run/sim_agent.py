@@ -17,6 +17,11 @@ class SimAgent:
     _lease: ProbeLease | None = None
     _done_s: float = 0.0
 
+    @property
+    def ends_s(self) -> float | None:
+        """When the probe under way has its curve; None without one."""
+        return None if self._lease is None else self._done_s
+
     def begin(self, lease: ProbeLease, now_s: float) -> None:
         """Take a lease at `now_s`, on the agent's clock."""
         self._lease, self._done_s = lease, now_s + lease.ages_s[-1]
