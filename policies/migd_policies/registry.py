@@ -22,6 +22,7 @@ from migd_policies.job_time import JobTime
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
 from migd_policies.policy import Policy
+from migd_policies.potential import Potential
 
 ENTRY_POINT_GROUP: Final = "migd.policies"
 
@@ -33,6 +34,7 @@ BUILT_IN: Final[Mapping[str, type[Policy]]] = MappingProxyType(
         Balance.name: Balance,
         JobTime.name: JobTime,
         Evacuate.name: Evacuate,
+        Potential.name: Potential,
     }
 )
 

@@ -72,7 +72,7 @@ def test_an_installed_policy_is_found_configured_and_used(installed: Path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        '{"policies": ["observe", "least-loaded", "colocate", "balance", "job-time", "evacuate", "free-memory"], "problems": {}, '
+        '{"policies": ["observe", "least-loaded", "colocate", "balance", "job-time", "evacuate", "potential", "free-memory"], "problems": {}, '
         '"moves": [["rank0", "a", "b"]]}'
     )
 

@@ -16,6 +16,7 @@ from migd_policies.job_time import JobTime
 from migd_policies.least_loaded import LeastLoaded
 from migd_policies.observe import Observe
 from migd_policies.policy import Policy
+from migd_policies.potential import Potential
 from migd_policies.registry import available
 from migd_policies.scoring import job_step_ratios
 from random_worlds import worlds
@@ -32,9 +33,11 @@ POLICIES: list[Policy] = [
     JobTime(),
     Evacuate(),
     Evacuate(hosts="host0", degraded=True, max_concurrent=8, max_per_host=8),
+    Potential(),
+    Potential(min_potential_s=0.0, near_best_ratio=0.01, sustained_periods=1, max_moves=8),
     JobTime(min_gain_s=0.01, certainty_sds=0.0, sustained_periods=1, max_moves=8),
 ]
-FEW = settings(max_examples=40, deadline=None)  # for each of eleven policies; a busy machine has slow moments
+FEW = settings(max_examples=40, deadline=None)  # for each of thirteen policies; a busy machine has slow moments
 EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 
 

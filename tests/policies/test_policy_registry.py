@@ -45,7 +45,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_the_built_in_policies_are_available_under_their_names():
-    assert list(available()) == ["observe", "least-loaded", "colocate", "balance", "job-time", "evacuate"]
+    assert list(available()) == ["observe", "least-loaded", "colocate", "balance", "job-time", "evacuate", "potential"]
     assert all(policy.name == name and policy.summary for name, policy in available().items())
 
 
@@ -65,7 +65,7 @@ def test_an_unknown_policy_names_the_nearest():
         configure("least-loadet", {})
     with pytest.raises(
         UnknownName,
-        match=r"^no policy is called 'x'; there are: observe, least-loaded, colocate, balance, job-time, evacuate$",
+        match=r"^no policy is called 'x'; there are: observe, least-loaded, colocate, balance, job-time, evacuate, potential$",
     ):
         configure("x", {})
 
