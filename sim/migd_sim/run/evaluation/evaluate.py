@@ -1,5 +1,6 @@
 """Runs policies over a set of cases, several processes at a time. Same set, seed and policies, same figures."""
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -47,8 +48,14 @@ def evaluate(
     one = partial(run, set_name, seed, policies, jobs_report)
     if processes == 1:
         return evaluation(set_name, seed, jobs_report, _counted(map(one, range(runs)), on_run), policies)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        found = _counted(pool.map(one, range(runs)), on_run)
+    # Ctrl-C ends the parent, which lets its children finish the run they are at and no other.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(processes, get_context("spawn"), signal.signal, ignore) as pool:
+        try:
+            found = _counted(pool.map(one, range(runs)), on_run)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return evaluation(set_name, seed, jobs_report, found, policies)
 
 

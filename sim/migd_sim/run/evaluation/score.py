@@ -17,6 +17,8 @@ import msgspec
 SLOWER_RATIO: Final = 0.05
 EXACT_RATIO: Final = 0.95
 NOTHING_TO_GAIN_RATIO: Final = 0.005
+# Below this two times are the same but for float rounding.
+NO_SLOWER_RATIO: Final = 1e-9
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +136,7 @@ def _score(policy: str, runs: Sequence[Run], gains: tuple[float, float]) -> Poli
         mean_gain_ratio=gained / count,
         slower_runs_ratio=sum(slowdown > SLOWER_RATIO for slowdown in slowdowns.values()) / count,
         worst_slowdown_ratio=max(0.0, slowdowns[worst_case]),
-        worst_case=worst_case if slowdowns[worst_case] > 0 else "",
+        worst_case=worst_case if slowdowns[worst_case] > NO_SLOWER_RATIO else "",
         moves_per_run=sum(one.moves for one in outcomes.values()) / count,
         failed_moves_per_run=sum(one.failed_moves for one in outcomes.values()) / count,
         pause_s_per_run=sum(one.pause_s for one in outcomes.values()) / count,
