@@ -20,6 +20,8 @@ FORGET_AFTER: Final = "10m"
 # Bound for as long as this agent lives, in this network namespace, as the table is; the kernel ends it with the agent.
 _MARK: Final = "\0migd-agent-flows"
 # A frame to many stations (the lowest bit of the first octet) belongs to no pair.
+# To add a table that is there is no error, and to delete one that is not would be: somebody may have flushed them all.
+_NO_TABLE: Final = f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n"
 _RULES: Final = f"""
 table bridge {TABLE} {{
   set pairs {{
@@ -49,12 +51,7 @@ class Bridge:
             self._mark.close()
             raise FlowsUnreadable("another migd-agent counts this host's flows already; end one of the two") from error
         try:
-            # To add a table that is there is no error, and to delete one that is not would be.
-            run(
-                ("nft", "-f", "-"),
-                f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{_RULES}",
-                failure=FlowsUnreadable,
-            )
+            run(("nft", "-f", "-"), _NO_TABLE + _RULES, failure=FlowsUnreadable)
         except FlowsUnreadable:
             self._mark.close()
             raise
@@ -74,7 +71,7 @@ class Bridge:
     def close(self) -> None:
         self._list.close()
         try:
-            run(("nft", "delete", "table", "bridge", TABLE), failure=FlowsUnreadable)
+            run(("nft", "-f", "-"), _NO_TABLE, failure=FlowsUnreadable)
         finally:
             self._mark.close()
 
