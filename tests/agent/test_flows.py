@@ -164,6 +164,21 @@ def test_a_table_that_somebody_has_flushed_is_no_failure_at_the_end(inside: Lan)
     assert inside.tables() == ""
 
 
+def test_a_table_that_somebody_has_flushed_is_told_and_made_anew(inside: Lan) -> None:
+    inside.ping(1)
+    switch = Bridge()
+    try:
+        inside.run("switch", "nft", "flush", "ruleset")
+        with pytest.raises(FlowsUnreadable, match="No such file or directory"):
+            answer(switch)
+        assert answer(switch) == {}
+        inside.ping(5)
+        assert answer(switch) == {(A, B): 5 * PING_BYTES, (B, A): 5 * PING_BYTES}
+    finally:
+        switch.close()
+    assert inside.tables() == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_sample_that_is_not_waited_for_leaves_no_table(lan: Lan, tmp_path: Path, number: int) -> None:
     config = tmp_path / "agent.toml"

@@ -56,20 +56,32 @@ class Bridge:
             self._mark.close()
             raise
         self._list = Command("nft", "-j", "list", "set", "bridge", TABLE, "pairs", failure=FlowsUnreadable)
+        # For when somebody has flushed all tables, as the reload of a firewall does.
+        self._count_anew = Command("nft", _NO_TABLE + _RULES, failure=FlowsUnreadable)
+        self._is_lost = False
 
     @property
     def is_reading(self) -> bool:
-        return self._list.is_running
+        return self._list.is_running or self._count_anew.is_running
 
     def begin(self) -> None:
-        self._list.begin()
+        (self._count_anew if self._is_lost else self._list).begin()
 
     def take(self) -> Mapping[Pair, int] | None:
-        output = self._list.take()
-        return None if output is None else parse(output)
+        asked = self._count_anew if self._count_anew.is_running else self._list
+        try:
+            output = asked.take()
+        except FlowsUnreadable:
+            self._is_lost = True
+            raise
+        if output is None:
+            return None
+        self._is_lost = False
+        return parse(output) if asked is self._list else {}
 
     def close(self) -> None:
         self._list.close()
+        self._count_anew.close()
         try:
             run(("nft", "-f", "-"), _NO_TABLE, failure=FlowsUnreadable)
         finally:
