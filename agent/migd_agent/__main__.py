@@ -68,15 +68,17 @@ def _parser() -> argparse.ArgumentParser:
 def _print_sample(measure: config.MeasureSection, health: config.HealthSection) -> int:
     logs.configure(component="agent")
     host_uuid = identity.host_uuid(measure.host_uuid)
-    source = table.guest_source(measure, host_uuid, may_probe=False)
-    failures = Failures()
-    collectors = table.chosen(measure, host_uuid, source, health, failures)
-    sampler = Sampler(collectors, failures)
-    sampler.tick(time.monotonic())
-    time.sleep(measure.period_s)
-    sample = sampler.tick(time.monotonic())
-    for collector in collectors:
-        collector.close()
+    with contextlib.ExitStack() as ending:
+        stop = ending.enter_context(daemon.StopRequest())  # what counts on the host must go, whoever ends this
+        source = table.guest_source(measure, host_uuid, may_probe=False)
+        failures = Failures()
+        collectors = table.chosen(measure, host_uuid, source, health, failures)
+        for collector in collectors:
+            ending.callback(collector.close)
+        sampler = Sampler(collectors, failures)
+        sampler.tick(time.monotonic())
+        stop.wait(measure.period_s)
+        sample = None if stop.is_asked else sampler.tick(time.monotonic())
     if sample is None:
         return NOT_MEASURED  # the log says what is missing
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(sample), indent=2).decode() + "\n")
@@ -88,24 +90,25 @@ def _serve(settings: config.AgentConfig) -> None:
     measure, log = settings.measure, structlog.get_logger()
     host_uuid = identity.host_uuid(measure.host_uuid)
     keys = identity.load_keys(Path(settings.controller.public_key_file), Path(settings.controller.secret_key_file))
-    source = table.guest_source(measure, host_uuid, may_probe=DIRTY_CURVE not in measure.collectors_off)
-    failures = Failures()
-    collectors = table.chosen(measure, host_uuid, source, settings.health, failures)
-    may_probe = source is not None and source.can_probe and DIRTY_CURVE not in measure.collectors_off
-    log.info(
-        "agent started",
-        version=__version__,
-        host=host_uuid,
-        period_s=measure.period_s,
-        measures=[part for collector in collectors for part in collector.supplies] + [DIRTY_CURVE] * may_probe,
-        guests=measure.guests.__struct_config__.tag if source is not None else "none",
-        controller=settings.controller.endpoint,
-        public_key=keys.public.decode(),
-    )
     with contextlib.ExitStack() as ending:
+        # Before there is anything to be taken back.
+        stop = ending.enter_context(daemon.StopRequest())
+        source = table.guest_source(measure, host_uuid, may_probe=DIRTY_CURVE not in measure.collectors_off)
+        failures = Failures()
+        collectors = table.chosen(measure, host_uuid, source, settings.health, failures)
         for collector in collectors:
             ending.callback(collector.close)
-        stop = ending.enter_context(daemon.StopRequest())
+        may_probe = source is not None and source.can_probe and DIRTY_CURVE not in measure.collectors_off
+        log.info(
+            "agent started",
+            version=__version__,
+            host=host_uuid,
+            period_s=measure.period_s,
+            measures=[part for collector in collectors for part in collector.supplies] + [DIRTY_CURVE] * may_probe,
+            guests=measure.guests.__struct_config__.tag if source is not None else "none",
+            controller=settings.controller.endpoint,
+            public_key=keys.public.decode(),
+        )
         context = ending.enter_context(zmq.Context[Any]())
         publisher = Publisher(context, settings.controller, keys, topic=host_uuid)
         ending.callback(publisher.close)

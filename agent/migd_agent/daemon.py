@@ -6,6 +6,7 @@ any shorter.
 """
 
 import math
+import select
 import signal
 import socket
 import time
@@ -45,6 +46,11 @@ class StopRequest:
 
     def fileno(self) -> int:
         return self._woken.fileno()
+
+    def wait(self, seconds: float) -> None:
+        """Return after so long, or once it is asked."""
+        if not self.is_asked:
+            select.select([self], [], [], seconds)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.is_asked = True

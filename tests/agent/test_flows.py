@@ -157,6 +157,43 @@ def test_a_table_goes_with_its_agent_or_at_the_next_start(lan: Lan, tmp_path: Pa
     assert "migd" not in lan.tables()
 
 
+def test_a_table_that_somebody_has_flushed_is_no_failure_at_the_end(inside: Lan) -> None:
+    switch = Bridge()
+    inside.run("switch", "nft", "flush", "ruleset")
+    switch.close()
+    assert inside.tables() == ""
+
+
+def test_a_table_that_somebody_has_flushed_is_told_and_made_anew(inside: Lan) -> None:
+    inside.ping(1)
+    switch = Bridge()
+    try:
+        inside.run("switch", "nft", "flush", "ruleset")
+        with pytest.raises(FlowsUnreadable, match="No such file or directory"):
+            answer(switch)
+        assert answer(switch) == {}
+        inside.ping(5)
+        assert answer(switch) == {(A, B): 5 * PING_BYTES, (B, A): 5 * PING_BYTES}
+    finally:
+        switch.close()
+    assert inside.tables() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sample_that_is_not_waited_for_leaves_no_table(lan: Lan, tmp_path: Path, number: int) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        '[controller]\nendpoint = "tcp://127.0.0.1:7201"\npublic_key_file = ""\nsecret_key_file = ""\n'
+        '[measure]\nperiod_s = 60\nflows = "bridge"\nguests = { source = "none" }\n'
+    )
+    command = ("ip", "netns", "exec", f"{lan.name}-switch", sys.executable, "-m", "migd_agent", "--print-sample")
+    with subprocess.Popen([*command, "--config", config], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
+        until(lambda: "table bridge migd" in lan.tables())
+        agent.send_signal(number)
+        printed, _ = agent.communicate(timeout=LIMIT_S)
+    assert (agent.returncode, printed, lan.tables()) == (1, b"", "")
+
+
 def test_a_second_agent_on_the_host_is_told_and_leaves_the_first_ones_counts_alone(lan: Lan, tmp_path: Path) -> None:
     first = lan.agent(tmp_path)
     assert first.stdout is not None

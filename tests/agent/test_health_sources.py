@@ -229,6 +229,11 @@ def test_disks_behind_a_raid_controller_are_told_apart() -> None:
     assert len(whats) == 3 * 4
 
 
+def test_a_disk_that_names_things_in_no_utf8_is_judged_all_the_same() -> None:
+    output = smart_fixture("ata-failing").replace(b"Power_On_Hours", b"Power\xffOn")
+    assert smart.parse(output, SDA) == smart.parse(smart_fixture("ata-failing"), SDA)
+
+
 def test_a_device_that_smartctl_cannot_ask_is_told_with_its_words() -> None:
     with pytest.raises(
         HealthUnreadable, match=r"smartctl /dev/sda: exit code 1: /dev/vda: Unable to detect device type"
@@ -249,6 +254,7 @@ def test_a_device_that_smartctl_cannot_ask_is_told_with_its_words() -> None:
         changed("ata-qemu", smart_status={"passed": "perhaps"}),
         changed("nvme-qemu", nvme_smart_health_information_log={"critical_warning": 1e9}),
         changed("ata-qemu", ata_smart_attributes={"table": [{"id": 5}]}),
+        b'{"smartctl": ' * 5000,
     ],
 )
 def test_json_that_is_no_report_is_refused_by_name(output: bytes) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from readings import HOST
 
+from faulty_pool import until
 from migd_agent.collectors import xen as xen_source
 from migd_agent.collectors.xen import XenHost, used_s
 from migd_agent.config import AutoGuests, MeasureSection, XenGuests
@@ -273,6 +274,27 @@ def test_what_xentop_shows_becomes_counters_that_rise(tools: Path) -> None:
     assert {(domain.name, bool(domain.uuid)) for domain in first.domains} == {("Domain-0", False), ("d1", True)}
     used = {domain.name: domain.cpu_s for domain in first.domains}
     assert all(domain.cpu_s > used[domain.name] for domain in second.domains)
+
+
+def test_a_guest_that_has_shut_down_since_xentop_showed_it_first_is_ending(tools: Path) -> None:
+    more = tools / "more"
+    _program(
+        tools / "xentop",
+        f"#!/bin/sh\ncat {tools}/xentop.txt; until [ -e {more} ]; do :; done; cat {more}; exec sleep 60\n",
+    )
+    top = Xentop()
+
+    def ending() -> list[str]:
+        return [domain.name for domain in top.read().domains if domain.is_ending]
+
+    try:
+        assert ending() == []
+        shown = (tools / "xentop.txt").read_text().replace(" d1 --b---", " d1 ---s--")
+        (tools / "more.new").write_text(shown)
+        (tools / "more.new").rename(more)
+        assert until(ending) == ["d1"]
+    finally:
+        top.close()
 
 
 def test_a_xentop_that_does_not_stay_is_named_with_its_last_words(tools: Path) -> None:

@@ -51,6 +51,7 @@ def test_an_answer_is_read() -> None:
         {"info": "nr_cpus : many\ncpu_mhz : 1\ntotal_memory : 1\nfree_memory : 1\n"},
         {"list": "libxl: error: no permission\n"},
         {"list": '[{"domid": -1, "config": {"c_info": {"name": "x"}}}]\n'},
+        {"list": '[{"domid": 1, "config": {"c_info": {"name": "x", "uuid": "../x; reboot"}}}]\n'},
     ],
 )
 def test_what_cannot_be_read_says_so(changed: dict[str, str]) -> None:

@@ -20,6 +20,8 @@ FORGET_AFTER: Final = "10m"
 # Bound for as long as this agent lives, in this network namespace, as the table is; the kernel ends it with the agent.
 _MARK: Final = "\0migd-agent-flows"
 # A frame to many stations (the lowest bit of the first octet) belongs to no pair.
+# To add a table that is there is no error, and to delete one that is not would be: somebody may have flushed them all.
+_NO_TABLE: Final = f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n"
 _RULES: Final = f"""
 table bridge {TABLE} {{
   set pairs {{
@@ -49,32 +51,39 @@ class Bridge:
             self._mark.close()
             raise FlowsUnreadable("another migd-agent counts this host's flows already; end one of the two") from error
         try:
-            # To add a table that is there is no error, and to delete one that is not would be.
-            run(
-                ("nft", "-f", "-"),
-                f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{_RULES}",
-                failure=FlowsUnreadable,
-            )
+            run(("nft", "-f", "-"), _NO_TABLE + _RULES, failure=FlowsUnreadable)
         except FlowsUnreadable:
             self._mark.close()
             raise
         self._list = Command("nft", "-j", "list", "set", "bridge", TABLE, "pairs", failure=FlowsUnreadable)
+        # For when somebody has flushed all tables, as the reload of a firewall does.
+        self._count_anew = Command("nft", _NO_TABLE + _RULES, failure=FlowsUnreadable)
+        self._is_lost = False
 
     @property
     def is_reading(self) -> bool:
-        return self._list.is_running
+        return self._list.is_running or self._count_anew.is_running
 
     def begin(self) -> None:
-        self._list.begin()
+        (self._count_anew if self._is_lost else self._list).begin()
 
     def take(self) -> Mapping[Pair, int] | None:
-        output = self._list.take()
-        return None if output is None else parse(output)
+        asked = self._count_anew if self._count_anew.is_running else self._list
+        try:
+            output = asked.take()
+        except FlowsUnreadable:
+            self._is_lost = True
+            raise
+        if output is None:
+            return None
+        self._is_lost = False
+        return parse(output) if asked is self._list else {}
 
     def close(self) -> None:
         self._list.close()
+        self._count_anew.close()
         try:
-            run(("nft", "delete", "table", "bridge", TABLE), failure=FlowsUnreadable)
+            run(("nft", "-f", "-"), _NO_TABLE, failure=FlowsUnreadable)
         finally:
             self._mark.close()
 

@@ -154,8 +154,8 @@ def read(tool: str = TOOL, timeout_s: float = TIMEOUT_S) -> Command:
 def parse_scan(output: bytes) -> list[Disk]:
     """Return the disks that `smartctl --scan -j` lists, at most MAX_DISKS. Raises HealthUnreadable."""
     try:
-        scan = _decode_scan(output)
-    except msgspec.DecodeError as error:
+        scan = _decode_scan(output.decode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable("--scan", output, error) from error
     if scan.smartctl.exit_status & _NOT_ASKED:
         raise HealthUnreadable(f"{TOOL} --scan: {_said(scan.smartctl)}")
@@ -165,12 +165,13 @@ def parse_scan(output: bytes) -> list[Disk]:
 def parse(output: bytes, disk: Disk) -> Found:
     """Judge one disk by the output of `smartctl -j -H -A`. Raises HealthUnreadable.
 
-    One that sleeps, and one that has nothing to say of itself, is not judged.
+    One that sleeps, and one that has nothing to say of itself, is not judged. What is no UTF-8 in it is a name that
+    the disk gives to something.
     """
     what = _what(disk)
     try:
-        report = _decode_report(output)
-    except msgspec.DecodeError as error:
+        report = _decode_report(output.decode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable(what, output, error) from error
     if report.smartctl.exit_status & _NOT_ASKED:
         if any(" mode, exit(" in message.string for message in report.smartctl.messages):
@@ -210,5 +211,5 @@ def _said(run: _Run) -> str:
     return f"exit code {run.exit_status}: {plain('; '.join(texts)) or 'it does not say why'}"
 
 
-def _unreadable(what: str, output: bytes, error: msgspec.DecodeError) -> HealthUnreadable:
+def _unreadable(what: str, output: bytes, error: Exception) -> HealthUnreadable:
     return HealthUnreadable(f"{TOOL} {what}: expected JSON as smartctl 7 prints it: {error}; found {start_of(output)}")

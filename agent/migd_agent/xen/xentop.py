@@ -41,6 +41,14 @@ class Line:
     read_bytes: int
     written_bytes: int
 
+    @property
+    def is_paused(self) -> bool:
+        return "p" in self.state
+
+    @property
+    def is_ending(self) -> bool:
+        return "s" in self.state or "d" in self.state
+
 
 def blocks(text: str) -> tuple[list[str], str]:
     """Return the blocks in `text` that are complete (another one has begun), and what is left of it."""
@@ -230,7 +238,11 @@ class Xentop:
                 held.bytes_per_s = [max(0, now - then) / since_s for now, then in zip(seen, held.seen, strict=True)]
                 held.seen = seen
                 held.domain = replace(
-                    held.domain, memory_bytes=line.memory_bytes, vcpus=line.vcpus, is_paused="p" in line.state
+                    held.domain,
+                    memory_bytes=line.memory_bytes,
+                    vcpus=line.vcpus,
+                    is_paused=line.is_paused,
+                    is_ending=line.is_ending,
                 )
             held.cpu_ratio = line.cpu_ratio
             self._held[line.name] = held
@@ -245,8 +257,8 @@ def _domain(line: Line, domid: int, uuid: str) -> Domain:
         vcpus=line.vcpus,
         cpu_s=0.0,
         memory_bytes=line.memory_bytes,
-        is_paused="p" in line.state,
-        is_ending="s" in line.state or "d" in line.state,
+        is_paused=line.is_paused,
+        is_ending=line.is_ending,
     )
 
 

@@ -11,7 +11,9 @@ from migd_core.units import Positive
 from migd_xapi.sessions import User
 from migd_xapi.settings import Part, Settings, Tls
 
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME: Final = r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z"
+# No command line holds a NUL.
+Word = Annotated[str, Meta(pattern=r"\A[^\x00]+\Z")]
 
 
 class XlHost(Part, frozen=True, kw_only=True):
@@ -22,12 +24,12 @@ class XlHost(Part, frozen=True, kw_only=True):
     """
 
     name: Annotated[str, Meta(pattern=NAME)]
-    address: Annotated[str, Meta(pattern=r"^[^-\s@][^\s@]*$")]
+    address: Annotated[str, Meta(pattern=r"\A[^-\s@\x00][^\s@\x00]*\Z")]
     port: Annotated[int, Meta(ge=1, le=65535)] = 22
-    user: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_-]*$")] = "root"
+    user: Annotated[str, Meta(pattern=r"\A[a-z_][a-z0-9_-]*\Z")] = "root"
     identity: Path | None = None
     uuid: str = ""
-    migration_address: Annotated[str, Meta(pattern=r"^([^-\s]\S*)?$")] = ""
+    migration_address: Annotated[str, Meta(pattern=r"\A([^-\s\x00][^\s\x00]*)?\Z")] = ""
 
     @property
     def receives_at(self) -> str:
@@ -48,9 +50,9 @@ class HostsFile(Part, frozen=True, kw_only=True):
     users: Annotated[tuple[User, ...], Meta(min_length=1)]
     coordinator: str = ""
     tls: Tls | None = None
-    migrate: Annotated[tuple[str, ...], Meta(min_length=1)] = ("xl", "-v", "migrate")
+    migrate: Annotated[tuple[Word, ...], Meta(min_length=1)] = ("xl", "-v", "migrate")
     migration_bytes_per_s: Positive = 100e6
-    ssh_options: tuple[str, ...] = ()
+    ssh_options: tuple[Word, ...] = ()
     poll_s: Positive = 2.0
     timeout_s: Positive = 20.0
     down_after_s: Positive = 30.0

@@ -72,7 +72,7 @@ class Facts:
 class _Created(msgspec.Struct):
     name: str
     type: Literal["hvm", "pv", "pvh"] = "pv"
-    uuid: str = ""
+    uuid: Annotated[str, Meta(pattern=r"\A([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?\Z")] = ""
 
 
 class _Built(msgspec.Struct):
