@@ -9,6 +9,7 @@ from migd_core.world import PAPER_LINKS, Plan
 from migd_policies.potential import Potential
 
 LONG = Pricing(horizon_s=3600.0)
+SHORT = Pricing(horizon_s=600.0)
 
 
 def going(plan: Plan) -> list[tuple[str, str]]:
@@ -16,7 +17,7 @@ def going(plan: Plan) -> list[tuple[str, str]]:
 
 
 def test_the_potential_is_what_computing_saves_less_what_memory_takes():
-    before = world(host("a", load=1.0), host("b"), guest("lone", on="a"))
+    before = world(host("a", load=1.0), host("b"), guest("lone", on="a"), pricing=SHORT)
     (only,) = Potential().propose(before).moves
     # a fifth of 600 s is saved; 4 GiB at nine tenths of 125 MB/s and 1.25 s of set-up and ends are paid
     assert only.reason.value == pytest.approx(600.0 * 0.2 - (4 * GIB / 112.5e6 + 1.25))
@@ -27,13 +28,13 @@ def test_the_potential_is_what_computing_saves_less_what_memory_takes():
 
 
 def test_a_load_that_comes_and_goes_is_a_pattern_that_counts_less():
-    before = world(host("a", load=1.0, recent=(2.5, 1.25)), host("b"), guest("lone", on="a"))
+    before = world(host("a", load=1.0, recent=(2.5, 1.25)), host("b"), guest("lone", on="a"), pricing=SHORT)
     (only,) = Potential().propose(before).moves
     assert only.reason.value == pytest.approx(0.5 * 600.0 * 0.2 - (4 * GIB / 112.5e6 + 1.25))
 
 
 def test_what_takes_longer_to_carry_than_it_saves_stays():
-    before = world(host("a", load=1.0), host("b"), guest("lone", on="a", memory_bytes=12 * GIB))
+    before = world(host("a", load=1.0), host("b"), guest("lone", on="a", memory_bytes=12 * GIB), pricing=SHORT)
     plan = Potential().propose(before)
     assert plan.moves == ()
     assert plan.reason.code == "no-potential"
