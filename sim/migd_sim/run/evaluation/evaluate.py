@@ -78,11 +78,15 @@ def judged(case: Case, players: dict[str, Player]) -> Run:
     unmoved = play(case, Unmoved(Cluster(case.pool)))
     planned, bound_s = unmoved, None
     if not case.loads_follow:
-        plans = [
-            (one, fastest(one.epochs, one.change, one.job.steps)) for one in (relax(case, j) for j in case.pool.jobs)
-        ]
+        plans, narrow = (
+            [
+                (one, fastest(one.epochs, one.change, one.job.steps))
+                for one in (relax(case, job, for_talk=for_talk) for job in case.pool.jobs)
+            ]
+            for for_talk in (True, False)
+        )
         bound_s = sum(best.time_s for _, best in plans)
-        planned = best_planned(case, plans)
+        planned = best_planned(case, plans, narrow)
     return Run(
         case=case.name,
         unmoved=_outcome(unmoved),

@@ -29,15 +29,17 @@ class PlannedMove:
     target: str
 
 
-def best_planned(case: Case, plans: Sequence[tuple[Relaxed, Fastest]]) -> Played:
+def best_planned(case: Case, *several: Sequence[tuple[Relaxed, Fastest]]) -> Played:
     """Return how the case goes with the best moves found.
 
     They are those of the plans, those of them that move loads only, a gathering of a job on one switch, or none; of the
     best each move is left out once, and stays out where the jobs are no slower for it.
     """
     ranks = {rank for job in case.pool.jobs for rank in job.ranks}
-    all_moves = _Placing(case, plans).moves()
-    options = [all_moves, [move for move in all_moves if move.guest not in ranks], *_gatherings(case), []]
+    options = [[], *_gatherings(case)]
+    for plans in several:
+        moves = _Placing(case, plans).moves()
+        options += [moves, [move for move in moves if move.guest not in ranks]]
     tried = [(moves, _played(case, moves)) for moves in options]
     moves, best = min(tried, key=lambda one: one[1].total_s)
     for move in reversed(moves[:MOST_TRIED]):

@@ -5,10 +5,10 @@ best (`best_speeds`). So no real placement is faster than its state, and the tim
 time; the score says for how many runs somebody reached it.
 
 Guests that matter: loads that may be moved off hosts with ranks on them, and ranks on hosts that a load slows, that
-die, that are slower than others, or, in a job that spans switches, all ranks. Ranks of one host are alike but for what
-moving them costs, so their state is how many are away, cheapest first; with one away, all of them talk at the best
-level. Where only a host's speed or death is the matter, it is none or all: one that stays behind spoils it. A move
-costs what the simulated cluster makes of it: the guest moved with nothing else going on, to the best host, without
+die, that are slower than others, or, in a job that would talk better elsewhere, all ranks. Ranks of one host are alike
+but for what moving them costs, so their state is how many are away, cheapest first; with one away, all of them talk at
+the best level. Where only a host's speed or death is the matter, it is none or all: one that stays behind spoils it. A
+move costs what the simulated cluster makes of it: the guest moved with nothing else going on, to the best host, without
 loads or among those at its home, whichever is cheaper. Moves off one host add up, for they share its NIC; those off
 several overlap. Left out: the hundredths that Dom0 takes of a host which its ranks alone fill, where one could be moved
 away from every such host.
@@ -32,6 +32,7 @@ from migd_sim.run.evaluation.sets import NEVER_TAG
 
 # With more placements than this the bound lets everything that matters be away for nothing.
 MOST_STATES: Final = 100
+TALKS_BETTER_RATIO: Final = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,13 @@ class Relaxed:
         return Change(max(lasts.values(), default=0.0), max(lost.values(), default=0.0))
 
 
-def relax(case: Case, job: JobSpec) -> Relaxed:
-    """Return the relaxation of one of the jobs of `case`."""
+def relax(case: Case, job: JobSpec, *, for_talk: bool = True) -> Relaxed:
+    """Return the relaxation of one of the jobs of `case`.
+
+    Without `for_talk` ranks do not move to talk better within a switch: no bound, but often where a good plan starts.
+    """
     ground = Ground(case, job)
-    groups = tuple(_groups(ground))
+    groups = tuple(_groups(ground, for_talk))
     if _count(groups) > MOST_STATES:
         groups = tuple(group.coarse() for group in groups)
     moves_are_free = _count(groups) > MOST_STATES
@@ -141,12 +145,20 @@ def _away(groups: Sequence[Group], state: Sequence[int]) -> tuple[set[str], set[
     return away, talks_best
 
 
-def _groups(ground: Ground) -> list[Group]:
+def _groups(ground: Ground, for_talk: bool) -> list[Group]:
     """Return the guests that matter."""
     fastest = max(host.speed for host in ground.hosts.values())
     dying = {death.host for death in ground.case.deaths}
     homes = {ground.home(guest) for guest in ground.ranks}
-    spans = len({ground.hosts[home].switch for home in homes}) > 1
+    # All ranks matter where they talk better elsewhere: across switches, or on one host of a slow network.
+    everybody = set(ground.ranks)
+    with_no_loads = -1.0
+    spans = len({ground.hosts[home].switch for home in homes}) > 1 or (
+        for_talk
+        and all(ground.hosts[home].speed == fastest for home in homes)
+        and ground.steps_per_s(with_no_loads, set(), everybody, everybody)
+        > TALKS_BETTER_RATIO * ground.steps_per_s(with_no_loads, set(), set(), set())
+    )
     found: list[Group] = []
     for home in sorted(homes):
         ranks = [guest for guest in ground.ranks if ground.home(guest) == home]
