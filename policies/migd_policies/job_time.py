@@ -168,7 +168,7 @@ class _Planning:
             return None
         self._priced += 1
         try:
-            found = price(now, moves)
+            found = price(now, moves, for_jobs_only=True)
         except ValueError:  # no bandwidth: what cannot be priced is not proposed
             return None
         return _Offer(job, moves, found, found.sure_s(self._settings.certainty_sds))
@@ -177,7 +177,7 @@ class _Planning:
         """Whether the set gains enough now, and would have at any of the loads of the last periods."""
         if offer.sure_s < self._settings.min_gain_s:
             return False
-        worst = price(self._at_worst(now, offer.moves), offer.moves)
+        worst = price(self._at_worst(now, offer.moves), offer.moves, for_jobs_only=True)
         return worst.sure_s(self._settings.certainty_sds) >= self._settings.min_gain_s
 
     def _at_worst(self, now: World, moves: Sequence[Move]) -> World:

@@ -27,7 +27,7 @@ from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
 from migd_policies.imbalance import life_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
-from migd_policies.scoring import job_step_ratios
+from migd_policies.scoring import counts, job_step_ratios
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,15 @@ class MovePrice:
 
 @dataclass(frozen=True, slots=True)
 class JobPrice:
-    """What the moves do to one job: its step takes `step_ratio` of the time it took, for `lasts_s`."""
+    """What the moves do to one job: its step takes `step_ratio` of the time it took, for `lasts_s`.
+
+    `gain_rate` is what that counts for a second.
+    """
 
     job: str
     step_ratio: float
     lasts_s: float
+    gain_rate: float
     gain_s: float
 
 
@@ -77,7 +81,7 @@ class PlanPrice:
     @property
     def gain_rate(self) -> float:
         """Job-seconds gained a second, once the moves are done."""
-        return sum(1.0 - job.step_ratio for job in self.jobs)
+        return sum(job.gain_rate for job in self.jobs)
 
     def sure_s(self, certainty_sds: float) -> float:
         """Return what is left of the net gain if the moves cost that many standard deviations more than expected.
@@ -90,8 +94,10 @@ class PlanPrice:
         return self.gain_s - at_most_s - counted.median - certainty_sds * sd_s
 
 
-def price(world: World, moves: Sequence[Move]) -> PlanPrice:
+def price(world: World, moves: Sequence[Move], *, for_jobs_only: bool = False) -> PlanPrice:
     """Return the price of `moves` made together; their guests and hosts must exist in `world`.
+
+    A guest of no job gains and loses like a job of its own; `for_jobs_only`, it can only lose where there are jobs.
 
     Raises ValueError where no migration can be predicted: no bandwidth.
     """
@@ -103,9 +109,12 @@ def price(world: World, moves: Sequence[Move]) -> PlanPrice:
     remaining_s = [_remaining_s(world, each.job) for each in priced]
     lives_s = [max(world.pricing.life_at_least_s, life_s(world, move)) for move in moves]
     lasts_s = min([world.pricing.horizon_s, *remaining_s, *lives_s])
-    jobs = tuple(_job_price(world, job, ratio, lasts_s) for job, ratio in ratios.items())
+    jobs = tuple(
+        _job_price(world, job, ratio, lasts_s, may_gain=not for_jobs_only or counts(world, job))
+        for job, ratio in ratios.items()
+    )
     cost_s = _sum([each.cost_s for each in priced])
-    rate = sum(1.0 - job.step_ratio for job in jobs)
+    rate = sum(job.gain_rate for job in jobs)
     return PlanPrice(
         moves=priced,
         jobs=jobs,
@@ -178,9 +187,10 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     return MovePrice(move, job, migration, Interval(low, median_s, high), least, most)
 
 
-def _job_price(world: World, job: str, ratio: float, lasts_s: float) -> JobPrice:
+def _job_price(world: World, job: str, ratio: float, lasts_s: float, *, may_gain: bool) -> JobPrice:
     lasts_s = min(lasts_s, _remaining_s(world, job))
-    return JobPrice(job, ratio, lasts_s, (1.0 - ratio) * lasts_s)
+    rate = 1.0 - ratio if may_gain else min(0.0, 1.0 - ratio)
+    return JobPrice(job, ratio, lasts_s, rate, rate * lasts_s)
 
 
 def _remaining_s(world: World, job: str) -> float:

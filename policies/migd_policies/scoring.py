@@ -6,7 +6,8 @@ A bulk-synchronous job steps as fast as its slowest rank. One second of the job 
 
     w_r   CPU that the rank wants, per vCPU (0..1): ranks that want the same have the same work
     s_r   share of it that its host gives: 1 up to a load of 1, else 1 / load
-    c_r   seconds it communicates: Σ over its flows of bytes_per_s / bandwidth of the level they cross
+    c_r   seconds it communicates: Σ over its flows of bytes_per_s / bandwidth of the level they cross, and where one of
+          them leaves the host not less than that host's NIC needs for all that leaves or enters it: half of it each way
 
 and after a move with the same k, t(new) = max over ranks (k · w_r / s'_r + c'_r); the score is g = t(new) / t(old). A
 rank that stays behind as slow as before bounds g from below, so moving one of two equally slow ranks gains nothing.
@@ -17,7 +18,7 @@ known), they do not overlap with computing, and a flow's two directions take tur
 measured changes nothing. Moves under way count as done.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -46,8 +47,41 @@ def job_step_ratios(world: World, *moves: Move) -> Mapping[str, float]:
             *(world.guests[peer] for peer, _ in talks(world, move.guest)),
         )
         touched |= {guest.uuid: guest for guest in near}
+    crossing = [crossing_bytes_per_s(world, then.host_of) for then in (before, after)]
+    for uuid in world.hosts:
+        if crossing[0].get(uuid, 0.0) != crossing[1].get(uuid, 0.0):
+            touched |= {guest.uuid: guest for guest in after.guests_on(uuid) if world.flows_of.get(guest.uuid)}
     jobs = dict(_job_of(world, guest) for guest in touched.values())
-    return {name: _step_ratio([_Rank.of(rank, before, after) for rank in ranks]) for name, ranks in jobs.items()}
+    return {
+        name: _step_ratio([_Rank.of(rank, (before, crossing[0]), (after, crossing[1])) for rank in ranks])
+        for name, ranks in jobs.items()
+    }
+
+
+def counts(world: World, job: str) -> bool:
+    """Return whether a gain of `job` is a reason to move the guests of jobs.
+
+    Where jobs are named, a guest of none is not to be slowed down, but neither is a job slowed down for it.
+    """
+    return job in world.jobs or not world.jobs
+
+
+def crossing_bytes_per_s(world: World, host_of: Callable[[str], str]) -> dict[str, float]:
+    """Return what leaves and enters each host (uuid), with guests where `host_of` says; no entry where nothing does."""
+    found: dict[str, float] = {}
+    for flow in world.flows:
+        if flow.guest_a in world.guests and flow.guest_b in world.guests:
+            a, b = host_of(flow.guest_a), host_of(flow.guest_b)
+            if a != b:
+                for uuid in (a, b):
+                    found[uuid] = found.get(uuid, 0.0) + flow.bytes_per_s
+    return found
+
+
+def nic_ratio(world: World, host: str, crossing: Mapping[str, float]) -> float:
+    """Return the seconds a second that a host's NIC is busy with what crosses it; 0 where its speed is not known."""
+    link = world.hosts[host].link_bytes_per_s
+    return crossing.get(host, 0.0) / 2 / link if link > 0 else 0.0
 
 
 def cpu_share_ratio(load_ratio: float) -> float:
@@ -80,21 +114,26 @@ class _Rank:
     communication: tuple[float, float]
 
     @classmethod
-    def of(cls, guest: Guest, before: Projection, after: Projection) -> Self:
+    def of(cls, guest: Guest, *thens: tuple[Projection, Mapping[str, float]]) -> Self:
+        (before, _), (after, _) = thens
         world = before.world
-        old_s = new_s = 0.0
+        seconds = [0.0, 0.0]
         for peer, bytes_per_s in talks(world, guest.uuid):
             old, new = (
                 communication_ratio(world.topology, then.host_of(guest.uuid), then.host_of(peer), bytes_per_s)
                 for then in (before, after)
             )
             if old is not None:
-                old_s += old
-                new_s += old if new is None else new
+                seconds[0] += old
+                seconds[1] += old if new is None else new
+        for number, (then, crossing) in enumerate(thens):
+            here = then.host_of(guest.uuid)
+            if any(then.host_of(peer) != here for peer, _ in talks(world, guest.uuid)):
+                seconds[number] = max(seconds[number], nic_ratio(world, here, crossing))
         return cls(
             work=guest.cpu_demand_vcpus / guest.vcpus,
             shares=(_share(guest, before), _share(guest, after)),
-            communication=(old_s, new_s),
+            communication=(seconds[0], seconds[1]),
         )
 
 

@@ -17,6 +17,7 @@ from migd_core.world import Guest, Host, Move, Reason, World
 from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.projection import Projection
 from migd_policies.rules import are_kept_apart
+from migd_policies.scoring import counts
 from migd_policies.step_times import Places, StepTimes
 from migd_policies.target_ladder import handicap
 
@@ -54,6 +55,8 @@ class SetSearch:
 
     def potential_s(self, job: str) -> float:
         """Return the job-seconds that no set of moves for this job can gain more than."""
+        if not counts(self._world, job):
+            return 0.0
         return (1.0 - self.times.least_time(job)) * min(self._world.pricing.horizon_s, self._remaining_s(job))
 
     def sets_for(self, job: str) -> Iterator[Found]:
@@ -78,7 +81,11 @@ class SetSearch:
         lasts_s = min((self._remaining_s(self.times.job_of(uuid)) for uuid in places), default=math.inf)
         lasts_s = min(lasts_s, self._world.pricing.horizon_s)
         ratios = self.times.ratios(self.times.changed(places))
-        gain_s = math.fsum((1.0 - ratio) * min(lasts_s, self._remaining_s(job)) for job, ratio in ratios.items())
+        gain_s = math.fsum(
+            (1.0 - ratio) * min(lasts_s, self._remaining_s(job))
+            for job, ratio in ratios.items()
+            if ratio > 1.0 or counts(self._world, job)
+        )
         return gain_s - sum(self._cost_s(uuid, target) for uuid, target in places.items())
 
     def _score(self, job: str, slowest: str, places: Places) -> tuple[float, float]:
@@ -94,7 +101,7 @@ class SetSearch:
         others_s = math.fsum(
             (ratio - 1.0) * min(horizon_s, self._remaining_s(other))
             for other, ratio in self.times.ratios(changed).items()
-            if other != job
+            if other != job and (ratio > 1.0 or counts(self._world, other))
         )
         own_s = time * min(horizon_s, self._remaining_s(job))
         return own_s + others_s + sum(self._cost_s(uuid, target) for uuid, target in places.items()), time
@@ -122,7 +129,10 @@ class SetSearch:
                 continue
             for target in self._targets(uuid, places):
                 if target.uuid != host or uuid in talking:
-                    yield {**places, uuid: target.uuid}
+                    grown = {**places, uuid: target.uuid}
+                    yield grown
+                    if uuid in most:
+                        yield from self._swaps(uuid, target, grown)
 
     def _swaps(self, uuid: str, target: Host, grown: dict[str, str]) -> Iterator[dict[str, str]]:
         """Yield `grown` with a guest of the target, one that wants less, going the other way."""

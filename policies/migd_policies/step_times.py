@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from migd_core.world import Guest, World
 from migd_policies.projection import Projection
-from migd_policies.scoring import MOST_COMMUNICATION_RATIO, communication_ratio, cpu_share_ratio, talks
+from migd_policies.scoring import (
+    MOST_COMMUNICATION_RATIO,
+    communication_ratio,
+    cpu_share_ratio,
+    crossing_bytes_per_s,
+    nic_ratio,
+    talks,
+)
 
 Places = Mapping[str, str]
 
@@ -47,6 +54,8 @@ class StepTimes:
         place = {uuid: self._projection.host_of(uuid) for uuid in world.guests}
         for uuid, host in place.items():
             self._residents[host].append(uuid)
+        self._crossing = crossing_bytes_per_s(world, place.__getitem__)
+        self._nic = {uuid: nic_ratio(world, uuid, self._crossing) for uuid in self._crossing}
         self._fastest = max((link.bandwidth_bytes_per_s for link in world.topology.links.values()), default=0.0)
         for name, guests in _jobs(world).items():
             self._add(name, guests, place)
@@ -95,7 +104,29 @@ class StepTimes:
             if share[host] != self._share[host]:
                 touched.update(self._residents[host])
         talking = {peer for uuid in going for peer, _ in self._ranks[uuid].peers} | going.keys()
-        return {uuid: self._time(uuid, going, share, uuid in talking) for uuid in touched | talking}
+        nic = self._nics(going)
+        for host in nic:
+            talking.update(uuid for uuid in self._residents[host] if self._ranks[uuid].peers)
+        return {uuid: self._time(uuid, going, share, nic, uuid in talking) for uuid in touched | talking}
+
+    def _nics(self, going: Places) -> dict[str, float]:
+        """Return how busy NICs are then, of those that are busy with other traffic than now."""
+        shift: dict[str, float] = {}
+        for uuid in going:
+            for peer, bytes_per_s in self._ranks[uuid].peers:
+                if peer in going and peer < uuid:
+                    continue  # the flow between two guests that both move is one flow
+                old = (self._ranks[uuid].host, self._host_now(peer))
+                new = (going[uuid], going.get(peer, old[1]))
+                for (a, b), sign in ((old, -1.0), (new, 1.0)):
+                    if a != b:
+                        for host in (a, b):
+                            shift[host] = shift.get(host, 0.0) + sign * bytes_per_s
+        crossing = {host: self._crossing.get(host, 0.0) + by for host, by in shift.items() if by != 0.0}
+        return {host: nic_ratio(self._world, host, crossing) for host in crossing}
+
+    def _host_now(self, uuid: str) -> str:
+        return self._ranks[uuid].host if uuid in self._ranks else self._projection.host_of(uuid)
 
     def ratios(self, changed: Mapping[str, float]) -> dict[str, float]:
         """Return the new step time of each job that a rank of `changed` belongs to."""
@@ -111,22 +142,25 @@ class StepTimes:
                 found[job] = 1.0  # a job that neither computes nor talks has no step to be shortened
         return found
 
-    def _time(self, uuid: str, going: Places, share: Mapping[str, float], talks_anew: bool) -> float:
+    def _time(
+        self, uuid: str, going: Places, share: Mapping[str, float], nic: Mapping[str, float], talks_anew: bool
+    ) -> float:
         rank = self._ranks[uuid]
         host = going.get(uuid, rank.host)
-        talks = rank.scale * self._talk_s(rank, host, going) if talks_anew and rank.peers else rank.talks
+        talks = rank.scale * self._talk_s(rank, host, going, nic) if talks_anew and rank.peers else rank.talks
         return rank.computes / share.get(host, self._share[host]) + talks
 
-    def _talk_s(self, rank: _Rank, host: str, going: Places) -> float:
+    def _talk_s(self, rank: _Rank, host: str, going: Places, nic: Mapping[str, float]) -> float:
         """Return the seconds of talk a second; a level that was not measured changes nothing."""
-        topology, seconds = self._world.topology, 0.0
+        topology, seconds, leaves = self._world.topology, 0.0, False
         for peer, bytes_per_s in rank.peers:
-            beside = self._ranks[peer].host if peer in self._ranks else self._projection.host_of(peer)
+            beside = self._host_now(peer)
+            leaves |= going.get(peer, beside) != host
             old = communication_ratio(topology, rank.host, beside, bytes_per_s)
             if old is not None:
                 new = communication_ratio(topology, host, going.get(peer, beside), bytes_per_s)
                 seconds += old if new is None else new
-        return seconds
+        return max(seconds, nic.get(host, self._nic.get(host, 0.0))) if leaves else seconds
 
     def _add(self, job: str, guests: list[Guest], place: Places) -> None:
         """Take in one job: its scale and k as in `scoring`, and each rank's time as it is."""
@@ -138,6 +172,9 @@ class StepTimes:
                 for peer, rate in talks(self._world, guest.uuid)
             )
             talk_s[guest.uuid] = sum(seconds for seconds in known if seconds is not None)
+            here = place[guest.uuid]
+            if any(place[peer] != here for peer, _ in talks(self._world, guest.uuid)):
+                talk_s[guest.uuid] = max(talk_s[guest.uuid], self._nic.get(here, 0.0))
         busiest = max(talk_s.values())
         scale = min(1.0, MOST_COMMUNICATION_RATIO / busiest) if busiest > 0 else 1.0
         work = {guest.uuid: guest.cpu_demand_vcpus / guest.vcpus for guest in guests}

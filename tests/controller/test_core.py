@@ -614,7 +614,7 @@ TWO_HOGS = {"hog0": 4.0, "hog1": 4.0}
 def test_moves_that_gain_nothing_singly_pass_as_one_set() -> None:
     singly, together = two_slow_ranks(), two_slow_ranks()
     moves = (in_a_set("rank0", "a", "c"), in_a_set("rank1", "b", "d"))
-    # 60 s for sure: less than both relieved hosts and the job gain together, more than either move does
+    # less than both relieved hosts and the job gain together, more than either move does
     for cluster in (singly, together):
         limits = replace(CONFIG.guards, min_gain_s=1500.0)
         cluster.core.config = replace(CONFIG, guards=limits)

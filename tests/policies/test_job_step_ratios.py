@@ -4,7 +4,7 @@ import pytest
 
 from builders import flow, guest, host, job, move, topology, world
 from migd_core.world import PAPER_LINKS
-from migd_policies.scoring import cpu_share_ratio, job_step_ratios
+from migd_policies.scoring import counts, cpu_share_ratio, job_step_ratios
 
 MB = 1e6
 
@@ -62,10 +62,29 @@ def test_communication_counts_by_the_level_it_crosses():
     assert job_step_ratios(before, move("rank0", "a", "b"))["brams"] == pytest.approx(0.5 + 0.6 / 22.5)
 
 
-def test_a_level_that_was_not_measured_changes_nothing():
+def test_a_level_that_was_not_measured_changes_nothing_nor_does_a_nic_of_unknown_speed():
     ranks = [guest("rank0", on="a", job="brams"), guest("rank1", on="b", job="brams")]
-    before = world(host("a"), host("b"), *ranks, flow("rank0", "rank1", 0.6 * MB), topology=topology())
+    hosts = [host(name, link_bytes_per_s=0.0) for name in "ab"]
+    before = world(*hosts, *ranks, flow("rank0", "rank1", 0.6 * MB), topology=topology())
     assert job_step_ratios(before, move("rank0", "a", "b")) == {"brams": pytest.approx(1.0)}
+
+
+def test_ranks_of_a_host_share_its_nic():
+    """Apart, three pairs keep a NIC of 10 MB/s busy for 0.6 s a second; one pair less, for 0.4 s."""
+    pairs = [(f"here{n}", f"there{n}") for n in range(3)]
+    ranks = [guest(name, on=on, job="brams") for pair in pairs for name, on in zip(pair, "ab", strict=True)]
+    flows = [flow(a, b, 4 * MB) for a, b in pairs]
+    hosts = [host(name, cpus=8, link_bytes_per_s=10 * MB) for name in "ab"]
+    before = world(*hosts, *ranks, *flows, topology=topology(PAPER_LINKS))
+    # 4 MB/s at the 22.5 MB/s of one host are less than what is left of the NIC's work
+    assert job_step_ratios(before, move("here0", "a", "b")) == {"brams": pytest.approx(0.4 + 0.4)}
+
+
+def test_where_jobs_are_named_a_guest_of_none_is_no_reason_to_move_them():
+    hog = guest("hog", on="a", vcpus=4)
+    alone = world(host("a"), host("b"), guest("x", on="a"), hog)
+    named = world(host("a"), host("b"), guest("rank0", on="b", job="brams"), guest("x", on="a"), hog)
+    assert [counts(alone, "hog"), counts(named, "hog"), counts(named, "brams")] == [True, False, True]
 
 
 def test_traffic_beyond_what_a_level_carries_still_leaves_time_to_compute():
