@@ -4,14 +4,16 @@ For each job that could step faster, `set_search` finds sets of moves; the ledge
 every other job that they touch gains or loses, and moves that a set does better without are dropped. A set is proposed
 if its net gain, `certainty_sds` standard deviations below what is expected, reaches `min_gain_s`: at the loads of the
 moment, and also if the hosts that guests leave count with the lowest load of the last `sustained_periods` and those
-they go to with the highest. The moves of a set belong together: the gates price and pass them as one.
+they go to with the highest. The moves of a set belong together: the gates price and pass them as one. As soon as one
+job is named, guests of no job count with what they lose only: no rank makes way for a guest that nobody waits for.
 
-The wrong choice where guests are no ranks of jobs that anybody has named (each guest then counts as a job, and an idle
-one has nothing to gain), where jobs wait for disks or for many small messages (neither is seen), and where load
-changes faster than a migration takes. Of guests whose dirty pages nobody counts it moves only those that pay even if
+The wrong choice where nobody has named the jobs (each guest then counts as one), where jobs wait for disks, for many
+small messages, or on levels that were not measured (none is seen), and where load comes and goes faster than the
+horizon of the ledger. Of guests whose dirty pages nobody counts it moves only those that pay even if
 they write all of their memory all the time.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -24,7 +26,7 @@ from migd_core.units import format_duration, format_ratio
 from migd_core.world import Move, Plan, Reason, World
 from migd_policies.ledger import PlanPrice, price
 from migd_policies.own_load import without_own_load
-from migd_policies.set_search import Found, SetSearch, moves_of
+from migd_policies.set_search import Found, SetSearch, counts, moves_of
 from migd_policies.trend import highest_load_ratio, lowest_load_ratio
 
 # Jobs that are searched, those first that could gain most; sets of each that the ledger prices; its prices in all.
@@ -93,7 +95,9 @@ class _Planning:
 
     def plan(self, room: int) -> Plan:
         least = self._settings.min_gain_s
-        potential_s = {job: self._search.potential_s(job) for job in self._search.times.jobs}
+        potential_s = {
+            job: self._search.potential_s(job) for job in self._search.times.jobs if counts(self._world, job)
+        }
         most = min(potential_s, key=lambda job: (-potential_s[job], job), default=None)
         if most is None or potential_s[most] < least:
             could_s = potential_s[most] if most is not None else 0.0
@@ -171,14 +175,19 @@ class _Planning:
             found = price(now, moves)
         except ValueError:  # no bandwidth: what cannot be priced is not proposed
             return None
-        return _Offer(job, moves, found, found.sure_net_s(self._settings.certainty_sds))
+        return _Offer(job, moves, found, self._sure_s(now, found))
+
+    def _sure_s(self, now: World, found: PlanPrice) -> float:
+        """Return the net gain that is sure, without what guests gain that are of no job though jobs are named."""
+        uncounted = (max(0.0, each.gain_s) for each in found.jobs if not counts(now, each.job))
+        return found.sure_net_s(self._settings.certainty_sds) - math.fsum(uncounted)
 
     def _is_sure(self, now: World, offer: _Offer) -> bool:
         """Whether the set gains enough now, and would have at any of the loads of the last periods."""
         if offer.sure_s < self._settings.min_gain_s:
             return False
         worst = price(self._at_worst(now, offer.moves), offer.moves)
-        return worst.sure_net_s(self._settings.certainty_sds) >= self._settings.min_gain_s
+        return self._sure_s(now, worst) >= self._settings.min_gain_s
 
     def _at_worst(self, now: World, moves: Sequence[Move]) -> World:
         """Return the world with the loads of the last periods at which the moves pay least."""

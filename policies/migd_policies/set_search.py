@@ -26,7 +26,7 @@ ALIKE_RATIO: Final = 1e-3
 # could leave in its place or change places with it.
 TARGETS: Final = 3
 PEERS: Final = 2
-OTHERS: Final = 4
+OTHERS: Final = 3
 LIVE_ROUNDS: Final = 5
 ESTIMATE: Final = Reason("estimate", "to compare costs")
 
@@ -78,7 +78,11 @@ class SetSearch:
         lasts_s = min((self._remaining_s(self.times.job_of(uuid)) for uuid in places), default=math.inf)
         lasts_s = min(lasts_s, self._world.pricing.horizon_s)
         ratios = self.times.ratios(self.times.changed(places))
-        gain_s = math.fsum((1.0 - ratio) * min(lasts_s, self._remaining_s(job)) for job, ratio in ratios.items())
+        gain_s = math.fsum(
+            (1.0 - ratio) * min(lasts_s, self._remaining_s(job))
+            for job, ratio in ratios.items()
+            if ratio > 1.0 or counts(self._world, job)
+        )
         return gain_s - sum(self._cost_s(uuid, target) for uuid, target in places.items())
 
     def _score(self, job: str, slowest: str, places: Places) -> tuple[float, float]:
@@ -94,7 +98,7 @@ class SetSearch:
         others_s = math.fsum(
             (ratio - 1.0) * min(horizon_s, self._remaining_s(other))
             for other, ratio in self.times.ratios(changed).items()
-            if other != job
+            if other != job and (ratio > 1.0 or counts(self._world, other))
         )
         own_s = time * min(horizon_s, self._remaining_s(job))
         return own_s + others_s + sum(self._cost_s(uuid, target) for uuid, target in places.items()), time
@@ -117,12 +121,15 @@ class SetSearch:
         talking = [peer for peer, _ in self._peers(slowest)]
         demand = self._world.guests
         most = nsmallest(OTHERS, set(beside), key=lambda uuid: (-demand[uuid].cpu_demand_vcpus, uuid))
-        for uuid in dict.fromkeys([*most, *talking]):
+        for uuid in dict.fromkeys([*most, *talking]):  # the first of `most`, if any, changes places, too
             if uuid in places or not self._may_leave(uuid):
                 continue
             for target in self._targets(uuid, places):
                 if target.uuid != host or uuid in talking:
-                    yield {**places, uuid: target.uuid}
+                    grown = {**places, uuid: target.uuid}
+                    yield grown
+                    if uuid in most[:1] and target.uuid != host:
+                        yield from self._swaps(uuid, target, grown)
 
     def _swaps(self, uuid: str, target: Host, grown: dict[str, str]) -> Iterator[dict[str, str]]:
         """Yield `grown` with a guest of the target, one that wants less, going the other way."""
@@ -204,6 +211,11 @@ class SetSearch:
             slowed = 1.0 - pricing.speed_while_migrating.median
             known = self._costs[uuid, target] = live_s * slowed + stop_s + pricing.warm_up_s
         return known
+
+
+def counts(world: World, job: str) -> bool:
+    """Whether what a job gains counts: where jobs are named, a guest of none counts with its losses only."""
+    return not world.jobs or job in world.jobs
 
 
 def moves_of(world: World, found: Found, reason: Reason, together: str = "") -> tuple[Move, ...]:
