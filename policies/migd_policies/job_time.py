@@ -4,11 +4,12 @@ For each job that could step faster, `set_search` finds sets of moves; the ledge
 every other job that they touch gains or loses, and moves that a set does better without are dropped. A set is proposed
 if its net gain, `certainty_sds` standard deviations below what is expected, reaches `min_gain_s`: at the loads of the
 moment, and also if the hosts that guests leave count with the lowest load of the last `sustained_periods` and those
-they go to with the highest. The moves of a set belong together: the gates price and pass them as one.
+they go to with the highest. The moves of a set belong together: the gates price and pass them as one. As soon as one
+job is named, guests of no job count with what they lose only: no rank makes way for a guest that nobody waits for.
 
-The wrong choice where guests are no ranks of jobs that anybody has named (each guest then counts as a job, and an idle
-one has nothing to gain), where jobs wait for disks or for many small messages (neither is seen), and where load
-changes faster than a migration takes. Of guests whose dirty pages nobody counts it moves only those that pay even if
+The wrong choice where nobody has named the jobs (each guest then counts as one), where jobs wait for disks, for many
+small messages, or on levels that were not measured (none is seen), and where load comes and goes faster than the
+horizon of the ledger. Of guests whose dirty pages nobody counts it moves only those that pay even if
 they write all of their memory all the time.
 """
 

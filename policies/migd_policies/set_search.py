@@ -27,7 +27,7 @@ ALIKE_RATIO: Final = 1e-3
 # could leave in its place or change places with it.
 TARGETS: Final = 3
 PEERS: Final = 2
-OTHERS: Final = 4
+OTHERS: Final = 3
 LIVE_ROUNDS: Final = 5
 ESTIMATE: Final = Reason("estimate", "to compare costs")
 
@@ -124,14 +124,14 @@ class SetSearch:
         talking = [peer for peer, _ in self._peers(slowest)]
         demand = self._world.guests
         most = nsmallest(OTHERS, set(beside), key=lambda uuid: (-demand[uuid].cpu_demand_vcpus, uuid))
-        for uuid in dict.fromkeys([*most, *talking]):
+        for uuid in dict.fromkeys([*most, *talking]):  # the first of `most`, if any, changes places, too
             if uuid in places or not self._may_leave(uuid):
                 continue
             for target in self._targets(uuid, places):
                 if target.uuid != host or uuid in talking:
                     grown = {**places, uuid: target.uuid}
                     yield grown
-                    if uuid in most:
+                    if uuid in most[:1] and target.uuid != host:
                         yield from self._swaps(uuid, target, grown)
 
     def _swaps(self, uuid: str, target: Host, grown: dict[str, str]) -> Iterator[dict[str, str]]:

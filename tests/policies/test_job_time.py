@@ -88,8 +88,19 @@ def test_a_neighbour_that_would_lose_more_is_not_crowded():
     assert plan.moves == ()
 
 
+def test_once_a_job_is_named_no_rank_makes_way_for_a_guest_that_nobody_waits_for():
+    hog = guest("hog", on="a", vcpus=4, immovable_because="it is tagged migd:never", dirty_curve=QUIET)
+    ranks = [rank("rank0", "a"), rank("rank1", "b", demand=1.0)]
+    stuck = guest("wide", on="b", vcpus=4, immovable_because="it is tagged migd:never", dirty_curve=QUIET)
+    pinned = replace(ranks[1], immovable_because="it is tagged migd:never")
+    hosts = [host("a"), host("b"), host("c")]
+    assert JobTime().propose(world(*hosts, hog, stuck, ranks[0], pinned)).moves == ()
+    nobody_named = [replace(one, job=None) for one in (ranks[0], pinned)]
+    assert going(JobTime().propose(world(*hosts, hog, stuck, *nobody_named))) == {"rank0": "c"}
+
+
 def test_a_rank_changes_places_with_a_guest_that_wants_less():
-    big = guest("big", on="a", vcpus=4, immovable_because="it is tagged migd:never")
+    big = guest("big", on="a", vcpus=4, immovable_because="it is tagged migd:never", job="big")
     beside = [rank("half", "b", demand=0.5, job="half"), rank("whole", "b", job="whole")]
     before = world(host("a", cpus=4), host("b", cpus=2), big, rank("rank0", "a"), *beside)
     plan = JobTime().propose(replace(before, pricing=Pricing(horizon_s=3600.0)))
