@@ -29,7 +29,7 @@ exit codes:
   0  ended by SIGTERM or SIGINT, or the sample was printed
   1  --print-sample: this host could not be measured; otherwise an error that nobody expected, with its traceback
   2  the command line is wrong
-  3  the configuration or a key is missing or wrong
+  3  the configuration or a key is missing or wrong, or another agent of this host runs
 """
 
 
@@ -91,6 +91,7 @@ def _serve(settings: config.AgentConfig) -> None:
     host_uuid = identity.host_uuid(measure.host_uuid)
     keys = identity.load_keys(Path(settings.controller.public_key_file), Path(settings.controller.secret_key_file))
     with contextlib.ExitStack() as ending:
+        ending.enter_context(identity.claim(host_uuid, settings.controller.endpoint))
         # Before there is anything to be taken back.
         stop = ending.enter_context(daemon.StopRequest())
         source = table.guest_source(measure, host_uuid, may_probe=DIRTY_CURVE not in measure.collectors_off)

@@ -1,8 +1,10 @@
 """Who this agent is: its host's uuid, and the CURVE keys it speaks with."""
 
 import re
+import socket
 import stat
 import uuid
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -34,6 +36,23 @@ def host_uuid(configured: str, etc: Path = Path("/etc")) -> str:
     if machine_id.exists():
         return parse_machine_id(_text(machine_id), str(machine_id))
     raise ConfigError(f"host uuid: neither {inventory} nor {machine_id} exists; set measure.host_uuid")
+
+
+def claim(host_uuid: str, endpoint: str) -> socket.socket:
+    """Return what, while it is open, makes this agent the only one here that speaks for a host to a controller.
+
+    Of two the controller would take each sample for that of an agent begun anew, and never see a trend. The kernel ends
+    the claim with the process. Raises ConfigError where another agent has it.
+    """
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0migd-agent-{zlib.crc32(f'{host_uuid} {endpoint}'.encode()):08x}")  # a name may have 107 bytes
+    except OSError as error:
+        mark.close()
+        raise ConfigError(
+            f"another migd-agent speaks for host {host_uuid} to {endpoint} already; end one of the two"
+        ) from error
+    return mark
 
 
 def parse_inventory(text: str, name: str) -> str:

@@ -211,9 +211,13 @@ class Agent:
                 stderr=log,
             )
 
+    def said(self) -> str:
+        """Return all that it has written to standard error."""
+        return self._log.read_text(encoding="utf-8")
+
     def log(self) -> list[dict[str, Any]]:
         """Return the log lines that are complete."""
-        lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.said().splitlines(keepends=True)
         return [msgspec.json.decode(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     def events(self) -> list[str]:

@@ -165,6 +165,23 @@ def test_the_agent_ends_within_a_second_while_the_pool_hangs(pool: Pool, listen:
     assert time.monotonic() - asked_s < 2.0  # a second, and one more on a busy machine; the pool hangs for 5 s
 
 
+def test_a_second_agent_of_a_host_is_refused_as_long_as_the_first_runs(
+    pool: Pool, listen: Listen, start_agent: Start
+) -> None:
+    listener, other = listen(), listen()
+    first = start_agent(listener.endpoint, pool.url)
+    listener.receive()
+    second = start_agent(listener.endpoint, pool.url)
+    assert second.process.wait(30) == 3
+    assert f"another migd-agent speaks for host {HOST} to {listener.endpoint} already" in second.said()
+    start_agent(other.endpoint, pool.url)  # another controller's
+    other.receive()
+    first.process.kill()
+    first.process.wait()
+    third = start_agent(listener.endpoint, pool.url)
+    third.until(lambda: "agent started" in third.events())
+
+
 def test_a_running_agent_stays_within_its_memory(pool: Pool, listen: Listen, start_agent: Start) -> None:
     listener = listen()
     agent = start_agent(listener.endpoint, pool.url, period_s=0.05)
