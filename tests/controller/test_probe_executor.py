@@ -22,6 +22,7 @@ from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
 from migd_core.frames import decode_request
 from migd_core.messages import ProbeLease, ProbeRevoked
+from migd_xapi.sessions import User
 from migd_xapi.settings import Settings
 from scripted_pool import USERS, ServedPool, backend_of
 from tcp_proxy import CuttingProxy
@@ -45,7 +46,7 @@ LEASE = Lease(
 class Rig:
     """What the daemon joins, and the agent of host-0 at the other end."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, username: str = "root") -> None:
         password_file = folder / "password"
         password_file.write_text("migd\n")
         for name in ("controller", "agent"):
@@ -56,7 +57,7 @@ class Rig:
             agents_file=folder / "agents.toml",
             listen="tcp://127.0.0.1:*",
         )
-        self.pool = Pool(XapiSection(url=url, username="root", password_file=password_file, timeout_s=5.0))
+        self.pool = Pool(XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0))
         self.calls = PoolCalls(self.pool)
         self.events: list[Any] = []
         self.intake = Intake(section, lambda sample: None)
@@ -205,6 +206,19 @@ async def test_somebody_elses_block_is_neither_overwritten_nor_taken_away(served
     await rig.ended()
     assert blocks(served) == {"pool_migrate": "backup"}
     assert not rig.inbox.poll(0)
+
+
+async def test_a_pool_that_refuses_the_block_is_quoted_and_no_guest_probed(tmp_path: Path) -> None:
+    users = (*USERS, User(name="operator", password="migd", role="vm-operator"))
+    served = ServedPool(backend_of(), Settings(users=users, refusal_delay_s=0.0))
+    try:
+        async with Rig(served.url, tmp_path, username="operator") as rig:
+            rig.probes.submit(BeginProbe(lease=LEASE))
+            assert "RBAC_PERMISSION_DENIED" in (await rig.ended()).text
+            assert not rig.inbox.poll(0)
+        assert blocks(served) == {}
+    finally:
+        served.close()
 
 
 async def test_the_block_of_another_lease_stays(served: ServedPool, rig: Rig) -> None:
