@@ -45,8 +45,9 @@ def on_tick(
     commands: list[ProbeCommand] = [*ends]
     if not inventory.is_known or not is_pool_reachable:
         return memory, commands
-    memory, ends = _ending(memory, tuple(_left_behind(inventory, memory, now_s)), "an earlier life of migd left it")
-    commands += ends
+    found = {lease.lease: lease for lease in _left_behind(inventory, memory, now_s, config)}
+    if found:
+        memory = replace(memory, leases={**memory.leases, **found})
     memory = replace(
         memory,
         probe_rests={host: until for host, until in memory.probe_rests.items() if now_s < until <= now_s + REST_S},
@@ -123,8 +124,12 @@ def _resting(memory: Memory, lease: Lease, now_s: float) -> Memory:
     return replace(memory, probe_rests={**memory.probe_rests, lease.host: now_s + REST_S})
 
 
-def _left_behind(inventory: Inventory, memory: Memory, now_s: float) -> Iterator[Lease]:
-    """Return leases for the blocks that migd has left in the pool and remembers nothing of; each is to be ended."""
+def _left_behind(inventory: Inventory, memory: Memory, now_s: float, config: ControllerConfig) -> Iterator[Lease]:
+    """Return leases for the blocks that migd has left in the pool and remembers nothing of.
+
+    Their agents may be at it still, so each is given as long as any lease could last.
+    """
+    over_at = now_s + config.probe.window_at_most_s + AROUND_S + MARGIN_S
     for guest in inventory.guests.values():
         if guest.probed_by and guest.probed_by not in memory.leases:
             yield Lease(
@@ -132,7 +137,7 @@ def _left_behind(inventory: Inventory, memory: Memory, now_s: float) -> Iterator
                 guest=guest.uuid,
                 host=guest.host,
                 asked_at=now_s,
-                over_at=now_s,
+                over_at=over_at,
                 guest_name=guest.name,
                 host_name=inventory.host_name(guest.host),
             )

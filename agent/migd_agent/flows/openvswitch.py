@@ -1,6 +1,7 @@
 """Open vSwitch, which XCP-ng and XenServer use: the datapath's own flow statistics, added up by pair of MAC addresses.
 
 A datapath flow lives for seconds and its statistics with it, so what each has counted since it was last seen is added.
+A pair that is silent is forgotten only where there are too many: its count goes on when it talks again.
 """
 
 import re
@@ -36,6 +37,9 @@ class OpenVSwitch:
         if output is None:
             return None
         flows = parse(output)
+        if len(self._pairs) >= MAX_PAIRS:
+            talking = {pair for pair, _ in flows.values()}
+            self._pairs = {pair: count for pair, count in self._pairs.items() if pair in talking}
         for match, (pair, count) in flows.items():
             if pair in self._pairs or len(self._pairs) < MAX_PAIRS:
                 self._pairs[pair] = self._pairs.get(pair, 0) + went(self._flows.get(match, 0), count)
