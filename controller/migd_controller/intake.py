@@ -14,7 +14,7 @@ import structlog
 import zmq
 import zmq.auth.thread
 
-from migd_controller import agent_socket
+from migd_controller import keys
 from migd_controller.agents_file import AllowedAgents
 from migd_controller.config import TelemetrySection
 from migd_core.errors import ConfigError, FrameError, MigdError
@@ -24,6 +24,7 @@ from migd_core.messages import HostSample
 # Messages taken in one go before the loop may see to anything else.
 BATCH: Final = 512
 QUEUE_MESSAGES: Final = 10_000
+ZAP_DOMAIN: Final = b"migd"
 
 log = structlog.get_logger()
 
@@ -51,27 +52,33 @@ class Intake:
         self._sink = sink
         self._agents = AllowedAgents(section.agents_file)
         self._logged: set[str] = set()
+        public, secret = keys.read_secret(section.secret_key_file)
         self.context: zmq.Context[Any] = zmq.Context()
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self.context)
         self._authenticator.start()
-        self._authenticator.configure_curve_callback(
-            agent_socket.ZAP_DOMAIN.decode(), credentials_provider=_Credentials(self)
-        )
+        self._authenticator.configure_curve_callback(ZAP_DOMAIN.decode(), credentials_provider=_Credentials(self))
         self._socket = self.context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.rcvhwm = QUEUE_MESSAGES
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
+        self._socket.zap_domain = ZAP_DOMAIN
+        self._socket.curve_server = True
+        self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
         self._socket.subscribe(b"")
         try:
-            agent_socket.bind(self._socket, "telemetry.listen", section.listen, section.secret_key_file)
-        except MigdError:
+            self._socket.bind(section.listen)
+        except zmq.ZMQError as error:
             self.close()
-            raise
+            raise MigdError(
+                f"telemetry.listen = {section.listen}: cannot be bound: {error}; is another controller running?"
+            ) from error
 
     @property
     def endpoint(self) -> str:
         """The address that agents connect to, with the actual port."""
-        return agent_socket.endpoint_of(self._socket)
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return endpoint.decode()
 
     async def run(self) -> None:
         """Take samples in until cancelled, and read the list of agents again when it changes."""

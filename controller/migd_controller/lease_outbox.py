@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import zmq
 
-from migd_controller import agent_socket
+from migd_controller import keys
 from migd_controller.events import AgentListens
+from migd_controller.intake import ZAP_DOMAIN
 from migd_core.errors import MigdError
 from migd_core.frames import encode_request
 from migd_core.messages import ProbeLease, ProbeRevoked
@@ -31,19 +32,26 @@ class LeaseOutbox:
 
         Raises ConfigError for bad keys, MigdError where the address cannot be had.
         """
+        public, secret = keys.read_secret(secret_key_file)
         self._emit = emit
         self._socket = context.socket(zmq.XPUB)
         self._socket.linger, self._socket.sndhwm = 0, QUEUE_REQUESTS
+        self._socket.zap_domain, self._socket.curve_server = ZAP_DOMAIN, True
+        self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
         try:
-            agent_socket.bind(self._socket, "probe.listen", listen, secret_key_file)
-        except MigdError:
+            self._socket.bind(listen)
+        except zmq.ZMQError as error:
             self.close()
-            raise
+            raise MigdError(
+                f"probe.listen = {listen}: cannot be bound: {error}; is another controller running?"
+            ) from error
 
     @property
     def endpoint(self) -> str:
         """The address that agents connect to, with the actual port."""
-        return agent_socket.endpoint_of(self._socket)
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return endpoint.decode()
 
     async def run(self) -> None:
         """Tell who listens until cancelled."""

@@ -43,9 +43,10 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One migration (uuids; times are Unix seconds). `code` and `text` carry the pool's error, if it gave one.
 
     `cost_s` is what `job` was predicted to lose by it, `gain_rate` what that gains a second afterwards for `lasts_s`,
-    `gain_s` what all jobs do in all; `is_for_gain` where that is why it was begun, and neither an operator nor a host's
-    failing. `is_cancelling` once somebody wants it to end; it may yet arrive. `is_task_lost` while the pool has no task
-    that could be asked about it, and the guest may be moving all the same.
+    `gain_s` what all jobs do in all; `is_for_gain` where that is why
+    it was begun, and neither an operator nor a host's failing.
+    `is_cancelling` once somebody wants it to end; it may yet arrive. `is_task_lost` while the pool has no task that
+    could be asked about it, and the guest may be moving all the same.
     """
 
     cause: str

@@ -23,7 +23,7 @@ from migd_core.health import HealthState
 from migd_core.precopy import RULE_SETS
 from migd_core.units import format_duration
 from migd_core.world import EVACUATION, Guest, Host, Move, Plan, Reason, World
-from migd_policies.ledger import bandwidth_bytes_per_s, remaining_s
+from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.move_order import Step, Steps
 from migd_policies.move_schedule import Parallel, schedule
 from migd_policies.precopy_prediction import Request, predict_many
@@ -138,10 +138,10 @@ class _Evacuation:
                 movable.append((guest, found[0]))
         for guest, total_s, pause_s in self._predicted(movable):
             is_urgent = self._world.hosts[guest.host].health.state is HealthState.FAILING
-            ends_s = remaining_s(self._world, guest.job or "")
+            remaining_s = self._remaining_s(guest)
             left_s = 0.0 if is_urgent else max(0.0, self._settings.deadline_s - self._world.now_s)
-            if ends_s <= max(left_s, total_s) and not math.isinf(ends_s):
-                self._stays[guest.uuid] = f"its job ends in {format_duration(ends_s)}"
+            if remaining_s <= max(left_s, total_s) and not math.isinf(remaining_s):
+                self._stays[guest.uuid] = f"its job ends in {format_duration(remaining_s)}"
             else:
                 yield _Leaver(guest, is_urgent, total_s, pause_s)
 
@@ -223,3 +223,7 @@ class _Evacuation:
         if takes and len(barred) == len(takes):
             return barred[0]
         return "no host that may receive takes it" if takes else "no host may receive"
+
+    def _remaining_s(self, guest: Guest) -> float:
+        job = self._world.jobs.get(guest.job) if guest.job is not None else None
+        return math.inf if job is None or job.remaining_s is None else job.remaining_s

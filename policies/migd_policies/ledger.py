@@ -34,7 +34,6 @@ from migd_policies.scoring import counts, job_step_ratios
 class MovePrice:
     """One move: what its migration is predicted to take, and the job-seconds that it costs the job of its guest.
 
-    `slowed_ratio` is what a second of copying costs, 1 − v·g.
     Where nobody ever counted the guest's dirty pages, `least` and `most` are the migrations of a guest that writes
     nothing and of one that writes all of its memory all the time.
     """
@@ -42,7 +41,6 @@ class MovePrice:
     move: Move
     job: str
     migration: MigrationPrediction
-    slowed_ratio: float
     cost_s: Interval
     least: MigrationPrediction | None = None
     most: MigrationPrediction | None = None
@@ -108,9 +106,9 @@ def price(world: World, moves: Sequence[Move], *, for_jobs_only: bool = False) -
     priced = tuple(
         _move_price(world, move, migration, ratios) for move, migration in zip(moves, migrations, strict=True)
     )
-    left_s = [remaining_s(world, each.job) for each in priced]
+    remaining_s = [_remaining_s(world, each.job) for each in priced]
     lives_s = [max(world.pricing.life_at_least_s, life_s(world, move)) for move in moves]
-    lasts_s = min([world.pricing.horizon_s, *left_s, *lives_s])
+    lasts_s = min([world.pricing.horizon_s, *remaining_s, *lives_s])
     jobs = tuple(
         _job_price(world, job, ratio, lasts_s, may_gain=not for_jobs_only or counts(world, job))
         for job, ratio in ratios.items()
@@ -165,7 +163,6 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     job = guest.job if guest.job in world.jobs and guest.job in ratios else guest.uuid
     assert job is not None
     v, ratio = _speed_while_migrating(world, job), ratios[job]
-    slowed_ratio = 1.0 - v.median * min(1.0, ratio)
     total_s, pause_s = migration.total_s, migration.pause_s
 
     def cost_s(total_s: float, pause_s: float, speed: float) -> float:
@@ -183,21 +180,21 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
         median_s + math.hypot(*(each - median_s for each in above)),
     )
     if guest.dirty_curves:
-        return MovePrice(move, job, migration, slowed_ratio, cost)
+        return MovePrice(move, job, migration, cost)
     bounds = predict_bounds(guest.memory_bytes, bandwidth_bytes_per_s(world, move), RULE_SETS[world.rule_set])
     least, most = bounds
     low, high = (cost_s(each.total_s.median, each.pause_s.median, v.median) for each in bounds)
-    return MovePrice(move, job, migration, slowed_ratio, Interval(low, median_s, high), least, most)
+    return MovePrice(move, job, migration, Interval(low, median_s, high), least, most)
 
 
 def _job_price(world: World, job: str, ratio: float, lasts_s: float, *, may_gain: bool) -> JobPrice:
-    lasts_s = min(lasts_s, remaining_s(world, job))
+    lasts_s = min(lasts_s, _remaining_s(world, job))
     rate = 1.0 - ratio if may_gain else min(0.0, 1.0 - ratio)
     return JobPrice(job, ratio, lasts_s, rate, rate * lasts_s)
 
 
-def remaining_s(world: World, job: str) -> float:
-    """Return the job's remaining time; infinite where there is no such job or nobody said."""
+def _remaining_s(world: World, job: str) -> float:
+    """The job's remaining time; infinite where there is no such job or nobody said."""
     known = world.jobs.get(job)
     return math.inf if known is None or known.remaining_s is None else known.remaining_s
 

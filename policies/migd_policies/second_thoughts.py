@@ -79,9 +79,12 @@ def reconsider(
     )
     (migration,) = predict_many([request], RULE_SETS[then.rule_set], widening=then.learned.widening)
     (priced,) = price(then, [move]).moves
+    speed = (priced.cost_s.median - priced.migration.pause_s.median - then.pricing.warm_up_s) / max(
+        1e-9, priced.migration.total_s.median - priced.migration.pause_s.median
+    )  # what a second of copying costs the job: 1 − v·g
 
     def rest_s(total_s: float, pause_s: float) -> float:
-        return max(0.0, total_s - pause_s - elapsed_s) * priced.slowed_ratio + pause_s + then.pricing.warm_up_s
+        return max(0.0, total_s - pause_s - elapsed_s) * speed + pause_s + then.pricing.warm_up_s
 
     def worth_s(total_s: float, pause_s: float) -> float:
         # The gain does not begin before the guest has arrived.

@@ -14,7 +14,7 @@ from typing import Final
 
 from migd_core.units import PAGE_BYTES
 from migd_core.world import Guest, Host, Move, Reason, World
-from migd_policies.ledger import bandwidth_bytes_per_s, remaining_s
+from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.projection import Projection
 from migd_policies.rules import are_kept_apart
 from migd_policies.scoring import counts
@@ -57,7 +57,7 @@ class SetSearch:
         """Return the job-seconds that no set of moves for this job can gain more than."""
         if not counts(self._world, job):
             return 0.0
-        return (1.0 - self.times.least_time(job)) * min(self._world.pricing.horizon_s, remaining_s(self._world, job))
+        return (1.0 - self.times.least_time(job)) * min(self._world.pricing.horizon_s, self._remaining_s(job))
 
     def sets_for(self, job: str) -> Iterator[Found]:
         """Yield the sets on the way from nothing to the most that can be done for the job, smaller ones first."""
@@ -78,11 +78,11 @@ class SetSearch:
 
     def net_s(self, places: Places) -> float:
         """Return the estimated net gain of a set, over all jobs that it touches."""
-        lasts_s = min((remaining_s(self._world, self.times.job_of(uuid)) for uuid in places), default=math.inf)
+        lasts_s = min((self._remaining_s(self.times.job_of(uuid)) for uuid in places), default=math.inf)
         lasts_s = min(lasts_s, self._world.pricing.horizon_s)
         ratios = self.times.ratios(self.times.changed(places))
         gain_s = math.fsum(
-            (1.0 - ratio) * min(lasts_s, remaining_s(self._world, job))
+            (1.0 - ratio) * min(lasts_s, self._remaining_s(job))
             for job, ratio in ratios.items()
             if ratio > 1.0 or counts(self._world, job)
         )
@@ -99,11 +99,11 @@ class SetSearch:
         ]
         time = max([changed.get(slowest, self.times.time[slowest]), *slowed])
         others_s = math.fsum(
-            (ratio - 1.0) * min(horizon_s, remaining_s(self._world, other))
+            (ratio - 1.0) * min(horizon_s, self._remaining_s(other))
             for other, ratio in self.times.ratios(changed).items()
             if other != job and (ratio > 1.0 or counts(self._world, other))
         )
-        own_s = time * min(horizon_s, remaining_s(self._world, job))
+        own_s = time * min(horizon_s, self._remaining_s(job))
         return own_s + others_s + sum(self._cost_s(uuid, target) for uuid, target in places.items()), time
 
     def _slowest(self, job: str, changed: dict[str, float]) -> str:
@@ -192,6 +192,10 @@ class SetSearch:
         if any(are_kept_apart(guest, self._world.guests[uuid]) for uuid in places):
             return False  # one of a group at a time, so that how many are where stays as counted
         return self._projection.may_take(host, guest)
+
+    def _remaining_s(self, job: str) -> float:
+        known = self._world.jobs.get(job)
+        return math.inf if known is None or known.remaining_s is None else known.remaining_s
 
     def _cost_s(self, uuid: str, target: str) -> float:
         """Estimate what migrating a guest to a host costs its job, in job-seconds, as a number to compare guests by.

@@ -1,13 +1,13 @@
 """Migrations carried out over real sockets: what becomes of them is told as events, whatever becomes of the pool."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from told import LIMIT_S, Told
 
 from migd_controller.commands import CancelMigration, FollowMigration, StartMigration
 from migd_controller.config import XapiSection
@@ -30,28 +30,30 @@ from migd_xapi.settings import Settings
 from scripted_pool import USERS, ScriptedMigration, ServedPool, backend_of
 from tcp_proxy import CuttingProxy
 
+LIMIT_S = 15.0
 START = StartMigration(cause="D1.1", guest="guest-0", source="host-0", target="host-1")
 SETTINGS = Settings(users=USERS, refusal_delay_s=0.0)
 
 
-class Rig(Told):
+class Rig:
     """An executor and a watch as the daemon joins them, and the events that come out."""
 
     def __init__(self, url: str, folder: Path, username: str = "root", password: str = "migd") -> None:
-        super().__init__()
         self.settle_s = 0.3
         password_file = folder / "password"
         password_file.write_text(f"{password}\n")
         self.section = XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0)
         self.pool = Pool(self.section)
         self.calls = PoolCalls(self.pool)
-        self.watch = PoolWatch(self.pool, self.take)
+        self.events: list[Any] = []
+        self._news = asyncio.Event()
+        self.watch = PoolWatch(self.pool, self._take)
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> "Rig":
         await self._tasks.__aenter__()
         self.executor = Executor(
-            self.calls, self.watch, self.take, self._tasks, replace(self.section, settle_s=self.settle_s)
+            self.calls, self.watch, self._take, self._tasks, replace(self.section, settle_s=self.settle_s)
         )
         self._watching = self._tasks.create_task(self.watch.run())
         return self
@@ -67,6 +69,19 @@ class Rig(Told):
         self.pool.close()
         self.watch.close()
         self.calls.close()
+
+    def _take(self, event: Any) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """Return what `condition` finds, looking again after each event and a little later."""
+        async with asyncio.timeout(LIMIT_S):
+            while not (found := condition()):
+                self._news.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), 0.05)
+        return found
 
     async def first(self, type_: type, **values: Any) -> Any:
         """Return the first event of that type with these values."""

@@ -1,13 +1,13 @@
 """Leases over real sockets: the pool is kept from migrating a guest from before its agent hears of it until after."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
-from told import Told
 
 from migd_controller import keys
 from migd_controller.commands import BeginProbe, EndProbe, RevokeProbe
@@ -27,6 +27,7 @@ from migd_xapi.settings import Settings
 from scripted_pool import USERS, ServedPool, backend_of
 from tcp_proxy import CuttingProxy
 
+LIMIT_S = 15.0
 OURS = "migd counts its dirty pages: lease D1.p1"
 LEASE = Lease(
     lease="D1.p1",
@@ -42,11 +43,10 @@ LEASE = Lease(
 )
 
 
-class Rig(Told):
+class Rig:
     """What the daemon joins, and the agent of host-0 at the other end."""
 
     def __init__(self, url: str, folder: Path, username: str = "root") -> None:
-        super().__init__()
         password_file = folder / "password"
         password_file.write_text("migd\n")
         for name in ("controller", "agent"):
@@ -59,19 +59,20 @@ class Rig(Told):
         )
         self.pool = Pool(XapiSection(url=url, username=username, password_file=password_file, timeout_s=5.0))
         self.calls = PoolCalls(self.pool)
+        self.events: list[Any] = []
         self.intake = Intake(section, lambda sample: None)
-        self.outbox = LeaseOutbox(self.intake.context, "tcp://127.0.0.1:*", section.secret_key_file, self.take)
+        self.outbox = LeaseOutbox(self.intake.context, "tcp://127.0.0.1:*", section.secret_key_file, self._take)
         self.agent = zmq.Context()
         self.inbox = self.agent.socket(zmq.SUB)
         self.inbox.curve_publickey, self.inbox.curve_secretkey = keys.read_secret(folder / "agent.key_secret")
         self.inbox.curve_serverkey, _ = keys.read_secret(folder / "controller.key_secret")
         self.inbox.linger = 0
         self.inbox.subscribe(b"host-0")
-        self._tasks = asyncio.TaskGroup()
+        self._tasks, self._news = asyncio.TaskGroup(), asyncio.Event()
 
     async def __aenter__(self) -> "Rig":
         await self._tasks.__aenter__()
-        self.probes = ProbeExecutor(self.calls, self.outbox, self.take, self._tasks)
+        self.probes = ProbeExecutor(self.calls, self.outbox, self._take, self._tasks)
         self._running = [self._tasks.create_task(run()) for run in (self.intake.run, self.outbox.run)]
         self.inbox.connect(self.outbox.endpoint)
         await self.until(lambda: AgentListens(host="host-0", listens=True) in self.events)
@@ -91,6 +92,19 @@ class Rig(Told):
         self.intake.close()
         self.pool.close()
         self.calls.close()
+
+    def _take(self, event: Any) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """Return what `condition` finds, looking again after each event and a little later."""
+        async with asyncio.timeout(LIMIT_S):
+            while not (found := condition()):
+                self._news.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), 0.02)
+        return found
 
     async def heard(self) -> ProbeLease | ProbeRevoked:
         """Return what the agent hears next."""
