@@ -25,11 +25,11 @@ test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every
 
 test-xen: $(VENV)/.installed-dev  ## as root: boot real Xen under QEMU, and let migd measure and move real guests
 	$(LAB) --name test stop
-	$(BIN)/pytest tests/xen --ignore tests/xen/test_integrity.py $(PYTEST)
+	$(BIN)/pytest tests/xen/test_real_xen.py --durations 0 $(PYTEST)
 
-test-xen-integrity: $(VENV)/.installed-dev  ## as root: 20 migrations by hand of a guest under probe, none may harm it (half an hour)
+test-xen-integrity: $(VENV)/.installed-dev  ## as root: 20 migrations by hand of a guest under probe, and probes that are killed: none may harm it (an hour)
 	$(LAB) --name integrity stop
-	$(BIN)/pytest tests/xen/test_integrity.py $(PYTEST)
+	$(BIN)/pytest tests/xen/test_probe_on_xen.py tests/xen/test_integrity.py --durations 0 $(PYTEST)
 
 lab: $(VENV)/.installed  ## as root: boot real Xen hosts with guests and migd on them, and say how to use them
 	$(LAB) start $(LAB_START)

@@ -5,11 +5,13 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from migd_on_xen import Migd
+from out_of_band import Human, without_agents
 from scene import PLACES, TRAVELLER
 
 from migd_lab import network
@@ -63,6 +65,17 @@ def lab_of_a_traveller(xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
     """A lab with one guest."""
     with _lab("integrity", xen, figures, ((TRAVELLER, 1),)) as begun:
         yield begun
+
+
+@pytest.fixture(scope="session")
+def human(lab_of_a_traveller: Lab) -> Iterator[Human]:
+    """Somebody who migrates that guest by hand while it is probed."""
+    with ThreadPoolExecutor(2) as pool, without_agents(lab_of_a_traveller):
+        begun = Human(lab_of_a_traveller, pool)
+        try:
+            yield begun
+        finally:
+            begun.end()
 
 
 @contextlib.contextmanager

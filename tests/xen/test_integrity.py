@@ -5,32 +5,19 @@ It has a lab of its own, whose guests are only those that are probed.
 
 import random
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
-from out_of_band import Human, without_agents
+from out_of_band import Human
 from scene import BUSY, BUSY_PAGES_PER_S, TRAVELLER, TRAVELLER_PAGES_PER_S
 
 from migd_agent.xen.log_dirty import APART_S
-from migd_lab.lab import Lab
 
 TRIES: Final = 20
 SEED: Final = 4
 REGION_PAGES: Final = 32 * 256
 LAST_AGE_S: Final = 4.0
 OBSERVED_S: Final = 20  # holds a probe of three sessions
-
-
-@pytest.fixture(scope="module")
-def human(lab_of_a_traveller: Lab) -> Iterator[Human]:
-    with ThreadPoolExecutor(2) as pool, without_agents(lab_of_a_traveller):
-        human = Human(lab_of_a_traveller, pool)
-        try:
-            yield human
-        finally:
-            human.end()
 
 
 @pytest.mark.timeout(2400)

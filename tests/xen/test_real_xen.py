@@ -43,6 +43,7 @@ def test_an_idle_and_a_busy_guest_are_counted_as_what_they_are(lab: Lab, migd: M
         "duty_ratio": DUTY_RATIO,
         "cpu_ratio_by_xl": round(cpu_true, 3),
         "cpu_ratio_measured": round(cpu_ratio, 3),
+        "cpu_error": round(cpu_ratio - cpu_true, 4),
         "tx_bytes_per_s_in_the_guest": round(tx_true),
         "tx_bytes_per_s_measured": round(tx_bytes_per_s),
         "tx_error_ratio": round(tx_bytes_per_s / tx_true - 1, 4),
@@ -104,15 +105,18 @@ def test_a_hot_dom0_makes_least_loaded_move_a_guest_that_lives_on(
             migration = migd.migrated(SPINNER)
     finally:
         source.run(f"kill {hog}")
+    assert migration.ok, migration.text
+    assert migration.predicted_s is not None
+    assert migration.actual_s is not None
     after = until(lambda: SPINNER.lines("WRITE")[-1], "the guest's own word", 30)
     figures["migration"] = {
         "predicted_s": migration.predicted_s,
         "actual_s": migration.actual_s,
+        "prediction_error_ratio": round(migration.predicted_s / migration.actual_s - 1, 3),
         "predicted_pause_s": migration.predicted_pause_s,
         "pause_by_ping_s": round(ping.longest_silence_s(), 2),
         "pause_in_the_guest_s": max(line["gap"] for line in SPINNER.lines("WRITE")),
     }
-    assert migration.ok, migration.text
     assert (migration.source, migration.target) == (source.uuid, target.uuid)
     assert after["line"] > before["line"], "the guest's counter fell: it was started anew"
     assert max(line["bad"] for line in SPINNER.lines("WRITE")) == 0, "pages of the guest are stale"
