@@ -3,8 +3,7 @@
 import contextlib
 import json
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ from typing import Any
 import pytest
 from migd_on_xen import Migd
 from out_of_band import Human, without_agents
-from scene import PLACES, TRAVELLER
+from scene import TRAVELLER
 
 from migd_lab import network
 from migd_lab.errors import Unavailable
-from migd_lab.guest import Guest
 from migd_lab.hypervisor import Xen
 from migd_lab.lab import Lab, build
 from migd_lab.migd import start_migd
@@ -55,15 +53,16 @@ def figures(request: pytest.FixtureRequest, xen: Xen) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def lab(xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
-    """Two nodes with guests on them; this process is in their network. Nothing of it is left behind."""
-    with _lab("test", xen, figures, PLACES[xen]) as begun:
+    """Two nodes; this process is in their network. Nothing of it is left behind."""
+    with _lab("test", xen, figures) as begun:
         yield begun
 
 
 @pytest.fixture(scope="session")
 def lab_of_a_traveller(xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
     """A lab with one guest."""
-    with _lab("integrity", xen, figures, ((TRAVELLER, 1),)) as begun:
+    with _lab("integrity", xen, figures) as begun:
+        begun.create([(TRAVELLER, begun.nodes[0])])
         yield begun
 
 
@@ -79,7 +78,7 @@ def human(lab_of_a_traveller: Lab) -> Iterator[Human]:
 
 
 @contextlib.contextmanager
-def _lab(name: str, xen: Xen, figures: dict[str, Any], places: Sequence[tuple[Guest, int]]) -> Iterator[Lab]:
+def _lab(name: str, xen: Xen, figures: dict[str, Any]) -> Iterator[Lab]:
     if os.geteuid() != 0:
         pytest.fail("`make test-xen` boots Xen under QEMU, which needs root")
     try:
@@ -89,9 +88,6 @@ def _lab(name: str, xen: Xen, figures: dict[str, Any], places: Sequence[tuple[Gu
     begun = Lab(name)
     try:
         figures["lab_boot_s"] = round(begun.start(2, xen), 1)
-        asked_s = time.monotonic()
-        begun.create([(guest, begun.nodes[node - 1]) for guest, node in places])
-        figures["guests_started_s"] = round(time.monotonic() - asked_s, 1)
         with begun.inside():
             yield begun
     finally:
@@ -100,11 +96,11 @@ def _lab(name: str, xen: Xen, figures: dict[str, Any], places: Sequence[tuple[Gu
 
 
 @pytest.fixture(scope="session")
-def migd(lab: Lab, xen: Xen) -> Migd:
+def migd(lab: Lab) -> Migd:
     """migd in charge of that lab, observing."""
     start_migd(lab)
     begun = Migd(lab)
-    begun.sees(hosts=2, guests=len(PLACES[xen]))
+    begun.sees(hosts=2, guests=0)
     return begun
 
 

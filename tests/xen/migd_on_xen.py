@@ -3,8 +3,8 @@
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -55,6 +55,20 @@ class Migd:
             return status.xapi_connected and (status.hosts, status.hosts_frozen, status.guests) == (hosts, 0, guests)
 
         until(look, f"{hosts} hosts that report and {guests} guests", timeout_s)
+
+    @contextmanager
+    def with_guests(self, *places: tuple[Guest, int]) -> Iterator[None]:
+        """Let guests run meanwhile, each on the node of that number at first, and be known to the controller."""
+        nodes = self.lab.nodes
+        self.lab.create([(guest, nodes[number - 1]) for guest, number in places])
+        try:
+            self.sees(hosts=len(nodes), guests=len(places))
+            yield
+        finally:
+            for guest, _ in places:
+                for node in nodes:
+                    node.run(f"xl destroy {guest.name} 2>/dev/null || true")  # on the one it is on now
+            self.sees(hosts=len(nodes), guests=0)
 
     def guest(self, guest: Guest) -> api.GuestView:
         """Return the guest as the controller sees it."""
