@@ -25,6 +25,7 @@ TOOLS: Final = {
     "ip": "iproute2",
     "ping": "iputils-ping",
 }
+LISTS_S: Final = 300.0  # apt reads its lists anew where nothing keeps them, and waits for whoever writes them
 _LIBC: Final = Path("/usr/include/stdio.h")
 # Of these, only what fetches: everything else of the host's apt is the host's own.
 _FETCHING: Final = re.compile(r"^Acquire::(https?|Retries|Check-Valid-Until|ForceIPv4)\b.*\"[^\"]+\";$")
@@ -53,11 +54,9 @@ def refresh() -> None:
 
 def candidates(packages: Iterable[str]) -> dict[str, str]:
     """Return the version of each package that apt would install; packages that it does not know are left out."""
-    found = {}
-    for package in packages:
-        if match := re.search(r"Candidate: (\S+)", run("apt-cache", "policy", package)):
-            found[package] = match[1]
-    return {package: version for package, version in found.items() if version != "(none)"}
+    said = run("apt-cache", "policy", *packages, timeout_s=LISTS_S)
+    found = re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (\S+)", said, re.MULTILINE)
+    return {package: version for package, version in found if version != "(none)"}
 
 
 def kernel_package() -> str:
