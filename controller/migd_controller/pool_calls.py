@@ -14,8 +14,9 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 WORKERS: Final = 8
-# Between attempts to reach a pool that gave no answer.
+# Between attempts to reach a pool that gave no answer, or refused what has to be done: the latter more and more.
 RETRY_S: Final = 1.0
+LAST_RETRY_S: Final = 60.0
 
 
 class PoolCalls:
@@ -35,12 +36,16 @@ class PoolCalls:
 
     async def patiently(self, function: Callable[..., T], *args: object) -> T:
         """Call until the pool answers. For what does no harm when it is done twice: a request is never repeated."""
+        retry_s = RETRY_S
         while True:
             try:
                 return await self.once(function, *args)
-            except (PoolUnreachable, PoolRefusal) as error:
-                log.warning("the pool gave no usable answer; asking again", why=str(error), retry_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
+            except PoolUnreachable as error:
+                retry_s, why = RETRY_S, str(error)
+            except PoolRefusal as refusal:
+                retry_s, why = min(LAST_RETRY_S, 2 * retry_s), str(refusal)
+            log.warning("the pool gave no usable answer; asking again", why=why, retry_s=retry_s)
+            await asyncio.sleep(retry_s)
 
     def call(self, method: str, *args: Any) -> Any:
         """Return the pool's answer; to be called in a worker thread. Raises PoolRefusal, PoolUnreachable."""

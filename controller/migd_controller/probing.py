@@ -20,8 +20,8 @@ from migd_controller.telemetry import HostTelemetry, Telemetry
 from migd_core.messages import HostSample
 from migd_policies.dirty_fit import probe_ages_s
 
-NO_PROBE_TAG: Final = "migd:no-probe"
 NEVER_TAG: Final = "migd:never"
+UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
 # Beyond the last age: the way to the agent, a start at random within a second, and the way into its loop.
 AROUND_S: Final = 3.0
 # From the agent's deadline to the controller's.
@@ -39,10 +39,10 @@ def on_tick(
     config: ControllerConfig,
     is_pool_reachable: bool,
 ) -> tuple[Memory, list[ProbeCommand]]:
-    """End the leases whose time is over, take away blocks that nobody remembers, and give new leases."""
+    """End leases that are over or unwanted by now, take away blocks that nobody remembers, and give new leases."""
     over = [lease for lease in memory.leases.values() if now_s >= lease.over_at and not lease.is_ending]
     memory, ends = _ending(memory, over, "its agent has not said what became of it")
-    commands: list[ProbeCommand] = [*ends]
+    commands: list[ProbeCommand] = [*ends, *_unwanted(inventory, memory)]
     if not inventory.is_known or not is_pool_reachable:
         return memory, commands
     found = {lease.lease: lease for lease in _left_behind(inventory, memory, now_s, config)}
@@ -103,6 +103,14 @@ def revoked(memory: Memory, guest: str | None = None) -> list[RevokeProbe]:
     """Return what gives up the probe of a guest, or (None) of every guest."""
     leases = memory.leases.values()
     return [RevokeProbe(lease=each) for each in leases if not each.is_ending and guest in (None, each.guest)]
+
+
+def _unwanted(inventory: Inventory, memory: Memory) -> Iterator[RevokeProbe]:
+    """Return what gives up the probes of guests that have been tagged meanwhile: at each tick, as messages get lost."""
+    for lease in memory.leases.values():
+        guest = inventory.guests.get(lease.guest)
+        if not lease.is_ending and guest is not None and UNPROBED_TAGS & set(guest.tags):
+            yield RevokeProbe(lease=lease)
 
 
 def ages_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> tuple[float, ...]:
@@ -179,7 +187,7 @@ def _may_be_probed(host: str, known: HostTelemetry, inventory: Inventory, memory
     unavailable |= {hold.guest for hold in memory.holds.values()}
     for guest in inventory.guests.values():
         is_idle = not (guest.blocked_because or guest.busy_with or guest.arriving_at or guest.probed_by)
-        is_wanted = not {NO_PROBE_TAG, NEVER_TAG} & set(guest.tags)
+        is_wanted = not UNPROBED_TAGS & set(guest.tags)
         is_here = guest.host == host and guest.uuid in known.guests
         if is_here and is_idle and is_wanted and guest.uuid not in unavailable:
             yield guest

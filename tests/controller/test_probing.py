@@ -242,6 +242,18 @@ def test_a_pause_gives_every_probe_up() -> None:
     assert cluster.tell(Paused()) == [RevokeProbe(lease=lease) for lease in cluster.begun]
 
 
+@pytest.mark.parametrize("tag", ["migd:no-probe", "migd:never"])
+def test_a_guest_that_is_tagged_in_mid_probe_is_left_alone_from_the_next_tick_on(tag: str) -> None:
+    """It is said again until the agent has heard of it."""
+    cluster = Probed(pool_guest("g", on="a"), pool_guest("h", on="b"))
+    cluster.run(1)
+    of_g, _ = cluster.begun
+    cluster.guests["g"] = replace(cluster.guests["g"], tags=(tag,))
+    cluster.tell_inventory()
+    cluster.run(2)
+    assert [command for command in cluster.commands if isinstance(command, RevokeProbe)] == [RevokeProbe(lease=of_g)] * 2
+
+
 def test_a_probe_that_was_given_up_costs_its_host_no_rest() -> None:
     cluster = Probed(pool_guest("g", on="a"), pool_guest("h", on="a"))
     cluster.run(1)
