@@ -251,7 +251,9 @@ def test_a_guest_that_is_tagged_in_mid_probe_is_left_alone_from_the_next_tick_on
     cluster.guests["g"] = replace(cluster.guests["g"], tags=(tag,))
     cluster.tell_inventory()
     cluster.run(2)
-    assert [command for command in cluster.commands if isinstance(command, RevokeProbe)] == [RevokeProbe(lease=of_g)] * 2
+    assert [command for command in cluster.commands if isinstance(command, RevokeProbe)] == [
+        RevokeProbe(lease=of_g)
+    ] * 2
 
 
 def test_a_probe_that_was_given_up_costs_its_host_no_rest() -> None:
