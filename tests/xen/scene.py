@@ -12,10 +12,12 @@ WRITTEN_PAGES_PER_S: Final = 4000
 WORKING_SET_MIB: Final = 8
 WORKING_SET_PAGES_PER_S: Final = 4096
 
-SPINNER: Final = Guest("spinner", 1, (f"spin {DUTY_RATIO}", "write 8 200"))
+SPINNER: Final = Guest("spinner", 1, (f"spin {DUTY_RATIO}",))
 SENDER: Final = Guest("sender", 2, (f"send 192.168.77.254 {SENT_BYTES_PER_S}",))
 WRITER: Final = Guest("writer", 3, (f"write 32 {WRITTEN_PAGES_PER_S}",), memory_mib=144)
 SET: Final = Guest("set", 4, (f"write {WORKING_SET_MIB} {WORKING_SET_PAGES_PER_S}",))
+# Busy enough to be worth moving, and it knows stale pages.
+MOVER: Final = Guest("mover", 9, (f"spin {DUTY_RATIO}", "write 8 200"))
 RANK0: Final = Guest("rank0", 5, memory_mib=160, image="mpi")
 RANK1: Final = Guest("rank1", 6, memory_mib=160, image="mpi")
 # Alone in a lab: 32 MiB are written through in 2 s, which is how soon a stale page is met.
