@@ -47,6 +47,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The controller's own facts. `last_moved_at` (Unix time, by guest) counts failed migrations too.
 
     `leases` are the probes under way, by id. `last_probed_at` (Unix time, by guest) is when a guest's last one began,
+    `probe_refused_at` when one was last not begun (then it does not count as probed, and waits behind others like it);
     `probe_rests` until when a host gets no lease because its last one came to nothing.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
@@ -65,6 +66,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     holds: dict[str, Hold] = {}
     leases: dict[str, Lease] = {}
     last_probed_at: dict[str, float] = {}
+    probe_refused_at: dict[str, float] = {}
     probe_rests: dict[str, float] = {}
     pool_addresses: tuple[str, ...] = ()
     learned: Learned = NOTHING_LEARNED

@@ -52,6 +52,7 @@ def on_tick(
         memory,
         probe_rests={host: until for host, until in memory.probe_rests.items() if now_s < until <= now_s + REST_S},
         last_probed_at={guest: at for guest, at in memory.last_probed_at.items() if guest in inventory.guests},
+        probe_refused_at={guest: at for guest, at in memory.probe_refused_at.items() if guest in inventory.guests},
     )
     leases = _granted(cause, now_s, inventory, telemetry, memory, config)
     memory = replace(
@@ -75,6 +76,8 @@ def on_sample(sample: HostSample, memory: Memory, now_s: float) -> tuple[Memory,
     if report.state == "revoked":
         return _ending(memory, (lease,), "revoked")
     text = f"{report.state}: {report.text}" if report.text else report.state
+    if report.state == "refused":
+        memory = _not_begun(memory, lease, now_s)
     return _ending(_resting(memory, lease, now_s), (lease,), text)
 
 
@@ -84,7 +87,7 @@ def on_ended(event: ProbeEnded, memory: Memory, now_s: float) -> Memory:
     if lease is None:
         return memory
     if not lease.is_ending:  # it never reached its agent
-        memory = _resting(memory, lease, now_s)
+        memory = _not_begun(_resting(memory, lease, now_s), lease, now_s)
     return replace(memory, leases={name: each for name, each in memory.leases.items() if name != event.lease})
 
 
@@ -132,6 +135,13 @@ def _resting(memory: Memory, lease: Lease, now_s: float) -> Memory:
     return replace(memory, probe_rests={**memory.probe_rests, lease.host: now_s + REST_S})
 
 
+def _not_begun(memory: Memory, lease: Lease, now_s: float) -> Memory:
+    """The guest was not probed: it is due again, behind the others that are."""
+    last_probed_at = {guest: at for guest, at in memory.last_probed_at.items() if guest != lease.guest}
+    refused_at = {**memory.probe_refused_at, lease.guest: now_s}
+    return replace(memory, last_probed_at=last_probed_at, probe_refused_at=refused_at)
+
+
 def _left_behind(inventory: Inventory, memory: Memory, now_s: float, config: ControllerConfig) -> Iterator[Lease]:
     """Return leases for the blocks that migd has left in the pool and remembers nothing of.
 
@@ -159,7 +169,10 @@ def _granted(
     memory: Memory,
     config: ControllerConfig,
 ) -> tuple[Lease, ...]:
-    """Return the leases to be given now, at most one a host: to guests without a curve first, then by its age."""
+    """Return the leases to be given now, at most one a host: to guests without a curve first, then by its age.
+
+    Of those alike, one whose probe was refused waits behind the others.
+    """
     if not config.probe.guest_time_ratio or memory.is_paused:
         return ()
     busy = {lease.host for lease in memory.leases.values()} | memory.probe_rests.keys()
@@ -171,7 +184,14 @@ def _granted(
         able = _may_be_probed(host, known, inventory, memory)
         due = [guest for guest in able if _is_due(guest, known, memory, config, now_s)]
         if due:
-            guest = min(due, key=lambda each: (telemetry.measured_at(each.uuid), each.uuid))
+            guest = min(
+                due,
+                key=lambda each: (
+                    telemetry.measured_at(each.uuid),
+                    memory.probe_refused_at.get(each.uuid, 0.0),
+                    each.uuid,
+                ),
+            )
             leases.append(_lease(f"{cause}.p{len(leases) + 1}", guest, known, inventory, config, now_s))
     return tuple(leases)
 

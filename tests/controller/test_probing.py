@@ -161,6 +161,21 @@ def test_a_lease_that_came_to_nothing_lets_the_host_rest(state: ProbeState) -> N
     assert cluster.now_s - told_at == pytest.approx(REST_S, abs=CONFIG.period_s)
 
 
+def test_guests_whose_probes_are_refused_take_turns_and_keep_nobody_else_from_being_probed() -> None:
+    """A probe that did not begin is no probe: the guest need not wait as after one."""
+    cluster = Probed(pool_guest("g", on="a"), pool_guest("h", on="a"), pool_guest("i", on="a"))
+    for _ in range(5):
+        before = len(cluster.begun)
+        while len(cluster.begun) == before:
+            cluster.run(1)
+        lease = cluster.begun[-1]
+        cluster.says(lease, "done" if lease.guest == "i" else "refused")
+        cluster.run(1)
+        cluster.tell(ProbeEnded(lease=lease.lease))
+    assert [lease.guest for lease in cluster.begun] == ["g", "h", "i", "g", "h"]
+    assert cluster.begun[3].asked_at - cluster.begun[0].asked_at < PROBE.apart_s
+
+
 def test_a_guest_is_probed_for_no_more_than_its_share_of_time() -> None:
     cluster = Probed(pool_guest("g", on="a"))
     for _ in range(3):
