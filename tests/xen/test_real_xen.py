@@ -25,7 +25,7 @@ from migd_lab.lab import Lab
 from migd_lab.ping import Ping
 
 PAGES_PER_MIB = 256
-OBSERVED_SAMPLES = 20
+OBSERVED_SAMPLES = 15
 STEADY_LINES = 10
 # Before this age the guest's own rounds of writing and the clock of the probe are too coarse to be compared.
 FIRST_AGE_S = 0.5
@@ -150,7 +150,7 @@ def test_an_mpi_job_survives_the_migration_of_one_of_its_ranks(lab: Lab, migd: M
     assert disturbed == undisturbed
 
 
-_JOB = "runmpi rank0:1,rank1:1 2 /bin/jacobi 384 500"
+_JOB = "runmpi rank0:1,rank1:1 2 /bin/jacobi 384 400"
 
 
 def _result(said: str) -> str | None:
