@@ -70,6 +70,14 @@ class Migd:
                     node.run(f"xl destroy {guest.name} 2>/dev/null || true")  # on the one it is on now
             self.sees(hosts=len(nodes), guests=0)
 
+    def probe_often(self, apart_s: float) -> None:
+        """Start the controller anew, so that it probes each guest again after so long."""
+        config = self.lab.folder / "controller.toml"
+        config.write_text(f"{config.read_text()}\n[probe]\napart_s = {apart_s}\nguest_time_ratio = 1.0\n")
+        self.lab.controller.end()
+        self.lab.controller.start("migd_controller", "--config", config)
+        self.lab.controller.says("controller ready")
+
     def guest(self, guest: Guest) -> api.GuestView:
         """Return the guest as the controller sees it."""
         (found,) = [each for each in self.ask("GET", "/v1/guests") if each.uuid == guest.uuid]

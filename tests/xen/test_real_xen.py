@@ -20,6 +20,7 @@ from scene import (
     WRITER,
 )
 
+from migd_core.messages import DirtyCurve
 from migd_lab.guest import Guest
 from migd_lab.lab import Lab
 from migd_lab.ping import Ping
@@ -27,8 +28,9 @@ from migd_lab.ping import Ping
 PAGES_PER_MIB = 256
 OBSERVED_SAMPLES = 15
 STEADY_LINES = 10
-# Before this age the guest's own rounds of writing and the clock of the probe are too coarse to be compared.
-FIRST_AGE_S = 0.5
+SESSIONS = 3
+# Below this age what the guest writes besides counts for much, and so does how coarsely it gets its turns of the CPU.
+FIRST_AGE_S = 0.8
 
 
 def test_an_idle_and_a_busy_guest_are_counted_as_what_they_are(lab: Lab, migd: Migd, figures: dict[str, Any]) -> None:
@@ -91,40 +93,6 @@ def test_a_hot_dom0_makes_least_loaded_move_a_guest_that_lives_on(
         assert MOVER.name not in source.run("xl list")
 
 
-def test_the_dirty_curve_of_a_steady_writer_and_of_a_working_set(migd: Migd, figures: dict[str, Any]) -> None:
-    """Within 10 % of the pages that the guests say they wrote; what an idle guest writes besides is small beside it."""
-    with migd.with_guests((WRITER, 1), (SET, 2)):
-        figures["dirty_curve"] = {
-            guest.name: _curve_error(migd, guest, limit_pages) for guest, limit_pages in _WRITERS.items()
-        }
-    worst = max(abs(each["worst_error_ratio"]) for each in figures["dirty_curve"].values())
-    assert worst < 0.1
-
-
-_WRITERS = {WRITER: 32 * PAGES_PER_MIB, SET: WORKING_SET_MIB * PAGES_PER_MIB}
-
-
-def _curve_error(migd: Migd, guest: Guest, limit_pages: int) -> dict[str, Any]:
-    def newest() -> Any:
-        curves = [spoken.dirty_curve for _, spoken in migd.of_guest(guest) if spoken.dirty_curve is not None]
-        return curves[-1] if curves else None
-
-    begun = _said(guest, "WRITE", 1)[-1]
-    curve = until(newest, f"a dirty curve of {guest.name}", 180, every_s=2)
-    written = _said(guest, "WRITE", STEADY_LINES, begun)
-    per_s = sum(line["pages"] for line in written) / (written[-1]["t"] - begun["t"])
-    errors = {
-        age_s: round(pages / min(limit_pages, per_s * age_s) - 1, 4)
-        for age_s, pages in zip(curve.ages_s, curve.unique_pages, strict=True)
-    }
-    return {
-        "pages_per_s_in_the_guest": round(per_s),
-        "limit_pages": limit_pages,
-        "error_ratio_by_age_s": {f"{age_s:.3g}": error for age_s, error in errors.items()},
-        "worst_error_ratio": max((error for age_s, error in errors.items() if age_s >= FIRST_AGE_S), key=abs),
-    }
-
-
 @pytest.mark.parametrize("xen", ["current"], indirect=True, scope="session")
 def test_an_mpi_job_survives_the_migration_of_one_of_its_ranks(lab: Lab, migd: Migd, figures: dict[str, Any]) -> None:
     """Two ranks in two guests: the job goes on, and its result is that of a run that nobody disturbed."""
@@ -148,6 +116,45 @@ def test_an_mpi_job_survives_the_migration_of_one_of_its_ranks(lab: Lab, migd: M
         "equal": disturbed == undisturbed,
     }
     assert disturbed == undisturbed
+
+
+def test_the_dirty_curve_of_a_steady_writer_and_of_a_working_set(migd: Migd, figures: dict[str, Any]) -> None:
+    """Within 10 % of the pages that the guests say they wrote, in the mean of three sessions at random phases.
+
+    What an idle guest writes besides, some tens of pages, is not taken off.
+    """
+    migd.probe_often(apart_s=5.0)
+    with migd.with_guests((WRITER, 1), (SET, 2)):
+        figures["dirty_curve"] = {
+            guest.name: _curve_error(migd, guest, limit_pages) for guest, limit_pages in _WRITERS.items()
+        }
+    worst = max(abs(each["worst_error_ratio"]) for each in figures["dirty_curve"].values())
+    assert worst < 0.1
+
+
+_WRITERS = {WRITER: 32 * PAGES_PER_MIB, SET: WORKING_SET_MIB * PAGES_PER_MIB}
+
+
+def _curve_error(migd: Migd, guest: Guest, limit_pages: int) -> dict[str, Any]:
+    def look() -> list[DirtyCurve] | None:
+        curves = {curve.measured_s: curve for _, said in migd.of_guest(guest) if (curve := said.dirty_curve)}
+        return list(curves.values())[-SESSIONS:] if len(curves) >= SESSIONS else None
+
+    begun = _said(guest, "WRITE", 1)[-1]
+    curves = until(look, f"{SESSIONS} dirty curves of {guest.name}", 240, every_s=2)
+    written = _said(guest, "WRITE", STEADY_LINES, begun)
+    per_s = sum(line["pages"] for line in written) / (written[-1]["t"] - begun["t"])
+    unique_pages = [fmean(pages) for pages in zip(*(curve.unique_pages for curve in curves), strict=True)]
+    errors = {
+        age_s: round(pages / min(limit_pages, per_s * age_s) - 1, 4)
+        for age_s, pages in zip(curves[0].ages_s, unique_pages, strict=True)
+    }
+    return {
+        "pages_per_s_in_the_guest": round(per_s),
+        "limit_pages": limit_pages,
+        "error_ratio_by_age_s": {f"{age_s:.3g}": error for age_s, error in errors.items()},
+        "worst_error_ratio": max((error for age_s, error in errors.items() if age_s >= FIRST_AGE_S), key=abs),
+    }
 
 
 _JOB = "runmpi rank0:1,rank1:1 2 /bin/jacobi 384 400"
