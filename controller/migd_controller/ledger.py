@@ -18,12 +18,12 @@ def price(world: World, move: Move) -> Price:
     return found
 
 
-def prices(world: World, moves: Sequence[Move], certainty_sds: float) -> list[Price]:
+def prices(world: World, moves: Sequence[Move], certainty_sds: float, detours: Sequence[Move] = ()) -> list[Price]:
     """Return the prices of moves that belong together, as one set; guests, sources and targets must exist.
 
-    Raises ValueError where a migration cannot be predicted.
+    Those of its `detours` follow. Raises ValueError where a migration cannot be predicted.
     """
-    plan = ledger.price(world, moves)
+    plan = ledger.price(world, moves, detours=detours)
     return [_price(world, plan, found, certainty_sds) for found in plan.moves]
 
 
@@ -32,7 +32,11 @@ def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float
     migration, together, gain_s = found.migration, None, plan.gain_s
     if len(plan.moves) > 1:
         together = Together(
-            others=tuple(world.guests[other.move.guest].name for other in plan.moves if other is not found),
+            others=tuple(
+                dict.fromkeys(
+                    world.guests[other.move.guest].name for other in plan.moves if other.move.guest != found.move.guest
+                )
+            ),
             gain_s=plan.gain_s,
             cost_s=plan.cost_s.median,
             sure_s=plan.sure_s(certainty_sds),

@@ -20,7 +20,6 @@ from migd_core.world import Guest, Host, Job, Level, Move, Reason, World
 from migd_policies.flips import flips
 from migd_policies.policy import Policy
 from migd_policies.registry import available
-from migd_policies.rules import resolve
 
 LOST_TEXT: Final = (
     "the pool has lost its task, so nothing can be asked about it; the guest may be moving all the same, "
@@ -161,7 +160,7 @@ def rules_problem(core: Core, now_s: float) -> str:
     """Say which rules contradict each other or name nobody; empty if none."""
     if not core.inventory.is_known:
         return ""
-    rules = resolve(core.world(now_s), core.config.rules)
+    rules = core.seen(now_s).rules
     return "; ".join([*rules.problems, *(contradiction.text for contradiction in rules.contradictions)])
 
 

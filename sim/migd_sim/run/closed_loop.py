@@ -17,6 +17,7 @@ from migd_controller.commands import (
     RecordDecision,
     RecordHealth,
     RecordMigration,
+    RecordSet,
     RevokeProbe,
     StartMigration,
 )
@@ -39,6 +40,7 @@ from migd_controller.events import (
 from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet, StepState
 from migd_core.counters import HostCounters
 from migd_core.rates import Stamp, form
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd, PoolSpec
@@ -62,6 +64,7 @@ class ClosedLoop:
     log: list[str] = field(init=False, default_factory=list)
     decisions: list[Decision] = field(init=False, default_factory=list)
     migrations: dict[str, Migration] = field(init=False, default_factory=dict)
+    sets: dict[str, MoveSet] = field(init=False, default_factory=dict)
     ends: list[MigrationEnd] = field(init=False, default_factory=list)
     silent: set[str] = field(init=False, default_factory=set)
     _readings: dict[str, HostCounters] = field(init=False, default_factory=dict)
@@ -129,6 +132,8 @@ class ClosedLoop:
                 self.migrations[migration.cause] = migration
                 if migration.is_over:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
+            case RecordSet(move_set=move_set):
+                self._note_set(move_set)
             case RecordHealth(host_name=name, health=health):
                 self._note(
                     f"host {name} is {health.state}: {health.text}"
@@ -148,6 +153,19 @@ class ClosedLoop:
                 self._cancel(cause)
             case FollowMigration():
                 raise AssertionError("a run in virtual time has no earlier life")
+
+    def _note_set(self, move_set: MoveSet) -> None:
+        """Tell the order of a set that has one when it is begun, and each step that is dropped."""
+        before = self.sets.get(move_set.name)
+        self.sets[move_set.name] = move_set
+        if before is None and any(step.after for step in move_set.steps):
+            for step in move_set.steps:
+                waits = move_set.waits_for(step)
+                self._note(f"{move_set.name} step {step.number + 1}: {step.label}" + (f", {waits}" if waits else ""))
+        was = {step.number: step.state for step in before.steps} if before is not None else {}
+        for step in move_set.steps:
+            if step.state is StepState.DROPPED and was.get(step.number) is not StepState.DROPPED:
+                self._note(f"{move_set.name} step {step.number + 1}: {step.label} dropped: {step.text}")
 
     def _begin_probe(self, lease: Lease) -> None:
         state = self.cluster.guests[lease.guest]
