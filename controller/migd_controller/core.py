@@ -404,8 +404,11 @@ class Core:
         """Return the prices of moves that belong together, detours last, or None for each and why they have none."""
         made = (*moves, *detours)
         unpriced = (None,) * len(made)
-        if not all(move.guest in world.guests and {move.source, move.target} <= world.hosts.keys() for move in made):
-            return unpriced, "guest, source or target is not known"
+        for move in made:
+            if move.guest not in world.guests:
+                return unpriced, f"guest {move.guest} is not running in this pool"
+            if unknown := sorted({move.source, move.target} - world.hosts.keys()):
+                return unpriced, f"host {unknown[0]} is not in this pool"
         try:
             return prices(world, moves, self.config.guards.certainty_sds, detours), ""
         except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good

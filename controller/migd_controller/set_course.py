@@ -57,7 +57,8 @@ def begin(
     """Judge moves that belong together; return them, detours among them, and the set that they are once it is begun."""
     assert situation.rules is not None
     wanted = {move.guest: move.target for move in moves}
-    ordered = order_moves(_with_reserve(situation.world, situation.limits), situation.rules, wanted)
+    world = _with_reserve(situation.world, situation.rules, situation.limits)
+    ordered = order_moves(world, situation.rules, wanted)
     if ordered.left_out or {step.guest for step in ordered.steps} != wanted.keys():
         return _together(_out_of_order(moves, ordered, situation, bench), situation), None
     reasons = {move.guest: move for move in moves}
@@ -66,8 +67,8 @@ def begin(
     }
     detours = [steps[step.number] for step in ordered.steps if step.is_detour]
     prices, unpriced_because = bench.prices(situation.world, moves, detours)
-    price_of = dict(zip([*(move.guest for move in moves), *map(id, detours)], prices, strict=True))
-    prices_by = {s.number: price_of[id(steps[s.number]) if s.is_detour else s.guest] for s in ordered.steps}
+    price_of = dict(zip([*(move.guest for move in moves), *detours], prices, strict=True))
+    prices_by = {s.number: price_of[steps[s.number] if s.is_detour else s.guest] for s in ordered.steps}
     move_set = MoveSet(
         name=name,
         policy=policy,
@@ -129,10 +130,10 @@ def _judged_again(move_set: MoveSet, step: SetStep, situation: Situation, bench:
     ]
     detours = [each.move for each in move_set.waiting if each.is_detour]
     prices, unpriced_because = bench.prices(without_own_load(world), left, detours)
-    own = detours.index(step.move) + len(left) if step.is_detour else [m.guest for m in left].index(step.guest)
+    price_of = dict(zip([*(move.guest for move in left), *detours], prices, strict=True))
     now = replace(
         situation,
-        price=prices[own],
+        price=price_of.get(step.move if step.is_detour else step.guest),
         unpriced_because=unpriced_because,
         place=places(world) | {uuid: goal.target for uuid, goal in goals.items() if uuid in world.guests},
         brought=frozenset(each.guest for each in move_set.steps if each.state is StepState.DONE),
@@ -277,11 +278,20 @@ def _with_gates(candidate: Candidate, gate: Gate | None) -> Candidate:
     return candidate if gate is None else msgspec.structs.replace(candidate, gates=(*candidate.gates, gate))
 
 
-def _with_reserve(world: World, limits: GuardsSection) -> World:
-    """Return the world without the memory that `memory_reserve_ratio` keeps free."""
-    ratio = limits.memory_reserve_ratio
-    hosts = {
-        uuid: replace(host, memory_free_bytes=max(0, host.memory_free_bytes - int(ratio * host.memory_bytes)))
-        for uuid, host in world.hosts.items()
-    }
-    return replace(world, hosts=MappingProxyType(hosts)) if ratio else world
+def _with_reserve(world: World, rules: Rules, limits: GuardsSection) -> World:
+    """Return the world without the memory that stays free, and with what is taken beyond it as less than nothing.
+
+    A guest that leaves a host which has not kept its reserve makes no room there for another of its size.
+    """
+    homes = {(guest.uuid, home) for guest in world.guests.values() for home in (guest.host, guest.arriving_at)}
+    homes |= {(move.guest, move.target) for move in world.moves_in_flight}
+    taken: dict[str | None, int] = {}
+    for uuid, home in homes:
+        if uuid in world.guests:
+            taken[home] = taken.get(home, 0) + world.guests[uuid].memory_bytes
+    hosts = {}
+    for uuid, host in world.hosts.items():
+        beyond = min(0, host.memory_bytes - rules.reserve_bytes.get(uuid, 0) - taken.get(uuid, 0))
+        free_bytes = host.memory_free_bytes + beyond - int(limits.memory_reserve_ratio * host.memory_bytes)
+        hosts[uuid] = replace(host, memory_free_bytes=free_bytes)
+    return replace(world, hosts=MappingProxyType(hosts))
