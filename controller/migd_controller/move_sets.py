@@ -93,6 +93,10 @@ class MoveSet(msgspec.Struct, frozen=True, kw_only=True):
         labels = [f"{self.steps[number].label} (step {number + 1})" for number in step.after if number in open_]
         return f"waits for {' and '.join(labels)}" if labels else ""
 
+    def waiting_text(self, step: SetStep) -> str:
+        """Say what a waiting step waits for."""
+        return self.waits_for(step) or (f"waits, {step.text}" if step.text else "waits for the next control period")
+
     def started(self, number: int, migration: str) -> "MoveSet":
         """Return the set once a step has become a migration."""
         return self._with({number}, state=StepState.RUNNING, migration=migration, text="", refused_at=None)
