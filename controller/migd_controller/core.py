@@ -71,7 +71,7 @@ from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, set_after
-from migd_controller.set_course import Bench, Judged, begin, go_on
+from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
 from migd_controller.set_promises import as_promised, without_promised
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
@@ -518,9 +518,20 @@ class Core:
         for uuid in (migration.source, migration.target):
             if (known := self.telemetry.hosts.get(uuid)) is not None:
                 known.load_ratios.clear()  # it held what copying asked of Dom0; a trend starts anew
-        move_set = set_after(self.memory.sets, migration)
-        kept = self._keep({**self.memory.sets, move_set.name: move_set}) if move_set is not None else []
-        return [RecordMigration(migration=migration), *kept]
+        commands: list[AnyCommand] = [RecordMigration(migration=migration)]
+        if (move_set := set_after(self.memory.sets, migration)) is not None:
+            commands += self._keep({**self.memory.sets, move_set.name: move_set})
+            if migration.state is not State.MOVED:
+                commands += self._reweigh(move_set, now_s)
+        return commands
+
+    def _reweigh(self, move_set: MoveSet, now_s: float) -> list[AnyCommand]:
+        """Take in what the migrations of a set are worth without the step that has failed."""
+        gains_s = gains_left(move_set, self.seen(now_s).world, Bench(self._prices, self._judged, "", 0))
+        commands: list[AnyCommand] = []
+        for cause, gain_s in gains_s.items():
+            commands += self._update(cause, operator.methodcaller("worth", gain_s))
+        return commands
 
     def _shift_load(self, migration: Migration, now_s: float) -> None:
         """What migd has moved makes neither load young."""

@@ -118,6 +118,26 @@ def go_on(move_set: MoveSet, situation: Situation, bench: Bench) -> tuple[list[J
     return judged, move_set
 
 
+def gains_left(move_set: MoveSet, world: World, bench: Bench) -> dict[str, float]:
+    """Return what each migration of the set that is under way is worth now, by id: its share of what the rest gains.
+
+    For when a step has failed: what was begun to gain something together may gain nothing without it.
+    """
+    running = [step for step in move_set.steps if step.state is StepState.RUNNING and step.guest in world.guests]
+    guests = {step.guest for step in running}
+    before = replace(world, moves_in_flight=tuple(m for m in world.moves_in_flight if m.guest not in guests))
+    moves = [
+        replace(goal.move, source=world.guests[uuid].host)
+        for uuid, goal in _goals(move_set).items()
+        if uuid in world.guests
+    ]
+    goals = {move.guest: move.target for move in moves}
+    detours = [s.move for s in (*running, *move_set.waiting) if s.guest in goals and s.target != goals[s.guest]]
+    prices, _ = bench.prices(without_own_load(before), moves, detours)
+    price_of = {move.guest: price for move, price in zip(moves, prices, strict=False) if price is not None}
+    return {step.migration: price_of[step.guest].gain_s for step in running if step.guest in price_of}
+
+
 def _judged_again(move_set: MoveSet, step: SetStep, situation: Situation, bench: Bench) -> Candidate:
     """Judge one step against the world as it is, with what is left of the set as its price."""
     world, rules = situation.world, situation.rules

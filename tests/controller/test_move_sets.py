@@ -13,11 +13,13 @@ from migd_controller.decision import Decision
 from migd_controller.events import (
     CancelRequested,
     InventoryChanged,
+    JobAdded,
     MigrationRequested,
     Paused,
     PolicySet,
     Resumed,
 )
+from migd_controller.ledger import price
 from migd_controller.memory import Memory
 from migd_controller.move_sets import MoveSet, StepState
 from migd_core.units import GIB
@@ -124,6 +126,24 @@ def test_a_step_that_fails_takes_only_those_with_it_that_need_it() -> None:
     cluster.end("z")
     assert cluster.goes() == []
     assert cluster.core.memory.sets == {}
+
+
+def test_a_migration_is_worth_what_it_gains_alone_once_its_partner_has_failed() -> None:
+    """Two equally slow ranks: without the other, one that leaves its hog relieves only the hog."""
+    guests = [pool_guest("hog0", "a", vcpus=4), pool_guest("hog1", "b", vcpus=4)]
+    guests += [pool_guest("rank0", "a"), pool_guest("rank1", "b")]
+    cluster = Wanting([pool_host(name) for name in "abcd"], guests, {"rank0": "c", "rank1": "d"})
+    cluster.tell(JobAdded(name="brams", guests=("rank0", "rank1"), remaining_s=36000.0))
+    cluster.run(1, {"hog0": 4.0, "hog1": 4.0})
+    together_s = {m.guest: m.gain_s for m in cluster.core.memory.in_flight.values()}
+    cluster.end("rank0", moves=False)
+    (left,) = cluster.core.memory.in_flight.values()
+    alone = replace(cluster.core.memory, in_flight={}, sets={})
+    cluster.core.memory, memory = alone, cluster.core.memory
+    priced = price(cluster.core.world(cluster.now_s), Move("rank1", "b", "d", WANTED))
+    cluster.core.memory = memory
+    assert left.gain_s == pytest.approx(priced.gain_s)
+    assert left.gain_s < 0.8 * together_s["rank1"]
 
 
 def test_a_cancelled_step_is_a_failed_one() -> None:
