@@ -18,7 +18,6 @@ import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, assert_never
 
 import msgspec
@@ -71,6 +70,7 @@ from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, set_after
+from migd_controller.seen import Seen
 from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
 from migd_controller.set_promises import as_promised, without_promised
 from migd_controller.snapshot import build_world
@@ -82,7 +82,7 @@ from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
-from migd_policies.rules import Rules, places, resolve
+from migd_policies.rules import places, resolve
 from migd_policies.second_thoughts import Copying, reconsider
 
 BY_HAND: Final = "by hand"
@@ -95,24 +95,6 @@ class Verdict:
     decision: Decision
     migrations: tuple[Migration, ...]
     sets: Mapping[str, MoveSet]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The cluster at one moment as nobody's rules see it, and its rules."""
-
-    bare: World
-    rules: Rules
-
-    @cached_property
-    def world(self) -> World:
-        """The world with what the rules forbid, for moves that are made together."""
-        return self.rules.applied(self.bare)
-
-    @cached_property
-    def singly(self) -> World:
-        """The world with what the rules forbid, for moves that are made one by one."""
-        return self.rules.applied(self.bare, singly=True)
 
 
 class Core:

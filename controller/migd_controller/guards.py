@@ -267,11 +267,12 @@ def _sure_s(price: Price, limits: GuardsSection) -> float:
 
 
 def _set_worth_it(together: Together, limits: GuardsSection) -> Gate:
+    others = ", ".join(together.others) or "its detour"
     return Gate(
         name="gain",
         passed=together.sure_s >= limits.min_gain_s,
         text=(
-            f"together with {', '.join(together.others)}: gains {format_duration(together.gain_s)} of job time and "
+            f"together with {others}: gains {format_duration(together.gain_s)} of job time and "
             f"loses {format_duration(together.cost_s)}: {format_duration(together.sure_s)} net for sure (at least "
             f"{format_duration(limits.min_gain_s)})"
         ),

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from migd_controller.decision import Bound, Price, Together
 from migd_core.world import Move, World
 from migd_policies import ledger
@@ -24,7 +26,8 @@ def prices(world: World, moves: Sequence[Move], certainty_sds: float, detours: S
     Those of its `detours` follow. Raises ValueError where a migration cannot be predicted.
     """
     plan = ledger.price(world, moves, detours=detours)
-    return [_price(world, plan, found, certainty_sds) for found in plan.moves]
+    found = [_price(world, plan, each, certainty_sds) for each in plan.moves]
+    return [*found[: len(moves)], *(replace(each, gain_rate=0.0) for each in found[len(moves) :])]
 
 
 def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float) -> Price:

@@ -21,7 +21,7 @@ from migd_controller.decision import Candidate, Gate, Price
 from migd_controller.guards import Situation, objection, refused_with
 from migd_controller.move_sets import MoveSet, SetStep, StepState
 from migd_controller.snapshot import UNMEASURED
-from migd_core.world import Level, Move, World
+from migd_core.world import Move, World
 from migd_policies.move_order import Step, Steps, kept_apart, order_moves
 from migd_policies.move_schedule import Parallel, starting
 from migd_policies.own_load import without_own_load
@@ -262,22 +262,31 @@ def _goals(move_set: MoveSet) -> Mapping[str, SetStep]:
 
 def _turn(move_set: MoveSet, step: SetStep, world: World, rules: Rules) -> Gate | None:
     """Return what lets a step wait for others: those of its set, guests that have to leave first, a link in use."""
-    names = {uuid: guest.name for uuid, guest in world.guests.items()}
-    if text := move_set.waits_for(step):
-        return Gate(name="turn", passed=False, text=text)
-    mates = {uuid: r.tag for r in kept_apart(world, rules) if r.must and step.guest in r.guests for uuid in r.guests}
-    joined = world.topology.switch_of.get(step.source), world.topology.switch_of.get(step.target)
-    is_far = world.topology.level(step.source, step.target) is Level.WIDE_AREA
+    text = move_set.waits_for(step) or _leaves_first(step, world, rules) or _uses_its_link(step, world)
+    return Gate(name="turn", passed=False, text=text) if text else None
+
+
+def _leaves_first(step: SetStep, world: World, rules: Rules) -> str:
+    """Say who is on its way off the target, that the guest must be apart from; empty if nobody."""
+    for rule in kept_apart(world, rules):
+        for other in world.moves_in_flight:
+            if rule.must and {step.guest, other.guest} <= rule.guests and other.source == step.target:
+                return f"waits until {_name(world, other)} has left, from which {rule.tag} keeps it apart"
+    return ""
+
+
+def _uses_its_link(step: SetStep, world: World) -> str:
+    """Say who is on its way over the link between two switches that the step crosses; empty if nobody, or none."""
+    switches = {world.topology.switch_of.get(host) for host in (step.source, step.target)}
     for other in world.moves_in_flight:
-        who = names.get(other.guest, other.guest)
-        if other.source == step.target and other.guest in mates:
-            text = f"waits until {who} has left, from which {mates[other.guest]} keeps it apart"
-            return Gate(name="turn", passed=False, text=text)
-        crosses = [world.topology.switch_of.get(end) for end in (other.source, other.target)]
-        if is_far and sorted(map(str, crosses)) == sorted(map(str, joined)):
-            text = f"waits for the link between {joined[0]} and {joined[1]}, over which {who} is on its way"
-            return Gate(name="turn", passed=False, text=text)
-    return None
+        ends = {world.topology.switch_of.get(host) for host in (other.source, other.target)}
+        if len(switches) > 1 and ends == switches:
+            return f"waits for the link between two switches that {_name(world, other)} takes"
+    return ""
+
+
+def _name(world: World, move: Move) -> str:
+    return world.guests[move.guest].name if move.guest in world.guests else move.guest
 
 
 def _unsettled(move_set: MoveSet, world: World) -> str:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sets_of_moves import FREE, WANTED, Wanting
 
 from migd_controller.commands import RecordSet
+from migd_controller.config import TopologySection
 from migd_controller.decision import Decision
 from migd_controller.events import (
     CancelRequested,
@@ -17,6 +18,7 @@ from migd_controller.events import (
     MigrationRequested,
     Paused,
     PolicySet,
+    Resource,
     Resumed,
 )
 from migd_controller.ledger import price
@@ -327,6 +329,24 @@ def test_guests_kept_apart_meet_at_no_step() -> None:
     assert cluster.goes() == [("y", "b", "a")]
     cluster.end("y")
     assert cluster.goes() == [("x", "c", "b")]
+
+
+def test_guests_of_an_anti_affinity_group_of_xapi_meet_at_no_step() -> None:
+    group = Resource(uuid="group", name="spread")
+    guests = [pool_guest("x", "a", group=group), pool_guest("y", "b", group=group)]
+    cluster = Wanting([pool_host(name) for name in "abc"], guests, {"x": "b", "y": "a"})
+    assert cluster.goes() == [("x", "a", "c")]
+
+
+def test_over_the_link_between_two_switches_one_goes_at_a_time() -> None:
+    switches = TopologySection(switches={"rack1": ["a", "b"], "rack2": ["c", "d"]})
+    guests = [pool_guest("x", "a"), pool_guest("y", "b")]
+    hosts = [pool_host(name) for name in "abcd"]
+    cluster = Wanting(hosts, guests, {"x": "c", "y": "d"}, replace(FREE, topology=switches))
+    decision = cluster.run(1)
+    assert refused(decision) == {"x": [], "y": ["turn: waits for the link between two switches that x takes"]}
+    cluster.end("x")
+    assert cluster.goes() == [("y", "b", "d")]
 
 
 def test_companions_move_all_or_none_and_never_over_a_spare_host() -> None:
