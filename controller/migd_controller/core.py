@@ -304,7 +304,8 @@ class Core:
         cause = self._cause
         judged: list[Judged] = []
         sets = dict(self.memory.sets)
-        place = places(seen.world) | {m.guest: m.target for m in plan.moves if m.guest in seen.world.guests}
+        place = places(as_promised(seen.world, sets if policy != BY_HAND else {}))
+        place |= {move.guest: move.target for move in plan.moves if move.guest in place}
         situation = Situation(
             world=seen.world,
             limits=self.config.guards,

@@ -319,6 +319,19 @@ def test_what_is_promised_to_a_set_is_given_to_nobody_else() -> None:
     ]
 
 
+def test_a_guest_that_a_set_will_bring_keeps_others_away_already() -> None:
+    """x waits for its turn to go to b, where w, from which it must be apart, would otherwise go meanwhile."""
+    tags = ("migd:apart=web",)
+    guests = [pool_guest("x", "a", tags=tags), pool_guest("y", "b"), pool_guest("w", "d", tags=tags)]
+    hosts = [pool_host(name, memory_for_guests_bytes=2 * FOUR) for name in "abcd"]
+    hosts[1] = pool_host("b", memory_for_guests_bytes=FOUR)
+    cluster = Wanting(hosts, guests, {"x": "b", "y": "c"})
+    cluster.run(1)
+    cluster.core.policy = Proposes((Move("w", "d", "b", WANTED),))  # type: ignore[assignment]
+    decision = cluster.run(1)
+    assert "rules: guest w: 1 of the guests tagged migd:apart=web would be with it" in refused(decision)["w"]
+
+
 def test_guests_kept_apart_meet_at_no_step() -> None:
     tags = ("migd:apart=web",)
     guests = [pool_guest("x", "a", tags=tags), pool_guest("y", "b", tags=tags)]
