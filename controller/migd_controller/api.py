@@ -42,6 +42,7 @@ from migd_controller.views import (
     policies_view,
     policy_config,
     rules_problem,
+    set_view,
     topology_problem,
 )
 from migd_core import __version__, api
@@ -52,8 +53,9 @@ from migd_policies.registry import configure
 
 MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000
+SETS_SHOWN = 3
 LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
-_CAUSE = re.compile(r"[Dd]\d+(\.\d+)?")
+_CAUSE = re.compile(r"[Dd]\d+(\.[sS]?\d+)?")
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -234,7 +236,7 @@ class Api:
         subject = request.match_info["subject"]
         # A guest may be called like a decision, or nearly; the decision is then found by one of its migrations.
         is_guest = self._core.inventory.guest_named(subject) is not None
-        cause = subject.upper().partition(".")[0]  # D12.1 is the first migration of decision D12
+        cause = subject.upper().partition(".")[0]  # D12.1 is a migration of decision D12, D12.s1 a set
         if not is_guest and _CAUSE.fullmatch(subject) and (decision := self._journal.decision(cause)) is not None:
             return _answer(
                 api.ExplainView(
@@ -242,6 +244,7 @@ class Api:
                     text=decision.reason.text,
                     decisions=[decision_view(decision, self._core.inventory)],
                     migrations=[migration_view(m) for m in self._journal.migrations_of(cause)],
+                    sets=[set_view(each) for each in self._journal.sets_of(cause)],
                 )
             )
         uuid, name = self._known_guest(subject)
@@ -252,6 +255,7 @@ class Api:
                 decisions=[decision_view(d, self._core.inventory) for d in self._journal.decisions_about(uuid, 10)],
                 migrations=[migration_view(m) for m in self._journal.migrations(10, uuid)],
                 flips=flips_text(self._core, uuid, self._control.clock.now_s()),
+                sets=[set_view(each) for each in self._journal.sets_about(uuid, SETS_SHOWN)],
             )
         )
 

@@ -5,6 +5,7 @@ import msgspec
 from migd_controller.decision import Decision
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet
 from migd_core.health import HealthState, HostHealth
 
 
@@ -76,6 +77,12 @@ class RecordMigration(Command, frozen=True, kw_only=True):
     migration: Migration
 
 
+class RecordSet(Command, frozen=True, kw_only=True):
+    """Keep the state of a set of moves for `explain`; the newest of one name counts."""
+
+    move_set: MoveSet
+
+
 class RecordHealth(Command, frozen=True, kw_only=True):
     """Keep that a host's health has changed, and from what."""
 
@@ -96,4 +103,4 @@ class RecordJobOver(Command, frozen=True, kw_only=True):
 # What is asked of the pool; the rest is for the journal.
 ProbeCommand = BeginProbe | RevokeProbe | EndProbe
 PoolCommand = StartMigration | FollowMigration | CancelMigration
-AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration | RecordHealth | RecordJobOver
+AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration | RecordSet | RecordHealth | RecordJobOver

@@ -20,11 +20,13 @@ from migd_controller.commands import (
     RecordHealth,
     RecordJobOver,
     RecordMigration,
+    RecordSet,
 )
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, ProbeEnded, Tick
 from migd_controller.journal import Journal
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet, StepState
 from migd_core.health import HealthState
 
 log = structlog.get_logger()
@@ -122,6 +124,8 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             )
         elif isinstance(command, RecordJobOver):
             log.info("job over", job=command.name, ran_s=round(command.ran_s), why=command.text)
+        elif isinstance(command, RecordSet):
+            _log_set(command.move_set)
         elif isinstance(command, RecordMigration):
             _log_migration(command.migration)
         elif isinstance(command, RecordHealth):
@@ -133,6 +137,15 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
                 before=command.before.value,
                 why=command.health.text if is_bad else None,
             )
+
+
+def _log_set(move_set: MoveSet) -> None:
+    """Tell once that a set is over; that it goes on is told by its migrations."""
+    if move_set.is_over:
+        dropped = [step for step in move_set.steps if step.state is StepState.DROPPED]
+        why = dropped[0].text if dropped else None
+        done = len(move_set.numbers(StepState.DONE))
+        log.info("set of moves over", set=move_set.name, steps=len(move_set.steps), done=done, why=why)
 
 
 def _log_migration(migration: Migration) -> None:

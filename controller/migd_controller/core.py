@@ -32,6 +32,7 @@ from migd_controller.commands import (
     RecordDecision,
     RecordHealth,
     RecordMigration,
+    RecordSet,
     StartMigration,
 )
 from migd_controller.config import ControllerConfig
@@ -61,13 +62,17 @@ from migd_controller.events import (
     Source,
     Tick,
 )
-from migd_controller.guards import Situation, judge, objection, refused_with
+from migd_controller.guards import Situation, judge
 from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
 from migd_controller.inventory import Inventory
 from migd_controller.learning import after_migration
 from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
+from migd_controller.move_sets import MoveSet, set_after
+from migd_controller.seen import Seen
+from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
+from migd_controller.set_promises import as_promised, without_promised
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
 from migd_core.causes import CauseCounter
@@ -85,10 +90,11 @@ BY_HAND: Final = "by hand"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision, and the moves of it that passed every gate, with the migration each becomes."""
+    """A decision, the moves of it that passed every gate, with the migration each becomes, and the sets after it."""
 
     decision: Decision
     migrations: tuple[Migration, ...]
+    sets: Mapping[str, MoveSet]
 
 
 class Core:
@@ -119,7 +125,8 @@ class Core:
             )
             for m in self.memory.in_flight.values()
         ]
-        return [*commands, *migrations]
+        dropped = self._drop_sets(self.policy_problem) if self.policy_problem else []
+        return [*commands, *migrations, *dropped]
 
     def handle(self, event: AnyEvent, now_s: float) -> list[AnyCommand]:
         """Take in one event at Unix time `now_s` and return what is to be done about it, in order."""
@@ -155,6 +162,7 @@ class Core:
             case PolicySet(name=name, config=values):
                 self.memory = replace(self.memory, policy=name, policy_config=values)
                 self.policy = self._configured(self.memory)
+                return self._drop_sets(f"policy {name} was set meanwhile")
             case Paused():
                 self.memory = replace(self.memory, is_paused=True)
                 return list(probing.revoked(self.memory))
@@ -182,12 +190,16 @@ class Core:
 
     def world(self, now_s: float) -> World:
         """Return the cluster as it is known at `now_s`."""
+        return self.seen(now_s).singly
+
+    def seen(self, now_s: float) -> Seen:
+        """Return the cluster as it is known at `now_s`, with its rules."""
         world = build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
-        return resolve(world, self.config.rules).applied(world, singly=True)
+        return Seen(world, resolve(world, self.config.rules))
 
     def plan(self, now_s: float) -> Decision:
         """Return what a control cycle would decide at `now_s`, and do nothing about it."""
-        return self._decide(self.world(now_s), now_s).decision
+        return self._decide(self.seen(now_s), now_s).decision
 
     def _sampled(self, sample: HostSample, source: Source, now_s: float) -> list[AnyCommand]:
         before = self.telemetry.health(sample.host_uuid).state
@@ -203,7 +215,8 @@ class Core:
 
     def _tick(self, now_s: float) -> list[AnyCommand]:
         self.memory = jobs.heard(self.memory, self.telemetry.news, now_s)
-        world = self.world(now_s)
+        seen = self.seen(now_s)
+        world = seen.singly
         for uuid, known in self.telemetry.hosts.items():
             host = world.hosts.get(uuid)
             if host is None or host.frozen_because is not None:
@@ -220,7 +233,7 @@ class Core:
             self.memory, records = jobs.without_guests(self.memory, self.inventory.guests.keys(), now_s)
             over += records
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
-        commands = self._commit(self._decide(world, now_s), now_s)
+        commands = self._commit(self._decide(seen, now_s), now_s)
         return [*over, *self._second_thoughts(world, now_s), *commands, *self._probe(now_s)]
 
     def _watch_copying(self, sample: HostSample) -> None:
@@ -257,103 +270,130 @@ class Core:
         )
         return commands
 
-    def _decide(self, world: World, now_s: float) -> Verdict:
+    def _decide(self, seen: Seen, now_s: float) -> Verdict:
         if not self.inventory.is_known:
             reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
-            return self._verdict(self.policy.name, Plan((), reason), world, now_s)
+            decision = Decision(cause=self._cause, at=now_s, policy=self.policy.name, reason=reason)
+            return Verdict(decision, (), self.memory.sets)
         try:
-            plan = _by_value(self.policy.propose(world))
+            plan = _by_value(self.policy.propose(as_promised(seen.singly, self.memory.sets)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
             text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be journaled
             plan = Plan((), Reason("policy-failed", text))
-        return self._verdict(self.policy.name, plan, world, now_s)
+        return self._verdict(self.policy.name, plan, seen, now_s)
 
     def _judge_request(self, guest: str, target: str, now_s: float) -> Verdict:
-        world = self.world(now_s)
-        known = world.guests.get(guest)
+        seen = self.seen(now_s)
+        known = seen.world.guests.get(guest)
         source = known.host if known is not None else ""
         reason = Reason("by-hand", "asked for by an operator")
-        return self._verdict(BY_HAND, Plan((Move(guest, source, target, reason),), reason), world, now_s)
+        return self._verdict(BY_HAND, Plan((Move(guest, source, target, reason),), reason), seen, now_s)
 
-    def _verdict(self, policy: str, plan: Plan, world: World, now_s: float) -> Verdict:
-        """Judge each set of moves in order, each against the world in which what was accepted before is under way."""
-        cause, _ = self.memory.causes.following()
-        candidates: list[Candidate] = []
-        migrations = []
-        rules = resolve(world, self.config.rules)
-        place = places(world) | {move.guest: move.target for move in plan.moves if move.guest in world.guests}
+    @property
+    def _cause(self) -> str:
+        """The id of the next decision."""
+        return self.memory.causes.following()[0]
+
+    def _verdict(self, policy: str, plan: Plan, seen: Seen, now_s: float) -> Verdict:
+        """Judge the steps of sets under way that come next, then each set of moves of the plan in order.
+
+        Each is judged against the world in which what was accepted before is under way. What an operator asks for is
+        judged alone.
+        """
+        cause = self._cause
+        judged: list[Judged] = []
+        sets = dict(self.memory.sets)
+        place = places(as_promised(seen.world, sets if policy != BY_HAND else {}))
+        place |= {move.guest: move.target for move in plan.moves if move.guest in place}
         situation = Situation(
-            world=world,
+            world=seen.world,
             limits=self.config.guards,
             last_moved_at=None,
             price=None,
             is_paused=self.memory.is_paused,
             is_pool_reachable=self.pool.is_reachable,
-            rules=rules,
+            rules=seen.rules,
             place=place,
             is_allowed_hour=self.config.rules.may_move(now_s),
         )
+
+        def now(world: World) -> Situation:
+            """What is judged in `world`, with what was accepted until now under way."""
+            for move, candidate in judged:
+                world = world.with_in_flight(move) if candidate.is_accepted else world
+            return dataclasses.replace(situation, world=world)
+
+        def bench() -> Bench:
+            return Bench(self._prices, self._judged, cause, len(judged))
+
+        for name, each in self.memory.sets.items() if policy != BY_HAND else ():
+            steps, sets[name] = go_on(each, now(seen.world), bench())
+            judged += steps
+        steps_judged = len(judged)
         for moves in _sets(plan):
-            for candidate in self._judge_set(moves, dataclasses.replace(situation, world=world), policy == BY_HAND):
-                candidates.append(candidate)
-                if candidate.is_accepted:
-                    why = moves[candidate.guest].reason.code
-                    migration = self._migration(f"{cause}.{len(candidates)}", candidate, policy, now_s)
-                    migrations.append(replace(migration, is_for_gain=policy != BY_HAND and why != EVACUATION))
-                    world = world.with_in_flight(moves[candidate.guest])
-        reason = plan.reason if not plan.moves else _outcome(plan, len(migrations))
-        decision = Decision(cause=cause, at=now_s, policy=policy, reason=reason, candidates=tuple(candidates))
-        return Verdict(decision, tuple(migrations))
-
-    def _judge_set(self, moves: Mapping[str, Move], situation: Situation, by_hand: bool) -> list[Candidate]:
-        """Judge moves that belong together: priced as one; what refuses one of them for good refuses them all.
-
-        A move whose turn has not come, for others of its set are under way, is proposed again, and judged by itself.
-        """
-        world = situation.world
-        known_prices, unpriced_because = self._prices(world, tuple(moves.values()))
-        candidates = []
-        for move, known_price in zip(moves.values(), known_prices, strict=True):
-            situation = dataclasses.replace(
-                situation,
-                world=world,
-                last_moved_at=self.memory.last_moved_at.get(move.guest),
-                price=known_price,
-                unpriced_because=unpriced_because,
-                rest=resting(self.memory.holds, move.guest, world.now_s),
-                job=self._job_of(move.guest),
-                accounts=self.memory.accounts,
+            if len(moves) > 1:
+                name = f"{cause}.s{len(sets) + 1}"
+                found, begun = begin(name, policy, moves, now(without_promised(seen.world, sets)), bench())
+                judged += found
+                if begun is not None:
+                    sets[name] = begun
+                continue
+            (move,) = moves
+            single = now(without_promised(seen.singly, sets) if policy != BY_HAND else seen.singly)
+            known_prices, unpriced_because = self._prices(single.world, moves)
+            single = dataclasses.replace(single, price=known_prices[0], unpriced_because=unpriced_because)
+            judged.append((move, self._judged(move, single, by_hand=policy == BY_HAND)))
+        migrations = tuple(
+            replace(
+                self._migration(f"{cause}.{number}", candidate, policy, now_s),
+                is_for_gain=policy != BY_HAND and move.reason.code != EVACUATION,
             )
-            candidate = Candidate(
-                guest=move.guest,
-                source=move.source,
-                target=move.target,
-                why=move.reason.text,
-                gates=judge(move, situation, by_hand=by_hand),
-                price=known_price,
-            )
-            candidates.append(candidate)
-            if candidate.is_accepted:
-                world = world.with_in_flight(move)
-        refused = [(each, gate) for each in candidates if (gate := objection(each.gates)) is not None]
-        if not refused or len(candidates) == 1:
-            return candidates
-        refusals = [(each, refused_with(self.inventory.guest_name(each.guest), gate)) for each, gate in refused]
-        return [
-            replace(one, gates=(*one.gates, next(gate for each, gate in refusals if each is not one)))
-            if objection(one.gates) is None
-            else one
-            for one in candidates
-        ]
+            for number, (move, candidate) in enumerate(judged, start=1)
+            if candidate.is_accepted
+        )
+        proposed = [candidate for _, candidate in judged[steps_judged:]]
+        decision = Decision(
+            cause=cause,
+            at=now_s,
+            policy=policy,
+            reason=_outcome(plan, proposed),
+            candidates=tuple(candidate for _, candidate in judged),
+            sets=tuple(sets.values()),
+        )
+        return Verdict(decision, migrations, sets)
 
-    def _prices(self, world: World, moves: Sequence[Move]) -> tuple[Sequence[Price | None], str]:
-        """Return the prices of moves that belong together, or None for each and why they have none."""
-        unpriced = (None,) * len(moves)
-        if not all(move.guest in world.guests and {move.source, move.target} <= world.hosts.keys() for move in moves):
-            return unpriced, "guest, source or target is not known"
+    def _judged(self, move: Move, situation: Situation, *, by_hand: bool = False) -> Candidate:
+        """Judge one move, with the price that the situation has for it."""
+        situation = dataclasses.replace(
+            situation,
+            last_moved_at=self.memory.last_moved_at.get(move.guest),
+            rest=resting(self.memory.holds, move.guest, situation.world.now_s),
+            job=self._job_of(move.guest),
+            accounts=self.memory.accounts,
+        )
+        return Candidate(
+            guest=move.guest,
+            source=move.source,
+            target=move.target,
+            why=move.reason.text,
+            gates=judge(move, situation, by_hand=by_hand),
+            price=situation.price,
+        )
+
+    def _prices(
+        self, world: World, moves: Sequence[Move], detours: Sequence[Move] = ()
+    ) -> tuple[Sequence[Price | None], str]:
+        """Return the prices of moves that belong together, detours last, or None for each and why they have none."""
+        made = (*moves, *detours)
+        unpriced = (None,) * len(made)
+        for move in made:
+            if move.guest not in world.guests:
+                return unpriced, f"guest {move.guest} is not running in this pool"
+            if unknown := sorted({move.source, move.target} - world.hosts.keys()):
+                return unpriced, f"host {unknown[0]} is not in this pool"
         try:
-            return prices(world, moves, self.config.guards.certainty_sds), ""
+            return prices(world, moves, self.config.guards.certainty_sds, detours), ""
         except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
             return unpriced, f"{type(error).__name__}: {error}"
 
@@ -393,7 +433,7 @@ class Core:
             last_moved_at={**self.memory.last_moved_at, **{m.guest: now_s for m in verdict.migrations}},
         )
         self.last_decision = verdict.decision
-        commands: list[AnyCommand] = [RecordDecision(decision=verdict.decision)]
+        commands: list[AnyCommand] = [RecordDecision(decision=verdict.decision), *self._keep(verdict.sets)]
         for migration in verdict.migrations:
             commands.append(RecordMigration(migration=migration))
             commands.append(
@@ -406,6 +446,17 @@ class Core:
                 )
             )
         return commands
+
+    def _keep(self, sets: Mapping[str, MoveSet]) -> list[AnyCommand]:
+        """Remember the sets that are under way, and record those that have changed."""
+        changed = [each for name, each in sets.items() if each != self.memory.sets.get(name)]
+        if changed:
+            self.memory = replace(self.memory, sets={name: each for name, each in sets.items() if not each.is_over})
+        return [RecordSet(move_set=each) for each in changed]
+
+    def _drop_sets(self, text: str) -> list[AnyCommand]:
+        """Drop what has not begun of every set."""
+        return self._keep({name: each.rest_dropped(text) for name, each in self.memory.sets.items()})
 
     def _update(self, cause: str, change: Callable[[Migration], Migration]) -> list[AnyCommand]:
         """Change one migration under way; a word about one that is over comes too late and changes nothing."""
@@ -450,7 +501,20 @@ class Core:
         for uuid in (migration.source, migration.target):
             if (known := self.telemetry.hosts.get(uuid)) is not None:
                 known.load_ratios.clear()  # it held what copying asked of Dom0; a trend starts anew
-        return [RecordMigration(migration=migration)]
+        commands: list[AnyCommand] = [RecordMigration(migration=migration)]
+        if (move_set := set_after(self.memory.sets, migration)) is not None:
+            commands += self._keep({**self.memory.sets, move_set.name: move_set})
+            if migration.state is not State.MOVED:
+                commands += self._reweigh(move_set, now_s)
+        return commands
+
+    def _reweigh(self, move_set: MoveSet, now_s: float) -> list[AnyCommand]:
+        """Take in what the migrations of a set are worth without the step that has failed."""
+        gains_s = gains_left(move_set, self.seen(now_s).world, Bench(self._prices, self._judged, "", 0))
+        commands: list[AnyCommand] = []
+        for cause, gain_s in gains_s.items():
+            commands += self._update(cause, operator.methodcaller("worth", gain_s))
+        return commands
 
     def _shift_load(self, migration: Migration, now_s: float) -> None:
         """What migd has moved makes neither load young."""
@@ -503,27 +567,27 @@ def _by_value(answer: object) -> Plan:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Plan)
 
 
-def _sets(plan: Plan) -> list[Mapping[str, Move]]:
-    """Return the plan's moves that belong together, by guest, each set where its first move stands.
+def _sets(plan: Plan) -> list[Sequence[Move]]:
+    """Return the plan's moves that belong together, each set where its first move stands.
 
     A guest that one set names twice keeps its first move for it; the second stands alone, and is judged so.
     """
-    sets: list[dict[str, Move]] = []
-    labelled: dict[str, dict[str, Move]] = {}
+    sets: list[list[Move]] = []
+    labelled: dict[str, list[Move]] = {}
     for move in plan.moves:
         found = labelled.get(move.together)
-        if move.together and found is not None and move.guest not in found:
-            found[move.guest] = move
+        if move.together and found is not None and all(other.guest != move.guest for other in found):
+            found.append(move)
             continue
-        sets.append({move.guest: move})
+        sets.append([move])
         if move.together:
             labelled.setdefault(move.together, sets[-1])
     return list(sets)
 
 
-def _outcome(plan: Plan, accepted: int) -> Reason:
-    proposed = len(plan.moves)
-    if accepted == proposed:
+def _outcome(plan: Plan, proposed: Sequence[Candidate]) -> Reason:
+    accepted = sum(candidate.is_accepted for candidate in proposed)
+    if accepted == len(proposed):
         return plan.reason
     code = "partly-refused" if accepted else "refused"
-    return Reason(code, f"{plan.reason.text}; {accepted} of {proposed} proposed moves passed the gates")
+    return Reason(code, f"{plan.reason.text}; {accepted} of {len(proposed)} proposed moves passed the gates")

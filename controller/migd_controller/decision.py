@@ -2,6 +2,7 @@
 
 import msgspec
 
+from migd_controller.move_sets import MoveSet
 from migd_core.learned import Expected
 from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Reason
@@ -101,10 +102,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One control cycle, or one request by hand. `at` is Unix time; `cause` is the id to follow."""
+    """One control cycle, or one request by hand. `at` is Unix time; `cause` is the id to follow.
+
+    `sets` are the sets of moves under way after it, those that it has begun or ended included.
+    """
 
     cause: str
     at: float
     policy: str
     reason: Reason
     candidates: tuple[Candidate, ...] = ()
+    sets: tuple[MoveSet, ...] = ()

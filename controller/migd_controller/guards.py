@@ -25,7 +25,8 @@ from migd_policies.rules import Rules
 class Situation:
     """What a gate may look at: the world with the moves accepted so far in flight, its price, or why it has none.
 
-    `place` is where each guest will be once the whole plan and the moves under way are done.
+    `place` is where each guest will be once the whole plan and the moves under way are done. `brought` are the guests
+    that the move's own set has moved already.
     """
 
     world: World
@@ -41,6 +42,7 @@ class Situation:
     rules: Rules | None = None
     place: Mapping[str, str] = field(default_factory=dict)
     is_allowed_hour: bool = True
+    brought: frozenset[str] = frozenset()
 
 
 Guard = Callable[[Move, Situation], Gate]
@@ -205,6 +207,8 @@ def _allowed_hour(move: Move, situation: Situation) -> Gate:
 
 def _cooled_down(move: Move, situation: Situation) -> Gate:
     limit_s = situation.limits.cooldown_s
+    if move.guest in situation.brought:
+        return Gate(name="cooldown", passed=True, text="its own set has brought it where it is")
     if situation.last_moved_at is None:
         return Gate(name="cooldown", passed=True, text="the guest was not migrated by migd before")
     # A clock set back across a restart must not freeze a guest for longer than the cooldown itself.
@@ -263,11 +267,12 @@ def _sure_s(price: Price, limits: GuardsSection) -> float:
 
 
 def _set_worth_it(together: Together, limits: GuardsSection) -> Gate:
+    others = ", ".join(together.others) or "its detour"
     return Gate(
         name="gain",
         passed=together.sure_s >= limits.min_gain_s,
         text=(
-            f"together with {', '.join(together.others)}: gains {format_duration(together.gain_s)} of job time and "
+            f"together with {others}: gains {format_duration(together.gain_s)} of job time and "
             f"loses {format_duration(together.cost_s)}: {format_duration(together.sure_s)} net for sure (at least "
             f"{format_duration(limits.min_gain_s)})"
         ),
@@ -383,7 +388,7 @@ WORTH: Final[tuple[Guard, ...]] = (
     _unless_for_safety(_worth_it),
 )
 # What these refuse may be made when its turn comes, so they do not speak against the set that it belongs to.
-TURNS: Final = frozenset({"pool-limit", "source-limit", "target-limit"})
+TURNS: Final = frozenset({"pool-limit", "source-limit", "target-limit", "turn"})
 
 
 def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:

@@ -9,16 +9,18 @@ import contextlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration
+from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration, RecordSet
 from migd_controller.decision import Decision
 from migd_controller.events import AnyEvent, InventoryChanged, SampleArrived
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet
 from migd_core.errors import MigdError
 
 SCHEMA_VERSION: Final = 1
@@ -32,6 +34,10 @@ CREATE TABLE migrations (cause TEXT PRIMARY KEY, guest TEXT NOT NULL, asked_at R
 CREATE INDEX migrations_guest ON migrations (guest, asked_at);
 CREATE TABLE memory (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL);
 """
+# Added to journals of earlier releases, too: these do not look at it.
+_SETS: Final = "CREATE TABLE IF NOT EXISTS sets (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)"
+# Sets looked through for those of a guest.
+SETS_SEARCHED: Final = 200
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
 MAX_PENDING_SAMPLES: Final = 4096
 
@@ -57,6 +63,8 @@ class Journal:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            if version in (0, SCHEMA_VERSION):
+                self._db.execute(_SETS)
         except sqlite3.Error as error:
             raise JournalError(
                 f"journal {path}: cannot be opened: {error}; check the folder's permissions and free space. If the "
@@ -130,6 +138,19 @@ class Journal:
         )
         return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
 
+    def sets_of(self, decision: str) -> list[MoveSet]:
+        """Return the sets of moves that one decision began, in its order, as they are now or ended."""
+        rows = self._db.execute(
+            "SELECT body FROM sets WHERE name > ?1 || '.' AND name < ?1 || '/' ORDER BY rowid", (decision,)
+        )
+        return [msgspec.msgpack.decode(body, type=MoveSet) for (body,) in rows]
+
+    def sets_about(self, guest: str, limit: int) -> list[MoveSet]:
+        """Return the newest sets of moves with a step for a guest (uuid), newest first."""
+        rows = self._db.execute("SELECT body FROM sets ORDER BY at DESC, rowid DESC LIMIT ?", (SETS_SEARCHED,))
+        found = (msgspec.msgpack.decode(body, type=MoveSet) for (body,) in rows)
+        return list(islice((each for each in found if any(step.guest == guest for step in each.steps)), limit))
+
     def prune(self, now_s: float, keep_s: float, keep_samples_s: float) -> None:
         """Forget what is older than `keep_s` seconds, samples older than `keep_samples_s`."""
         oldest = now_s - keep_s
@@ -139,6 +160,7 @@ class Journal:
             self._db.execute("DELETE FROM decisions WHERE at < ?", (oldest,))
             self._db.execute("DELETE FROM decision_guests WHERE at < ?", (oldest,))
             self._db.execute("DELETE FROM migrations WHERE asked_at < ?", (oldest,))
+            self._db.execute("DELETE FROM sets WHERE at < ?", (oldest,))
 
     def _transaction(
         self,
@@ -177,6 +199,14 @@ class Journal:
                 (migration.cause, migration.guest, migration.asked_at, _encode(migration)),
             )
 
+        elif isinstance(command, RecordSet):
+            move_set = command.move_set
+            self._db.execute(
+                "INSERT INTO sets (name, at, body) VALUES (?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (move_set.name, move_set.at, _encode(move_set)),
+            )
+
     @contextlib.contextmanager
     def _transaction_or_error(self) -> Iterator[None]:
         """One transaction; what cannot be finished is undone and raised as a JournalError."""
@@ -200,5 +230,5 @@ def _body(event: AnyEvent) -> bytes:
 
 
 def _is_request(command: AnyCommand) -> bool:
-    """Decisions and migrations have tables of their own; the log holds all others."""
-    return not isinstance(command, RecordDecision | RecordMigration)
+    """Decisions, migrations and sets have tables of their own; the log holds all others."""
+    return not isinstance(command, RecordDecision | RecordMigration | RecordSet)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from migd_controller.decision import Bound, Price, Together
 from migd_core.world import Move, World
 from migd_policies import ledger
@@ -18,13 +20,14 @@ def price(world: World, move: Move) -> Price:
     return found
 
 
-def prices(world: World, moves: Sequence[Move], certainty_sds: float) -> list[Price]:
+def prices(world: World, moves: Sequence[Move], certainty_sds: float, detours: Sequence[Move] = ()) -> list[Price]:
     """Return the prices of moves that belong together, as one set; guests, sources and targets must exist.
 
-    Raises ValueError where a migration cannot be predicted.
+    Those of its `detours` follow. Raises ValueError where a migration cannot be predicted.
     """
-    plan = ledger.price(world, moves)
-    return [_price(world, plan, found, certainty_sds) for found in plan.moves]
+    plan = ledger.price(world, moves, detours=detours)
+    found = [_price(world, plan, each, certainty_sds) for each in plan.moves]
+    return [*found[: len(moves)], *(replace(each, gain_rate=0.0) for each in found[len(moves) :])]
 
 
 def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float) -> Price:
@@ -32,7 +35,11 @@ def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float
     migration, together, gain_s = found.migration, None, plan.gain_s
     if len(plan.moves) > 1:
         together = Together(
-            others=tuple(world.guests[other.move.guest].name for other in plan.moves if other is not found),
+            others=tuple(
+                dict.fromkeys(
+                    world.guests[other.move.guest].name for other in plan.moves if other.move.guest != found.move.guest
+                )
+            ),
             gain_s=plan.gain_s,
             cost_s=plan.cost_s.median,
             sure_s=plan.sure_s(certainty_sds),

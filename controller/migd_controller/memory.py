@@ -12,6 +12,7 @@ from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet
 from migd_core.causes import CauseCounter
 from migd_core.learned import NOTHING_LEARNED, Learned
 from migd_core.world import Level
@@ -53,7 +54,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
     what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
     job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
-    that were measured: they count instead of what is configured.
+    that were measured: they count instead of what is configured. `sets` are the sets of moves under way, by name.
     """
 
     policy: str
@@ -74,3 +75,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     finished_s: dict[str, tuple[float, ...]] = {}
     speeds: dict[str, LearnedSpeed] = {}
     links: dict[Level, RememberedLink] = {}
+    sets: dict[str, MoveSet] = {}

@@ -100,6 +100,10 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
         """Return the migration once somebody wants it to end."""
         return msgspec.structs.replace(self, is_cancelling=True)
 
+    def worth(self, gain_s: float) -> "Migration":
+        """Return the migration once it is known to gain something else than it was begun for."""
+        return msgspec.structs.replace(self, gain_s=gain_s)
+
     def given_up(self, text: str) -> "Migration":
         """Return the migration once migd itself thinks better of it."""
         return msgspec.structs.replace(self, is_cancelling=True, text=text)

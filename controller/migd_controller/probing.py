@@ -205,6 +205,7 @@ def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float,
 def _may_be_probed(host: str, known: HostTelemetry, inventory: Inventory, memory: Memory) -> Iterator[PoolGuest]:
     unavailable = {migration.guest for migration in memory.in_flight.values()}
     unavailable |= {hold.guest for hold in memory.holds.values()}
+    unavailable |= {step.guest for move_set in memory.sets.values() for step in move_set.waiting}
     for guest in inventory.guests.values():
         is_idle = not (guest.blocked_because or guest.busy_with or guest.arriving_at or guest.probed_by)
         is_wanted = not UNPROBED_TAGS & set(guest.tags)

@@ -24,6 +24,8 @@ from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, T
 
 # The agent's collector of the host's own figures; while it fails, samples repeat the last ones.
 DOM0: Final = "dom0"
+# Of a guest that has just arrived.
+UNMEASURED: Final = "it is not measured on its host yet"
 
 
 def build_world(
@@ -168,7 +170,7 @@ def _immovable_because(
     if host_frozen is not None:
         return f"its host is frozen: {host_frozen}"
     if known is None or guest.uuid not in known.guests:
-        return "it is not measured on its host yet"
+        return UNMEASURED
     return _pinned_because(guest, inventory)
 
 

@@ -10,6 +10,7 @@ from migd_controller.decision import Bound, Candidate, Decision
 from migd_controller.holds import Hold, quarantine, rest_text, resting
 from migd_controller.inventory import Inventory
 from migd_controller.migration import Migration, State
+from migd_controller.move_sets import MoveSet, Sets, StepState
 from migd_controller.pool_failures import Then
 from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
@@ -20,7 +21,6 @@ from migd_core.world import Guest, Host, Job, Level, Move, Reason, World
 from migd_policies.flips import flips
 from migd_policies.policy import Policy
 from migd_policies.registry import available
-from migd_policies.rules import resolve
 
 LOST_TEXT: Final = (
     "the pool has lost its task, so nothing can be asked about it; the guest may be moving all the same, "
@@ -96,6 +96,32 @@ def decision_view(decision: Decision, inventory: Inventory) -> api.DecisionView:
         code=decision.reason.code,
         text=decision.reason.text,
         candidates=[_candidate(candidate, inventory) for candidate in decision.candidates],
+        sets=[set_view(each) for each in decision.sets],
+    )
+
+
+def set_view(move_set: MoveSet) -> api.SetView:
+    """One set of moves, under way or over."""
+    steps = [
+        api.StepView(
+            number=step.number + 1,
+            guest=step.guest,
+            guest_name=step.guest_name,
+            source=step.source,
+            source_name=step.source_name,
+            target=step.target,
+            target_name=step.target_name,
+            state=step.state.value,
+            after=[number + 1 for number in step.after],
+            is_detour=step.is_detour,
+            predicted_s=step.predicted_s,
+            migration=step.migration,
+            text=move_set.waiting_text(step) if step.state is StepState.WAITING else step.text,
+        )
+        for step in move_set.steps
+    ]
+    return api.SetView(
+        name=move_set.name, at=move_set.at, policy=move_set.policy, is_over=move_set.is_over, steps=steps
     )
 
 
@@ -161,7 +187,7 @@ def rules_problem(core: Core, now_s: float) -> str:
     """Say which rules contradict each other or name nobody; empty if none."""
     if not core.inventory.is_known:
         return ""
-    rules = resolve(core.world(now_s), core.config.rules)
+    rules = core.seen(now_s).rules
     return "; ".join([*rules.problems, *(contradiction.text for contradiction in rules.contradictions)])
 
 
@@ -208,6 +234,8 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     place = f"guest {guest.name} is on host {world.hosts[guest.host].name}" if guest.host in world.hosts else guest.name
     if any(move.guest == uuid for move in world.moves_in_flight):
         return f"{place} and is being migrated"
+    if (waiting := _waiting_text(core.memory.sets, uuid)) is not None:
+        return f"{place}; {waiting}"
     if guest.immovable_because is not None:
         return f"{place} and may not be migrated: {guest.immovable_because}"
     if (rest := resting(core.memory.holds, uuid, now_s)) is not None:
@@ -218,6 +246,16 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     if any(candidate.guest == uuid for candidate in last.candidates):
         return f"{place}; policy {last.policy} proposed to move it in {last.cause}: see its gates"
     return f"{place}; policy {last.policy} does not propose to move it: {last.reason.text}"
+
+
+def _waiting_text(sets: Sets, guest: str) -> str | None:
+    """Say what a guest waits for that is to move with the next steps of a set; None if it is not."""
+    for move_set in sets.values():
+        for step in move_set.waiting:
+            if step.guest == guest:
+                what = f"its move to {step.target_name} is step {step.number + 1} of {move_set.name}"
+                return f"{what}, which {move_set.waiting_text(step)}"
+    return None
 
 
 def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:

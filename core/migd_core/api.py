@@ -72,8 +72,43 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     most: BoundView | None = None
 
 
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration of a set. `state` is one of `waiting`, `running`, `done`, `failed`, `dropped`.
+
+    `number` counts from 1; `after` has the numbers of the steps that it cannot do without. `text` says what it waits
+    for, or why it failed or was dropped; `migration` is the id of what it became. A detour leads to a spare host.
+    """
+
+    number: int
+    guest: str
+    guest_name: str
+    source: str
+    source_name: str
+    target: str
+    target_name: str
+    state: str
+    after: list[int] = []
+    is_detour: bool = False
+    predicted_s: float | None = None
+    migration: str = ""
+    text: str = ""
+
+
+class SetView(msgspec.Struct, frozen=True, kw_only=True):
+    """Moves that belong together, in the order in which they can be made. `name` is its decision's, with `.s1`."""
+
+    name: str
+    at: float
+    policy: str
+    is_over: bool
+    steps: list[StepView]
+
+
 class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One control cycle: what the policy proposed and what became of it. `cause` is the id to follow."""
+    """One control cycle: what the policy proposed and what became of it. `cause` is the id to follow.
+
+    `sets` are the sets of moves that were under way after it, as they were then.
+    """
 
     cause: str
     at: float
@@ -81,6 +116,7 @@ class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     text: str
     candidates: list[CandidateView] = []
+    sets: list[SetView] = []
 
 
 class MigrationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +293,8 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a decision or a guest: the decisions that concern it, newest first, and its migrations.
 
-    `flips` says of a guest that is considered now what would make its move pay, or pay no more.
+    `flips` says of a guest that is considered now what would make its move pay, or pay no more. `sets` are the sets of
+    moves that the decision began, or with steps for the guest, newest first, as they are now.
     """
 
     subject: str
@@ -265,6 +302,7 @@ class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
     decisions: list[DecisionView] = []
     migrations: list[MigrationView] = []
     flips: str = ""
+    sets: list[SetView] = []
 
 
 class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -205,6 +205,8 @@ class Reason:
 
 # The reason code of a move that is for the guest's safety: it need not gain anything, nor wait for hours and cooldowns.
 EVACUATION: Final = "evacuation"
+# That of a move that counts as under way for policies, but waits for others of its set: nothing is copied yet.
+PROMISED: Final = "promised"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from msgspec import Meta
 from migd_core.units import format_duration, format_ratio
 from migd_core.world import Move, Plan, Reason, World
 from migd_policies.ledger import PlanPrice, price
+from migd_policies.move_order import order_moves
 from migd_policies.own_load import without_own_load
+from migd_policies.rules import Rules
 from migd_policies.set_search import Found, SetSearch, moves_of
 from migd_policies.trend import highest_load_ratio, lowest_load_ratio
 
@@ -33,6 +35,8 @@ JOBS: Final = 8
 SETS_A_JOB: Final = 2
 MOST_PRICED: Final = 24
 UNASKED: Final = Reason("candidate", "to be priced")
+# What rules forbid of a guest is barred in the world already, and only one of those kept apart is moved at a time.
+NO_RULES: Final = Rules(rules=(), contradictions=(), ignored_hosts=frozenset(), reserve_bytes={})
 
 
 class JobTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,7 +134,7 @@ class _Planning:
             offers = [
                 offer
                 for each in found[job]
-                if len(each.places) <= free and not moving & each.places.keys() and self._fits(now, each)
+                if len(each.places) <= free and not moving & each.places.keys()
                 if (offer := self._offer(now, job, each)) is not None
             ]
             for offer in sorted(offers, key=lambda offer: offer.rank):
@@ -143,12 +147,17 @@ class _Planning:
                     self._best_refused = offer
         return accepted
 
-    def _fits(self, now: World, found: Found) -> bool:
-        """Whether the targets still have the memory, besides what sets accepted before take."""
+    def _detours(self, now: World, moves: Sequence[Move]) -> tuple[Move, ...] | None:
+        """Return the moves to spare hosts that the set needs besides; None where memory allows it in no order."""
         arriving: dict[str, int] = {}
-        for uuid, target in found.places.items():
-            arriving[target] = arriving.get(target, 0) + now.guests[uuid].memory_bytes
-        return all(size <= now.hosts[target].memory_free_bytes for target, size in arriving.items())
+        for move in moves:
+            arriving[move.target] = arriving.get(move.target, 0) + now.guests[move.guest].memory_bytes
+        if all(size <= now.hosts[target].memory_free_bytes for target, size in arriving.items()):
+            return ()
+        ordered = order_moves(now, NO_RULES, {move.guest: move.target for move in moves})
+        if ordered.left_out:
+            return None
+        return tuple(Move(s.guest, s.source, s.target, UNASKED) for s in ordered.steps if s.is_detour)
 
     def _offer(self, now: World, job: str, found: Found) -> _Offer | None:
         """Return the set, without the moves that it gains more without; None where it cannot be priced."""
@@ -167,9 +176,11 @@ class _Planning:
     def _price(self, now: World, job: str, moves: tuple[Move, ...]) -> _Offer | None:
         if self._priced >= MOST_PRICED:
             return None
+        if (detours := self._detours(now, moves)) is None:
+            return None
         self._priced += 1
         try:
-            found = price(now, moves, for_jobs_only=True)
+            found = price(now, moves, for_jobs_only=True, detours=detours)
         except ValueError:  # no bandwidth: what cannot be priced is not proposed
             return None
         return _Offer(job, moves, found, found.sure_s(self._settings.certainty_sds))
@@ -178,7 +189,8 @@ class _Planning:
         """Whether the set gains enough now, and would have at any of the loads of the last periods."""
         if offer.sure_s < self._settings.min_gain_s:
             return False
-        worst = price(self._at_worst(now, offer.moves), offer.moves, for_jobs_only=True)
+        detours = [each.move for each in offer.price.moves[len(offer.moves) :]]
+        worst = price(self._at_worst(now, offer.moves), offer.moves, for_jobs_only=True, detours=detours)
         return worst.sure_s(self._settings.certainty_sds) >= self._settings.min_gain_s
 
     def _at_worst(self, now: World, moves: Sequence[Move]) -> World:

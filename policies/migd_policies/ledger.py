@@ -65,6 +65,7 @@ class PlanPrice:
     """Moves priced together. `cost_s` and `gain_s` are sums over moves and over jobs, in job-seconds.
 
     `break_even_s` is how long the gain must last to pay for the moves; None where they gain nothing however long.
+    `moves` ends with the detours, which only cost.
     """
 
     moves: tuple[MovePrice, ...]
@@ -94,17 +95,21 @@ class PlanPrice:
         return self.gain_s - at_most_s - counted.median - certainty_sds * sd_s
 
 
-def price(world: World, moves: Sequence[Move], *, for_jobs_only: bool = False) -> PlanPrice:
+def price(
+    world: World, moves: Sequence[Move], *, for_jobs_only: bool = False, detours: Sequence[Move] = ()
+) -> PlanPrice:
     """Return the price of `moves` made together; their guests and hosts must exist in `world`.
 
     A guest of no job gains and loses like a job of its own; `for_jobs_only`, it can only lose where there are jobs.
+    `detours` bring guests of `moves` to a spare host meanwhile: each costs what its migration does.
 
     Raises ValueError where no migration can be predicted: no bandwidth.
     """
     ratios = job_step_ratios(world, *moves)
-    migrations = _migrations(world, moves)
+    made = (*moves, *detours)
     priced = tuple(
-        _move_price(world, move, migration, ratios) for move, migration in zip(moves, migrations, strict=True)
+        _move_price(world, move, migration, ratios)
+        for move, migration in zip(made, _migrations(world, made), strict=True)
     )
     remaining_s = [_remaining_s(world, each.job) for each in priced]
     lives_s = [max(world.pricing.life_at_least_s, life_s(world, move)) for move in moves]

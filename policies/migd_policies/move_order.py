@@ -16,7 +16,7 @@ from typing import Final
 
 from migd_core.units import format_bytes
 from migd_core.world import World
-from migd_policies.rules import APART, WITH, Rules
+from migd_policies.rules import APART, WITH, Rule, Rules, places
 
 # States looked at for each number of detours, before a plan is taken to be out of reach.
 MOST_STATES: Final = 5_000
@@ -78,12 +78,21 @@ def order_moves(world: World, rules: Rules, wanted: Mapping[str, str]) -> Steps:
     return Steps(tuple(_with_reasons(problem, path)), MappingProxyType(left_out))
 
 
+def kept_apart(world: World, rules: Rules) -> list[Rule]:
+    """Return the rules that keep guests apart; XAPI's anti-affinity groups are among them, as what should be."""
+    groups = (
+        Rule(group, APART, must=False, guests=frozenset(member.uuid for member in members))
+        for group, members in sorted(world.groups.items())
+    )
+    return [*(rule for rule in rules.rules if rule.kind == APART), *groups]
+
+
 def _possible(
     world: World, rules: Rules, wanted: Mapping[str, str], left_out: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the moves that nothing forbids once all are done; tell in `left_out` what forbids the others."""
     moving = {move.guest for move in world.moves_in_flight}
-    place = {uuid: wanted.get(uuid, guest.host) for uuid, guest in world.guests.items()}
+    place = places(world) | {uuid: target for uuid, target in wanted.items() if uuid in world.guests}
     for uuid, target in wanted.items():
         guest, host = world.guests.get(uuid), world.hosts.get(target)
         if guest is None or host is None:
@@ -110,11 +119,12 @@ class _Problem:
     def __init__(self, world: World, rules: Rules, going: Mapping[str, str]) -> None:
         self._world = world
         self.going = going
-        self.start = {uuid: guest.host for uuid, guest in world.guests.items()}
+        self.start = places(world)
         self.free = {uuid: host.memory_free_bytes for uuid, host in world.hosts.items()}
         self.size = {uuid: world.guests[uuid].memory_bytes for uuid in going}
-        self.apart = [rule for rule in rules.rules if rule.kind == APART and rule.guests & going.keys()]
+        self.apart = [rule for rule in kept_apart(world, rules) if rule.guests & going.keys()]
         self.together = [rule.guests for rule in rules.rules if rule.kind == WITH and rule.guests & going.keys()]
+        self._placed = [rule for rule in rules.rules if rule.hosts is not None and rule.guests & going.keys()]
 
     def solve(self) -> list[tuple[str, str]]:
         """Return the moves in order, with as few detours as are needed; the most that can be made if not all can."""
@@ -151,9 +161,18 @@ class _Problem:
         return path
 
     def spares(self, guest: str) -> list[str]:
-        """Return the hosts where the guest may wait."""
+        """Return the hosts where the guest may wait: none with companions, which would be left alone meanwhile."""
+        if any(guest in companions for companions in self.together):
+            return []
         one = self._world.guests[guest]
-        return [uuid for uuid, host in self._world.hosts.items() if host.may_receive and uuid not in one.barred]
+        wished = [rule.hosts for rule in self._placed if guest in rule.guests and rule.hosts is not None]
+        return [
+            uuid
+            for uuid, host in self._world.hosts.items()
+            if host.may_receive
+            and uuid not in one.barred
+            and all(uuid in hosts or one.host not in hosts for hosts in wished)
+        ]
 
     def clash(self, place: Mapping[str, str], guest: str, target: str) -> bool:
         """Whether a guest that must be apart from this one is on the target."""

@@ -9,12 +9,13 @@ from dataclasses import replace
 from statistics import median
 from types import MappingProxyType
 
-from migd_core.world import World
+from migd_core.world import PROMISED, World
 
 
 def without_own_load(world: World) -> World:
     """Return the world with the loads of hosts that migrate lowered to what their guests and an idle Dom0 want."""
-    migrating = {uuid for move in world.moves_in_flight for uuid in (move.source, move.target)} & world.hosts.keys()
+    copying = [move for move in world.moves_in_flight if move.reason.code != PROMISED]
+    migrating = {uuid for move in copying for uuid in (move.source, move.target)} & world.hosts.keys()
     if not migrating:
         return world
     besides = {

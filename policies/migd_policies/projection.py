@@ -61,9 +61,12 @@ class Projection:
     def may_take(self, host: Host, guest: Guest) -> bool:
         """Whether the host is one the guest can run on, enabled, live, has the memory free, and is not where the guest
         will be anyway; and whether the guest's group is at least as much apart as it was."""
+        return guest.memory_bytes <= self.free_bytes(host.uuid) and self.would_take(host, guest)
+
+    def would_take(self, host: Host, guest: Guest) -> bool:
+        """Whether the host may take the guest as soon as it has the memory free."""
         return (
             host.may_receive
-            and guest.memory_bytes <= self.free_bytes(host.uuid)
             and self.host_of(guest.uuid) != host.uuid
             and host.uuid not in guest.barred
             and self.crowding(host.uuid, guest) is None

@@ -120,6 +120,10 @@ class SetSearch:
                 grown = {**places, slowest: target.uuid}
                 yield grown
                 yield from self._swaps(slowest, target, grown)
+            for target in self._full(slowest, places):
+                grown = {**places, slowest: target.uuid}
+                yield from self._swaps(slowest, target, grown)
+                yield from self._room_made(slowest, target, grown)
         beside = [uuid for uuid in self.times.residents(host) if uuid != slowest]
         talking = [peer for peer, _ in self._peers(slowest)]
         demand = self._world.guests
@@ -146,8 +150,37 @@ class SetSearch:
             if self._world.guests[other].cpu_demand_vcpus < wanted and other not in grown and self._may_leave(other)
         ]
         for other in nsmallest(OTHERS, lesser, key=lambda each: (-self._world.guests[each].cpu_demand_vcpus, each)):
-            if source in self._takes and self._may_take(source, self._world.guests[other], grown):
-                yield {**grown, other: source.uuid}
+            swapped = {**grown, other: source.uuid}
+            takes = source in self._takes and self._may_take(source, self._world.guests[other], swapped)
+            if takes and self._has_room(target, self._world.guests[uuid], swapped):
+                yield swapped
+
+    def _room_made(self, uuid: str, target: Host, grown: dict[str, str]) -> Iterator[dict[str, str]]:
+        """Yield `grown` with a guest of the target that makes room for this one and goes to a third host."""
+        if len(grown) >= self._max_moves:
+            return
+        guest = self._world.guests[uuid]
+        leaving = [each for each in self.times.residents(target.uuid) if each not in grown and self._may_leave(each)]
+        for other in nsmallest(OTHERS, leaving, key=lambda each: (self._world.guests[each].memory_bytes, each)):
+            third = next((host for host in self._targets(other, grown) if host is not target), None)
+            if third is not None:
+                made = {**grown, other: third.uuid}
+                if self._has_room(target, guest, made):
+                    yield made
+
+    def _full(self, uuid: str, places: Places) -> list[Host]:
+        """Return the least loaded hosts that lack nothing but memory for a guest, in the order to be tried."""
+        guest, load = self._world.guests[uuid], self.times.load_ratio
+        source = self.times.host_of(uuid)
+        full = [
+            host
+            for host in self._takes
+            if host.uuid != source
+            and load(host.uuid) + handicap(host) < load(source)
+            and not self._has_room(host, guest, places)
+            and self._would_take(host, guest, places)
+        ]
+        return nsmallest(TARGETS, full, key=lambda host: (load(host.uuid) + handicap(host), host.uuid))
 
     def _targets(self, uuid: str, places: Places) -> list[Host]:
         """Return the hosts to try for a guest: the least loaded with it, its peers', the best of their switches."""
@@ -185,13 +218,20 @@ class SetSearch:
         return guest.host in self._leaves and self._projection.may_leave(guest)
 
     def _may_take(self, host: Host, guest: Guest, places: Places) -> bool:
-        """Whether the host takes the guest besides those that arrive; what leaves keeps its memory so long."""
-        arriving = sum(self._world.guests[uuid].memory_bytes for uuid, target in places.items() if target == host.uuid)
-        if guest.memory_bytes + arriving > self._projection.free_bytes(host.uuid):
-            return False
-        if any(are_kept_apart(guest, self._world.guests[uuid]) for uuid in places):
+        """Whether the host takes the guest besides those that arrive, once those that go elsewhere have left it."""
+        return self._has_room(host, guest, places) and self._would_take(host, guest, places)
+
+    def _has_room(self, host: Host, guest: Guest, places: Places) -> bool:
+        size = {uuid: self._world.guests[uuid].memory_bytes for uuid in places if uuid != guest.uuid}
+        arriving = sum(bytes_ for uuid, bytes_ in size.items() if places[uuid] == host.uuid)
+        leaving = sum(bytes_ for uuid, bytes_ in size.items() if self.times.host_of(uuid) == host.uuid)
+        return guest.memory_bytes + arriving - leaving <= self._projection.free_bytes(host.uuid)
+
+    def _would_take(self, host: Host, guest: Guest, places: Places) -> bool:
+        """Whether nothing but memory could speak against it."""
+        if any(are_kept_apart(guest, self._world.guests[uuid]) for uuid in places if uuid != guest.uuid):
             return False  # one of a group at a time, so that how many are where stays as counted
-        return self._projection.may_take(host, guest)
+        return self._projection.would_take(host, guest)
 
     def _remaining_s(self, job: str) -> float:
         known = self._world.jobs.get(job)

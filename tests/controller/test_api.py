@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 from cluster_of_events import Cluster, pool_guest, pool_host
+from sets_of_moves import Wanting
 
 from migd_controller.api import MAX_BODY_BYTES, Api
 from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
@@ -34,6 +35,7 @@ from migd_controller.memory import Memory
 from migd_core.api import ROUTES, LinkView, Problem
 from migd_core.errors import MigdError
 from migd_core.progress import Progress
+from migd_core.units import GIB
 from migd_core.world import Level, Link
 
 WANTS = {"hog": 4.0}
@@ -517,6 +519,39 @@ async def test_a_guest_is_explained_by_what_was_decided_about_it(served: Served)
     assert explained.text == "guest rank1 is on host a and is being migrated"
     assert [migration.cause for migration in explained.migrations] == [asked.cause]
     assert [decision.cause for decision in explained.decisions] == [asked.cause.partition(".")[0]]
+
+
+async def test_a_set_of_moves_is_planned_and_explained_in_its_order(tmp_path: Path) -> None:
+    hosts = [pool_host(name, memory_for_guests_bytes=4 * GIB) for name in "abc"]
+    cluster = Wanting(hosts, [pool_guest("x", "a"), pool_guest("y", "b")], {"x": "b", "y": "c"})
+    served = Served(cluster, tmp_path)
+    async with served.answering():
+        for host in cluster.hosts:
+            for _ in range(2):
+                cluster.now_s, cluster.sequence = cluster.now_s + 0.5, cluster.sequence + 1
+                served.control.dispatch(SampleArrived(sample=cluster.sample(host, {})))
+        (planned,) = (await served.ask("GET", "/v1/plan")).sets
+        assert [(s.guest_name, s.target_name, s.state, s.after) for s in planned.steps] == [
+            ("y", "c", "running", []),
+            ("x", "b", "waiting", [1]),
+        ]
+        assert served.asked == []
+        served.control.dispatch(Tick())
+        explained = await served.ask("GET", "/v1/explain/x")
+        name = explained.sets[0].name
+        waits = "waits for y to c (step 1)"
+        assert explained.text.startswith(f"guest x is on host a; its move to b is step 2 of {name}, which {waits}")
+        assert explained.sets[0].steps[1].text == waits
+        served.control.dispatch(
+            MigrationEnded(cause=served.asked[0].cause, host_now="b", code="INTERNAL_ERROR", text="no")
+        )
+        (over,) = (await served.ask("GET", f"/v1/explain/{name}")).sets
+        assert [(s.state, s.text) for s in over.steps] == [
+            ("failed", "y stayed: no"),
+            ("dropped", "it needs y to c (step 1), which failed"),
+        ]
+        assert over.is_over
+    served.journal.close()
 
 
 async def test_a_guest_that_vanished_in_its_migration_is_explained_still(served: Served) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from migd_controller.commands import RecordDecision, RecordHealth, RecordMigration, StartMigration
+from migd_controller.commands import RecordDecision, RecordHealth, RecordMigration, RecordSet, StartMigration
 from migd_controller.decision import Candidate, Decision, Gate
 from migd_controller.events import InventoryChanged, Paused, PoolGuest, SampleArrived, Tick
 from migd_controller.journal import Journal, JournalError
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet, SetStep
 from migd_core.health import HealthState, HostHealth
 from migd_core.messages import HostSample
 from migd_core.units import GIB
@@ -199,3 +200,44 @@ def test_a_journal_of_another_release_is_refused(path: Path) -> None:
     db.close()
     with pytest.raises(JournalError, match="schema 99"):
         Journal(path)
+
+
+def move_set(name: str, at: float, guest: str = "g1") -> MoveSet:
+    step = SetStep(
+        number=0,
+        guest=guest,
+        source="a",
+        target="b",
+        reason=Reason("wanted", "a test wants it"),
+        guest_name=guest,
+        source_name="a",
+        target_name="b",
+    )
+    return MoveSet(name=name, policy="job-time", at=at, steps=(step,))
+
+
+def test_the_newest_state_of_a_set_is_found_by_its_decision_and_by_its_guest(path: Path) -> None:
+    first, other = move_set("D1.s1", 1.0), move_set("D10.s1", 2.0, guest="g2")
+    newest = first.rest_dropped("it does not pay any more")
+    with closing(Journal(path)) as journal:
+        journal.write(1.0, Tick(), [RecordSet(move_set=first)], MEMORY)
+        journal.write(2.0, Tick(), [RecordSet(move_set=other), RecordSet(move_set=newest)], MEMORY)
+    with closing(Journal(path)) as journal:
+        assert journal.sets_of("D1") == [newest]
+        assert journal.sets_about("g1", 10) == [newest]
+        assert journal.sets_about("g2", 10) == [other]
+        journal.prune(12.0, keep_s=10.5, keep_samples_s=1.0)
+        assert journal.sets_of("D1") == []
+        assert journal.sets_of("D10") == [other]
+
+
+def test_a_journal_of_a_release_without_sets_takes_them(path: Path) -> None:
+    with closing(Journal(path)) as journal:
+        journal.write(1.0, Tick(), [], MEMORY)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE sets")
+    db.close()
+    with closing(Journal(path)) as journal:
+        assert journal.memory() == MEMORY
+        journal.write(2.0, Tick(), [RecordSet(move_set=move_set("D1.s1", 2.0))], MEMORY)
+        assert journal.sets_of("D1") == [move_set("D1.s1", 2.0)]

@@ -1,13 +1,16 @@
 """Tags and [rules] hold for whatever policy is active, and for an operator's own requests."""
 
+import pytest
 from cluster_of_events import CONFIG, Cluster, pool_guest, pool_host
 from msgspec.structs import replace
 
+from migd_controller import core as core_module
 from migd_controller.config import ControllerConfig
 from migd_controller.decision import Decision
 from migd_controller.events import MigrationRequested
 from migd_controller.views import rules_problem
-from migd_policies.rules import RuleSettings
+from migd_core.world import World
+from migd_policies.rules import Rules, RuleSettings, resolve
 
 HOG = {"hog": 4.0}
 HOSTS = [pool_host("a"), pool_host("b"), pool_host("c")]
@@ -91,3 +94,15 @@ def test_outside_the_allowed_hours_a_policy_moves_nothing_and_an_operator_may() 
     assert targets(crowded(config=replace(CONFIG, rules=RuleSettings(allowed_hours=["Mon 13:00-15:00"])))) == [
         ("rank", "c")
     ]
+
+
+def test_rules_are_resolved_once_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, seen = crowded("migd:apart=x"), list[World]()
+
+    def counting(world: World, settings: RuleSettings) -> Rules:
+        seen.append(world)
+        return resolve(world, settings)
+
+    monkeypatch.setattr(core_module, "resolve", counting)
+    cluster.run(3, HOG)
+    assert len(seen) == 3

@@ -7,6 +7,7 @@ import click
 from migd_cli.app import Command
 from migd_cli.decisions import decision_lines, verdict
 from migd_cli.migrations import migration_table
+from migd_cli.move_sets import set_lines
 from migd_cli.screen import Screen, paint
 from migd_cli.session import Session
 from migd_cli.table import Cell, Column, table
@@ -45,6 +46,8 @@ def explain_lines(view: ExplainView, screen: Screen) -> list[str]:
             lines += table(EARLIER_COLUMNS, _earlier_rows(view.subject, earlier, screen), screen)
             if len(earlier) > EARLIER_SHOWN:
                 lines.append(paint(f"and {len(earlier) - EARLIER_SHOWN} before these", "dim"))
+    for move_set in view.sets:
+        lines += ["", *set_lines(move_set, screen)]
     if view.flips:
         lines += ["", *screen.prose(f"As things are now, {view.flips}.")]
     if view.migrations:

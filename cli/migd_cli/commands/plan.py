@@ -4,6 +4,7 @@ import click
 
 from migd_cli.app import Command
 from migd_cli.decisions import candidate_lines
+from migd_cli.move_sets import set_lines
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_core.api import DecisionView
@@ -15,6 +16,7 @@ def plan(session: Session) -> None:
     """Show what would be moved now, and do nothing.
 
     Each move that the policy proposes is listed with its price and with every gate that it passes or that stops it.
+    Moves that belong together follow in the order in which they are made, with what each waits for.
     """
     session.show(session.ask("GET", "/v1/plan"), DecisionView, plan_lines)
 
@@ -32,4 +34,6 @@ def plan_lines(view: DecisionView, screen: Screen) -> list[str]:
     lines = screen.prose(f"Dry run of policy {view.policy}: {verdict}", "bold") + screen.labelled("  ", view.text)
     for number, candidate in enumerate(view.candidates, start=1):
         lines += ["", *candidate_lines(candidate, number, screen, is_plan=True)]
+    for move_set in view.sets:
+        lines += ["", *set_lines(move_set, screen, planned_by=view.cause)]
     return lines

@@ -17,6 +17,7 @@ from migd_controller.commands import (
     RecordDecision,
     RecordHealth,
     RecordMigration,
+    RecordSet,
     RevokeProbe,
     StartMigration,
 )
@@ -39,8 +40,10 @@ from migd_controller.events import (
 from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet, StepState
 from migd_core.counters import HostCounters
 from migd_core.rates import Stamp, form
+from migd_policies.policy import Policy
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd, PoolSpec
 from migd_sim.run.sim_agent import SimAgent
 
@@ -51,17 +54,22 @@ EPOCH_S: Final = 1_767_225_600.0
 
 @dataclass(slots=True)
 class ClosedLoop:
-    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded."""
+    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded.
+
+    `instead` is a policy that no registry knows, in place of the named one.
+    """
 
     spec: PoolSpec
     config: ControllerConfig
     policy: str
     policy_config: Mapping[str, Any] = field(default_factory=dict)
+    instead: Policy | None = None
     cluster: Cluster = field(init=False)
     core: Core = field(init=False)
     log: list[str] = field(init=False, default_factory=list)
     decisions: list[Decision] = field(init=False, default_factory=list)
     migrations: dict[str, Migration] = field(init=False, default_factory=dict)
+    sets: dict[str, MoveSet] = field(init=False, default_factory=dict)
     ends: list[MigrationEnd] = field(init=False, default_factory=list)
     silent: set[str] = field(init=False, default_factory=set)
     _readings: dict[str, HostCounters] = field(init=False, default_factory=dict)
@@ -69,18 +77,38 @@ class ClosedLoop:
     _guests: dict[str, PoolGuest] = field(init=False, default_factory=dict)
     _agents: dict[str, SimAgent] = field(init=False, default_factory=dict)
     _blocks: dict[str, str] = field(init=False, default_factory=dict)
+    _is_down: bool = field(init=False, default=False)
     _sequence: int = field(init=False, default=0)
     _noted: int = field(init=False, default=0)
     _next_tick_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.cluster = Cluster(self.spec)
-        self.core = Core(self.config, Memory(policy=self.policy, policy_config=dict(self.policy_config)))
         self._next_tick_s = self.config.period_s
+        self._agents = {uuid: SimAgent() for uuid in self.cluster.hosts}
+        self._begin(Memory(policy=self.policy, policy_config=dict(self.policy_config)))
+
+    def stop(self) -> None:
+        """End the controller as a power cut would: what happens meanwhile, nobody hears of."""
+        self._note("the controller stops")
+        self._is_down = True
+
+    def start(self) -> None:
+        """Start the controller again, with what it remembered."""
+        self._note("the controller starts")
+        self._is_down = False
+        self._begin(self.core.memory)
+
+    def _begin(self, memory: Memory) -> None:
+        self.core = Core(self.config, memory)
+        if self.instead is not None:
+            self.core.policy = self.instead
+        for command in self.core.adopt(EPOCH_S + self.cluster.now_s):
+            self._carry_out(command)
         self.tell(PoolReachability(is_reachable=True))
+        self._hosts, self._guests = {}, {}
         self._tell_inventory(is_complete=True)
         for uuid in self.cluster.hosts:
-            self._agents[uuid] = SimAgent()
             self.tell(AgentListens(host=uuid, listens=True))
 
     def run_until(self, t_s: float) -> None:
@@ -108,6 +136,8 @@ class ClosedLoop:
 
     def tell(self, event: AnyEvent) -> None:
         """Hand the core one event at the present moment and carry out what it commands."""
+        if self._is_down:
+            return
         for command in self.core.handle(event, EPOCH_S + self.cluster.now_s):
             self._carry_out(command)
 
@@ -129,6 +159,8 @@ class ClosedLoop:
                 self.migrations[migration.cause] = migration
                 if migration.is_over:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
+            case RecordSet(move_set=move_set):
+                self._note_set(move_set)
             case RecordHealth(host_name=name, health=health):
                 self._note(
                     f"host {name} is {health.state}: {health.text}"
@@ -146,8 +178,23 @@ class ClosedLoop:
                 self.tell(ProbeEnded(lease=lease.lease, text=text))
             case CancelMigration(cause=cause):
                 self._cancel(cause)
-            case FollowMigration():
-                raise AssertionError("a run in virtual time has no earlier life")
+            case FollowMigration(cause=cause, guest=guest):
+                state = self.cluster.guests[guest]
+                if state.migration is None:  # it ended while nobody listened
+                    self.tell(MigrationEnded(cause=cause, host_now=state.host))
+
+    def _note_set(self, move_set: MoveSet) -> None:
+        """Tell the order of a set that has one when it is begun, and each step that is dropped."""
+        before = self.sets.get(move_set.name)
+        self.sets[move_set.name] = move_set
+        if before is None and any(step.after for step in move_set.steps):
+            for step in move_set.steps:
+                waits = move_set.waits_for(step)
+                self._note(f"{move_set.name} step {step.number + 1}: {step.label}" + (f", {waits}" if waits else ""))
+        was = {step.number: step.state for step in before.steps} if before is not None else {}
+        for step in move_set.steps:
+            if step.state is StepState.DROPPED and was.get(step.number) is not StepState.DROPPED:
+                self._note(f"{move_set.name} step {step.number + 1}: {step.label} dropped: {step.text}")
 
     def _begin_probe(self, lease: Lease) -> None:
         state = self.cluster.guests[lease.guest]

@@ -5,7 +5,7 @@ golden.log        the lines that the run gave when somebody last looked at them 
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,13 +17,17 @@ from migd_controller.config import (
     TopologySection,
     XapiSection,
 )
-from migd_controller.events import JobAdded
+from migd_controller.events import CancelRequested, JobAdded, Paused, PolicySet, Resumed
 from migd_core import config
 from migd_core.errors import ConfigError
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.units import Lasting, NotNegative, Seconds
+from migd_policies.rules import RuleSettings
 from migd_sim.model import PoolSpec
 from migd_sim.run.closed_loop import ClosedLoop
+from migd_sim.run.told import Told
+
+OBSERVE: Final = "observe"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,27 +35,50 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Happening(Part, frozen=True, kw_only=True):
-    """Something done to the cluster at `at_s`. `of` names the host or guest."""
+    """Something done to the cluster, or to the controller, at `at_s`. `of` names the host, guest or policy, if any.
+
+    `cancel` is an operator who ends the migration of a guest.
+    """
 
     at_s: Seconds
-    what: Literal["host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link", "health"]
-    of: str
+    what: Literal[
+        "host-dies",
+        "host-returns",
+        "agent-silent",
+        "agent-speaks",
+        "guest-stops",
+        "hog-ends",
+        "link",
+        "health",
+        "cancel",
+        "pause",
+        "resume",
+        "policy",
+        "controller-stops",
+        "controller-starts",
+    ]
+    of: str = ""
     bytes_per_s: NotNegative = 0.0
     health: HostHealth = UNKNOWN
 
 
 class Scenario(Part, frozen=True, kw_only=True):
-    """The file. `about` says what the run is to show."""
+    """The file. `about` says what the run is to show.
+
+    `wants` may stand in place of a policy: guests on hosts (by name), as one set of moves, until they are there.
+    """
 
     about: str
     until_s: Lasting
-    policy: str
+    policy: str = ""
+    wants: dict[str, str] = {}
     pool: PoolSpec
     policy_config: dict[str, Any] = {}
     period_s: Lasting = 5.0
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
+    rules: RuleSettings = RuleSettings()
     jobs_remaining_s: dict[str, Seconds] = {}
     happenings: tuple[Happening, ...] = ()
 
@@ -68,9 +95,11 @@ def run(folder: Path) -> ClosedLoop:
         guards=scenario.guards,
         ledger=scenario.ledger,
         topology=scenario.topology,
+        rules=scenario.rules,
     )
     try:
-        loop = ClosedLoop(scenario.pool, settings, scenario.policy, scenario.policy_config)
+        told = Told(scenario.wants) if not scenario.policy else None
+        loop = ClosedLoop(scenario.pool, settings, scenario.policy or OBSERVE, scenario.policy_config, told)
     except ValueError as error:
         raise ConfigError(f"{path}: pool: {error}") from error
     for job in loop.cluster.jobs.values():
@@ -86,6 +115,22 @@ def run(folder: Path) -> ClosedLoop:
 
 
 def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
+    match happening.what:
+        case "pause":
+            loop.tell(Paused())
+        case "resume":
+            loop.tell(Resumed())
+        case "policy":
+            loop.tell(PolicySet(name=happening.of, config={}))
+        case "controller-stops":
+            loop.stop()
+        case "controller-starts":
+            loop.start()
+        case _:
+            _let_happen_to(loop, happening)
+
+
+def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
     cluster = loop.cluster
     uuids = {part.name: part.uuid for parts in (cluster.spec.hosts, cluster.spec.guests) for part in parts}
     if happening.of not in uuids:
@@ -102,6 +147,12 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             loop.silent.discard(uuid)
         case "guest-stops":
             cluster.stop_guest(uuid)
+        case "hog-ends":
+            cluster.stop_hog(uuid)
+        case "cancel":
+            for migration in tuple(loop.core.memory.in_flight.values()):
+                if migration.guest == uuid:
+                    loop.tell(CancelRequested(cause=migration.cause))
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
         case "health":
