@@ -20,6 +20,7 @@ from migd_controller.commands import (
     RecordHealth,
     RecordJobOver,
     RecordMigration,
+    RecordShadow,
 )
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, ProbeEnded, Tick
@@ -122,6 +123,12 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             )
         elif isinstance(command, RecordJobOver):
             log.info("job over", job=command.name, ran_s=round(command.ran_s), why=command.text)
+        elif isinstance(command, RecordShadow):
+            if command.problem:
+                log.warning("shadow policy is not asked any more", shadow=command.shadow, why=command.problem)
+            else:
+                moves = sum(candidate.is_accepted for candidate in command.decision.candidates)
+                log.info("shadow policy would move", shadow=command.shadow, cause=command.decision.cause, moves=moves)
         elif isinstance(command, RecordMigration):
             _log_migration(command.migration)
         elif isinstance(command, RecordHealth):

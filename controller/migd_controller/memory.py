@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from migd_controller.accounts import Entry
+from migd_controller.contest import NO_CONTEST, Contest
 from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
@@ -52,7 +53,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
     what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
     job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
-    that were measured: they count instead of what is configured.
+    that were measured: they count instead of what is configured. `contest` is what shadow policies are compared by.
     """
 
     policy: str
@@ -72,3 +73,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     finished_s: dict[str, tuple[float, ...]] = {}
     speeds: dict[str, LearnedSpeed] = {}
     links: dict[Level, RememberedLink] = {}
+    contest: Contest = NO_CONTEST
