@@ -17,6 +17,7 @@ from migd_controller.commands import (
     RecordDecision,
     RecordHealth,
     RecordMigration,
+    RecordShadow,
     RevokeProbe,
     StartMigration,
 )
@@ -34,6 +35,7 @@ from migd_controller.events import (
     PoolReachability,
     ProbeEnded,
     SampleArrived,
+    ShadowTurn,
     Tick,
 )
 from migd_controller.leases import Lease
@@ -100,6 +102,8 @@ class ClosedLoop:
             self._tell_sample(uuid)
         if ticks:
             self.tell(Tick())
+            if self.core.memory.contest.shadows:
+                self.tell(ShadowTurn())
 
     @property
     def probe_ends_s(self) -> float | None:
@@ -129,6 +133,13 @@ class ClosedLoop:
                 self.migrations[migration.cause] = migration
                 if migration.is_over:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
+            case RecordShadow(shadow=label, decision=decision, problem=problem):
+                moves = [
+                    f"{self.core.inventory.guest_name(each.guest)} to {self.core.inventory.host_name(each.target)}"
+                    for each in decision.candidates
+                    if each.is_accepted
+                ]
+                self._note(f"shadow {label} would move {', '.join(moves)}" if moves else f"shadow {label}: {problem}")
             case RecordHealth(host_name=name, health=health):
                 self._note(
                     f"host {name} is {health.state}: {health.text}"
