@@ -2,8 +2,6 @@
 
 from migd_controller.contest import Contender
 from migd_controller.core import Core
-from migd_controller.inventory import Inventory
-from migd_controller.shadow_policies import ShadowPolicies
 from migd_controller.views import decision_view, migration_view, policies_view, policy_config
 from migd_core import api
 from migd_core.units import format_duration
@@ -17,7 +15,7 @@ NO_SHADOWS = (
 def shadows_view(core: Core) -> list[api.ContenderView]:
     """Every shadow, by label."""
     return [
-        _contender(label, shadow, core.shadow_policies, core.inventory)
+        _contender(core, label, shadow, is_active=False)
         for label, shadow in sorted(core.memory.contest.shadows.items())
     ]
 
@@ -27,8 +25,8 @@ def comparison_view(core: Core) -> api.ComparisonView:
     contest = core.memory.contest
     if contest.active is None or not contest.shadows:
         return api.ComparisonView(text=NO_SHADOWS)
-    tally, flying = contest.active.tally, len(core.memory.in_flight)
-    active = _contender(core.policy.name, contest.active, core.shadow_policies, core.inventory, flying)
+    tally = contest.active.tally
+    active = _contender(core, core.policy.name, contest.active, is_active=True)
     shadows = sorted(shadows_view(core), key=lambda view: (bool(view.problem), -view.ahead_s, view.label))
     best, text = _verdict(active, shadows, core.config.guards.min_gain_s)
     return api.ComparisonView(
@@ -75,15 +73,9 @@ def _verdict(
     return active, f"{active.policy}, in use, has saved {saved} more of job time than {best.label} would have, {over}"
 
 
-def _contender(
-    label: str,
-    contender: Contender,
-    policies: ShadowPolicies,
-    inventory: Inventory,
-    active_under_way: int | None = None,
-) -> api.ContenderView:
-    tally, last = contender.tally, policies.decided.get(label)
-    is_active = active_under_way is not None
+def _contender(core: Core, label: str, contender: Contender, *, is_active: bool) -> api.ContenderView:
+    tally = contender.tally
+    last = None if is_active else core.shadow_policies.decided.get(label)
     return api.ContenderView(
         label=label,
         policy=contender.policy,
@@ -94,7 +86,7 @@ def _contender(
         blind_s=contender.blind_s,
         moves=tally.moves,
         failed=tally.failed,
-        under_way=len(contender.in_flight) if active_under_way is None else active_under_way,
+        under_way=len(contender.in_flight),
         placed=len(contender.placed),
         pause_s=tally.pause_s,
         predicted_s=tally.predicted_s,
@@ -104,5 +96,5 @@ def _contender(
         net_s=tally.net_s,
         ahead_s=contender.ahead_s,
         problem=contender.problem,
-        last=decision_view(last, inventory) if last is not None and not is_active else None,
+        last=decision_view(last, core.inventory) if last is not None else None,
     )

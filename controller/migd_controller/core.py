@@ -271,7 +271,11 @@ class Core:
             return ()
         memory = replace(decided.memory, contest=self.memory.contest)
         begun = [migration for migration in decided.migrations if migration.cause in self.memory.in_flight]
-        contest, told = shadowing.on_turn(memory, decided.measured, begun, self._ask_shadow, self.config)
+        try:
+            contest, told = shadowing.on_turn(memory, decided.measured, begun, self._ask_shadow, self.config)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a comparison, the active policy goes on
+            contest = shadowing.given_up(memory.contest, f"they cannot be compared: {_text(error)}")
+            told = []
         self.memory = replace(self.memory, contest=contest)
         return told
 
@@ -282,8 +286,7 @@ class Core:
             policy = self.shadow_policies.of(label, shadow)
             found = self.judged(policy, memory, self._by_rules(world), world.now_s)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a shadow, the active policy goes on
-            text = f"policy {shadow.policy} cannot be asked: {type(error).__name__}: {error}"
-            reason = Reason("policy-failed", text)
+            reason = Reason("policy-failed", f"policy {shadow.policy} cannot be asked: {_text(error)}")
             found = Verdict(Decision(cause=label, at=world.now_s, policy=shadow.policy, reason=reason), ())
         decision = replace(found.decision, cause=f"{memory.causes.following()[0]}/{label}")
         self.shadow_policies.decided[label] = decision
@@ -562,6 +565,11 @@ def first_memory(config: ControllerConfig) -> Memory:
         label = shadow.label or shadow.name
         memory = shadowing.with_shadow(memory, label, shadow.name, shadow.config, now_s=0.0)
     return memory
+
+
+def _text(error: Exception) -> str:
+    """Say what went wrong in words that can be journaled."""
+    return f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
 
 
 def _by_value(answer: object) -> Plan:

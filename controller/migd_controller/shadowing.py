@@ -76,6 +76,11 @@ def begun_anew(memory: Memory, now_s: float) -> Memory:
     return memory
 
 
+def given_up(contest: Contest, problem: str) -> Contest:
+    """Return the contest in which no shadow is asked any more."""
+    return replace(contest, shadows={label: replace(each, problem=problem) for label, each in contest.shadows.items()})
+
+
 def on_ended(memory: Memory, migration: Migration, now_s: float) -> Contest:
     """Return the contest once a real migration is over."""
     contest = memory.contest

@@ -208,6 +208,16 @@ def test_a_shadow_whose_package_is_gone_is_named_too() -> None:
     assert len(cluster.started) == 1
 
 
+def test_records_that_cannot_be_followed_end_the_comparison_and_not_the_controller() -> None:
+    cluster = with_shadows(crowded("least-loaded"), "observe")
+    cluster.run(2, HOG)
+    broken = replace(cluster.core.memory.contest, active=None)  # as no controller writes it
+    cluster.core.memory = replace(cluster.core.memory, contest=broken)
+    run(cluster, 20, HOG)
+    assert shadow(cluster, "observe").problem.startswith("they cannot be compared: AssertionError")
+    assert len(cluster.started) == 1
+
+
 @pytest.mark.parametrize("names", [("raises",), ("job-time", "balance", "moves"), ("least-loaded",)])
 def test_the_controller_does_with_shadows_what_it_does_without(names: Sequence[str]) -> None:
     def commands(cluster: Cluster) -> list[AnyCommand]:
