@@ -126,7 +126,12 @@ def _error_text(view: ComparisonView) -> str:
     text = f"Migrations of the policy in use took {format_ratio(view.took_ratio)} of the time predicted"
     if view.gained_ratio is not None:
         text += f", and have gained {format_ratio(view.gained_ratio)} of what was promised by now"
-    return text + "."
+    text += "."
+    if view.step_ratio is not None and view.expected_step_ratio is not None:
+        jobs = "One job" if view.checked == 1 else f"{view.checked} jobs"
+        text += f" {jobs} told that a step took {format_ratio(view.step_ratio)} of the time before its moves"
+        text += f", where {format_ratio(view.expected_step_ratio)} was expected."
+    return text
 
 
 def _signed(seconds: float) -> str:

@@ -35,6 +35,9 @@ def comparison_view(core: Core) -> api.ComparisonView:
         contenders=[active, *shadows],
         took_ratio=tally.took_s / tally.expected_s if tally.expected_s > 0 else None,
         gained_ratio=tally.gained_s / tally.due_s if tally.due_s > 0 else None,
+        checked=tally.checks,
+        step_ratio=tally.step_ratio / tally.checks if tally.checks else None,
+        expected_step_ratio=tally.expected_step_ratio / tally.checks if tally.checks else None,
     )
 
 

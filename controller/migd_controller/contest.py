@@ -10,6 +10,7 @@ import msgspec
 
 from migd_controller.accounts import Entry
 from migd_controller.migration import Migration
+from migd_controller.step_checks import StepCheck
 
 MAX_SHADOWS: Final = 16
 
@@ -19,7 +20,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     `predicted_s` is the net gain that the ledger promised when the moves were accepted, `due_s` the gain that it
     promised until now, `gained_s` what the measured loads say it was. `took_s` is how long finished migrations took,
-    and `expected_s` what they were expected to: of real ones only.
+    and `expected_s` what they were expected to: of real ones only. So are the sums over `checks` jobs of how long a
+    step took after the moves in shares of before, `step_ratio`, and of how long it was to, `expected_step_ratio`.
     """
 
     moves: int = 0
@@ -31,6 +33,9 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     gained_s: float = 0.0
     took_s: float = 0.0
     expected_s: float = 0.0
+    checks: int = 0
+    step_ratio: float = 0.0
+    expected_step_ratio: float = 0.0
 
     @property
     def net_s(self) -> float:
@@ -82,6 +87,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 class Contest(msgspec.Struct, frozen=True, kw_only=True):
     """The active policy and its shadows, by label; `active` is None while there are none.
 
+    `checks` are the jobs of which it is being found out whether the active policy's moves do what the ledger said.
     `home` is where each guest that the active policy has moved would be had it moved nothing; `seen` where each guest
     that anybody's record concerns really was at the last look. `settled_at` is that look (Unix time), `turns` how many
     times a shadow was asked.
@@ -89,6 +95,7 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
 
     active: Contender | None = None
     shadows: dict[str, Contender] = {}
+    checks: dict[str, StepCheck] = {}
     home: dict[str, str] = {}
     seen: dict[str, str] = {}
     settled_at: float | None = None

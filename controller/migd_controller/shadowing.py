@@ -29,9 +29,11 @@ from migd_controller.decision import Decision
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration, State
 from migd_controller.shadow_cluster import as_unmoved, cluster_of
+from migd_controller.step_checks import begun, followed, without
 from migd_core.world import Move, Reason, World
 from migd_policies.counterfactual import gain_rate
-from migd_policies.ledger import price
+from migd_policies.job_progress import Track
+from migd_policies.ledger import JobPrice, price
 
 # Looks that are further apart than so many periods: nobody knows what the loads were meanwhile.
 MOST_PERIODS: Final = 3.0
@@ -97,7 +99,7 @@ def on_ended(memory: Memory, migration: Migration, now_s: float) -> Contest:
     in_flight = {cause: m for cause, m in contest.active.in_flight.items() if cause != migration.cause}
     if migration.state is not State.MOVED:
         active = replace(contest.active, in_flight=in_flight, tally=replace(tally, failed=tally.failed + 1))
-        return replace(contest, active=active)
+        return replace(contest, active=active, checks=without(contest.checks, migration.cause))
     if migration.predicted_s is not None:
         took_s = now_s - (migration.started_at or migration.asked_at)
         tally = replace(tally, took_s=tally.took_s + took_s, expected_s=tally.expected_s + migration.predicted_s)
@@ -121,7 +123,11 @@ def on_turn(
     base = as_unmoved(world, contest.home, contest.active.in_flight.values())
     contest = _settled(contest, base, config.period_s * MOST_PERIODS)
     assert contest.active is not None
-    active, cost_s = _begun(contest.active, accepted, world)
+    tracks = {job.name: job.track for job in memory.jobs.values()}
+    contest = _checked(contest, tracks, now_s)
+    assert contest.active is not None
+    active, cost_s, jobs = _begun(contest.active, accepted, world)
+    checks = begun(contest.checks, jobs, [m.cause for m in accepted], tracks, now_s) if accepted else contest.checks
     shadows = {
         label: replace(_arrived(each, base), ahead_s=each.ahead_s + cost_s) for label, each in contest.shadows.items()
     }
@@ -133,12 +139,12 @@ def on_turn(
         own = replace(memory, in_flight=shadow.in_flight, last_moved_at=shadow.last_moved_at, accounts=shadow.accounts)
         cluster = cluster_of(shadow, base, own, config.guards.cooldown_s)
         decision, migrations, problem = ask(label, shadow, own, cluster)
-        shadow, cost_s = _begun(shadow, migrations, cluster)
+        shadow, cost_s, _ = _begun(shadow, migrations, cluster)
         last_moved_at = {**shadow.last_moved_at, **{m.guest: now_s for m in migrations}}
         shadows[label] = replace(shadow, ahead_s=shadow.ahead_s - cost_s, last_moved_at=last_moved_at, problem=problem)
         if migrations or problem:
             told.append(RecordShadow(shadow=label, decision=decision, problem=problem))
-    contest = replace(contest, active=active, shadows=shadows, turns=contest.turns + 1, settled_at=now_s)
+    contest = replace(contest, active=active, shadows=shadows, checks=checks, turns=contest.turns + 1, settled_at=now_s)
     return replace(contest, seen=_seen(contest, world)), told
 
 
@@ -261,19 +267,35 @@ def _settled(contest: Contest, base: World, at_most_s: float) -> Contest:
     return replace(contest, active=settled(contest.active, active), shadows=shadows)
 
 
-def _begun(contender: Contender, migrations: Sequence[Migration], world: World) -> tuple[Contender, float]:
-    """Return the record with moves that have just passed the gates in `world`, and the job-seconds that they cost.
+def _checked(contest: Contest, tracks: Mapping[str, Track], now_s: float) -> Contest:
+    """Add to the active policy's record what jobs have told of its moves."""
+    assert contest.active is not None
+    checks, done = followed(contest.checks, contest.active.in_flight.keys(), tracks, now_s)
+    tally = contest.active.tally
+    tally = replace(
+        tally,
+        checks=tally.checks + len(done),
+        expected_step_ratio=tally.expected_step_ratio + sum(expected for expected, _ in done),
+        step_ratio=tally.step_ratio + sum(was for _, was in done),
+    )
+    return replace(contest, active=replace(contest.active, tally=tally), checks=checks)
+
+
+def _begun(
+    contender: Contender, migrations: Sequence[Migration], world: World
+) -> tuple[Contender, float, Sequence[JobPrice]]:
+    """Return the record with moves that have just passed the gates in `world`, what they cost, and what jobs get.
 
     What is promised for them is the ledger's price of all of them together, for jobs: what they are settled by later.
     """
     if not migrations:
-        return contender, 0.0
+        return contender, 0.0, ()
     moves = [Move(m.guest, m.source, m.target, Reason("accepted", "passed the gates")) for m in migrations]
     try:
         found = price(world, moves, for_jobs_only=True)
-        cost_s, gain_s, rate = found.cost_s.median, found.gain_s, found.gain_rate
+        cost_s, gain_s, rate, jobs = found.cost_s.median, found.gain_s, found.gain_rate, found.jobs
     except ValueError:  # no bandwidth: only what leaves for its safety passes the gates without a price
-        cost_s, gain_s, rate = 0.0, 0.0, 0.0
+        cost_s, gain_s, rate, jobs = 0.0, 0.0, 0.0, ()
     lasts_s = gain_s / rate if rate else 0.0
     promised = {m.cause: replace(m, gain_s=gain_s / len(moves), lasts_s=lasts_s) for m in migrations}
     tally = replace(
@@ -283,7 +305,7 @@ def _begun(contender: Contender, migrations: Sequence[Migration], world: World) 
         pause_s=contender.tally.pause_s + sum(m.predicted_pause_s or 0.0 for m in migrations),
         predicted_s=contender.tally.predicted_s + gain_s - cost_s,
     )
-    return replace(contender, tally=tally, in_flight={**contender.in_flight, **promised}), cost_s
+    return replace(contender, tally=tally, in_flight={**contender.in_flight, **promised}), cost_s, jobs
 
 
 def _arrived(shadow: Contender, base: World) -> Contender:

@@ -332,7 +332,9 @@ class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
     """The active policy first, then its shadows, the best first; `text` says which would have done best, and by what.
 
     `best` is its label. `took_ratio` is what real migrations took over what was predicted, `gained_ratio` what the
-    active policy's moves gained over what was promised by now: how wrong the model is, None where nothing tells.
+    active policy's moves gained over what was promised by now: how wrong the model is, None where nothing tells. Of
+    `checked` jobs their progress has told how long a step took after its moves, in shares of before (`step_ratio`, on
+    the average), where it was expected to take `expected_step_ratio`.
     """
 
     text: str
@@ -340,6 +342,9 @@ class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
     contenders: list[ContenderView] = []
     took_ratio: float | None = None
     gained_ratio: float | None = None
+    checked: int = 0
+    step_ratio: float | None = None
+    expected_step_ratio: float | None = None
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,11 +19,13 @@ from migd_controller.events import (
     AnyEvent,
     InventoryChanged,
     JobAdded,
+    JobProgressed,
     MigrationEnded,
     MigrationRequested,
     Paused,
     PolicySet,
     PoolReachability,
+    SampleArrived,
     ShadowAdded,
     ShadowRemoved,
     ShadowTurn,
@@ -31,6 +33,7 @@ from migd_controller.events import (
 )
 from migd_controller.memory import Memory
 from migd_controller.shadow_policies import ShadowPolicies
+from migd_core.progress import Progress
 from migd_core.units import GIB
 from migd_core.world import Move, Plan, Reason, World
 from migd_policies.policy import Policy
@@ -103,15 +106,11 @@ def active(cluster: Cluster) -> Contender:
 def run(cluster: Cluster, periods: int, wants: dict[str, float]) -> None:
     """Let periods pass; the pool ends each migration after just what was predicted, at the control period after it."""
     for _ in range(periods):
-        due = [
-            m
-            for m in cluster.core.memory.in_flight.values()
-            if m.asked_at + (m.predicted_s or 0.0) <= cluster.now_s + CONFIG.period_s
-        ]
-        for m in due:
-            cluster.guests[m.guest] = replace(cluster.guests[m.guest], host=m.target)
-            cluster.tell(MigrationEnded(cause=m.cause, host_now=m.target))
         cluster.run(1, wants)
+        for m in tuple(cluster.core.memory.in_flight.values()):
+            if m.asked_at + (m.predicted_s or 0.0) <= cluster.now_s and m.guest in cluster.guests:
+                cluster.guests[m.guest] = replace(cluster.guests[m.guest], host=m.target)
+                cluster.tell(MigrationEnded(cause=m.cause, host_now=m.target))
 
 
 def test_a_shadow_moves_nothing_and_says_what_it_would_have_moved() -> None:
@@ -170,7 +169,7 @@ def test_the_active_policys_own_shadow_is_neither_ahead_nor_behind() -> None:
     record = shadow(cluster, "least-loaded")
     assert record.placed.keys() == active(cluster).placed.keys() == {"rank0"}
     assert active(cluster).tally.gained_s > 10.0
-    assert record.ahead_s == pytest.approx(0.0, abs=0.05 * active(cluster).tally.gained_s)
+    assert record.ahead_s == pytest.approx(0.0, abs=0.5)  # less than a period of its gain
     assert record.tally.cost_s == pytest.approx(active(cluster).tally.cost_s)
     assert record.tally.predicted_s == pytest.approx(active(cluster).tally.predicted_s)
 
@@ -303,6 +302,21 @@ def test_a_migration_that_fails_is_counted_and_costs_what_it_was_to_cost() -> No
     assert shadow(cluster, "observe").ahead_s == pytest.approx(tally.cost_s)
 
 
+def test_a_move_that_the_pool_refused_at_once_is_none() -> None:
+    """Its end comes before the shadows' turn."""
+    cluster = with_shadows(crowded("least-loaded"), "observe")
+    cluster.run(2, HOG)
+    cluster.now_s += CONFIG.period_s
+    for host in cluster.hosts:
+        cluster.sequence += 1
+        cluster.tell(SampleArrived(sample=cluster.sample(host, HOG)))
+    cluster.tell(Tick())
+    (start,) = cluster.started
+    cluster.tell(MigrationEnded(cause=start.cause, host_now="a", code="REFUSED"))
+    cluster.tell(ShadowTurn())
+    assert (active(cluster).tally.moves, active(cluster).in_flight) == (0, {})
+
+
 def test_how_wrong_the_ledger_was_is_known_of_real_migrations_only() -> None:
     cluster = with_shadows(crowded("least-loaded"), "least-loaded")
     cluster.run(5, HOG)
@@ -314,6 +328,32 @@ def test_how_wrong_the_ledger_was_is_known_of_real_migrations_only() -> None:
     cluster.tell(MigrationEnded(cause=migration.cause, host_now=migration.target))
     assert comparison_view(cluster.core).took_ratio == pytest.approx(2.0)
     assert shadow(cluster, "least-loaded").tally.expected_s == 0.0
+
+
+def test_what_jobs_tell_of_their_steps_is_held_against_what_the_ledger_said() -> None:
+    """The hog takes a fifth of the rank's time: with the rank elsewhere a step takes 80 %; this one takes 85 %."""
+    cluster, done = with_shadows(crowded("least-loaded"), "observe"), 0.0
+    for period in range(60):
+        run(cluster, 1, HOG if period > 5 else CALM)
+        done += CONFIG.period_s / (1.0 if cluster.guests["rank0"].host == "a" else 0.85)
+        cluster.tell(JobProgressed(name="brams", progress=Progress(done)))
+    view = comparison_view(cluster.core)
+    assert (view.checked, view.step_ratio) == (1, pytest.approx(0.85))
+    assert view.expected_step_ratio == pytest.approx(0.8, rel=0.05)
+    assert cluster.core.memory.contest.checks == {}
+
+
+def test_a_move_that_fails_says_nothing_of_steps() -> None:
+    cluster, done = with_shadows(crowded("least-loaded"), "observe"), 0.0
+    for period in range(40):
+        cluster.run(1, HOG if period > 5 else CALM)
+        cluster.tell(JobProgressed(name="brams", progress=Progress(done := done + 5.0)))
+        for start in cluster.started[:1] if cluster.core.memory.in_flight else []:
+            assert cluster.core.memory.contest.checks.keys() == {"brams"}
+            cluster.tell(MigrationEnded(cause=start.cause, host_now="a", code="INTERNAL_ERROR"))
+    assert len(cluster.started) == 1
+    assert cluster.core.memory.contest.checks == {}
+    assert comparison_view(cluster.core).checked == 0
 
 
 def test_a_shadow_added_later_begins_where_the_guests_are() -> None:
