@@ -24,7 +24,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Steer": {
         "job": ("jobs", "Add a job, tell its progress, or remove it."),
-        "policy": ("policy", "List, show or set the policy."),
+        "policy": ("policy", "List, show, set or compare policies."),
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
         "release": ("release", "Let a guest be moved again that was held back."),

@@ -12,6 +12,8 @@ import msgspec
 from aiohttp import web
 
 from migd_controller.commands import RecordDecision, RecordMigration
+from migd_controller.comparison import change_view, comparison_view, shadows_view
+from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Control
 from migd_controller.events import (
     CancelRequested,
@@ -25,6 +27,8 @@ from migd_controller.events import (
     Paused,
     PolicySet,
     Resumed,
+    ShadowAdded,
+    ShadowRemoved,
 )
 from migd_controller.holds import quarantine
 from migd_controller.intake import IntakeCounts
@@ -54,6 +58,7 @@ from migd_policies.registry import configure
 MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000
 SETS_SHOWN = 3
+MAX_LABEL = 64
 LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
 _CAUSE = re.compile(r"[Dd]\d+(\.[sS]?\d+)?")
 T = TypeVar("T")
@@ -84,6 +89,11 @@ class Api:
             ("PUT", "/v1/links"): self._set_links,
             ("GET", "/v1/policies"): self._policies,
             ("PUT", "/v1/policy"): self._set_policy,
+            ("POST", "/v1/policy/dry-run"): self._try_policy,
+            ("GET", "/v1/policies/comparison"): self._comparison,
+            ("GET", "/v1/shadows"): self._shadows,
+            ("POST", "/v1/shadows"): self._add_shadow,
+            ("DELETE", "/v1/shadows/{label}"): self._remove_shadow,
             ("GET", "/v1/plan"): self._plan,
             ("GET", "/v1/migrations"): self._migrations,
             ("POST", "/v1/migrations"): self._migrate,
@@ -165,6 +175,45 @@ class Api:
         policy = configure(body.name, body.config)
         self._control.dispatch(PolicySet(name=body.name, config=policy_config(policy)))
         return _answer(next(view for view in policies_view(self._core) if view.is_active))
+
+    async def _try_policy(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.PolicyRequest)
+        policy = configure(body.name, body.config)
+        return _answer(change_view(self._core, policy, self._control.clock.now_s()))
+
+    async def _comparison(self, request: web.Request) -> web.Response:
+        return _answer(comparison_view(self._core))
+
+    async def _shadows(self, request: web.Request) -> web.Response:
+        return _answer(shadows_view(self._core))
+
+    async def _add_shadow(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.ShadowRequest)
+        policy, label = configure(body.name, body.config), body.label.strip() or body.name
+        shadows = self._core.memory.contest.shadows
+        if len(label) > MAX_LABEL:
+            raise Refused(f"label: expected at most {MAX_LABEL} characters, found {len(label)}")
+        if label not in shadows and len(shadows) >= MAX_SHADOWS:
+            known = ", ".join(sorted(shadows))
+            raise Refused(
+                f"there are {MAX_SHADOWS} shadow policies already, which is as many as are asked: {known}; "
+                "`migctl policy shadow rm` makes room"
+            )
+        self._control.dispatch(ShadowAdded(label=label, name=body.name, config=policy_config(policy)))
+        return _answer(self._shadow_view(label), status=201)
+
+    async def _remove_shadow(self, request: web.Request) -> web.Response:
+        view = self._shadow_view(request.match_info["label"])
+        self._control.dispatch(ShadowRemoved(label=view.label))
+        return _answer(view)
+
+    def _shadow_view(self, label: str) -> api.ContenderView:
+        """Return the shadow of that label. Raises UnknownName."""
+        views = shadows_view(self._core)
+        if (found := next((view for view in views if view.label == label), None)) is not None:
+            return found
+        known = ", ".join(view.label for view in views) or "there are none"
+        raise UnknownName(f"no shadow policy is called {label}; those that are asked: {known}")
 
     async def _plan(self, request: web.Request) -> web.Response:
         return _answer(decision_view(self._core.plan(self._control.clock.now_s()), self._core.inventory))

@@ -100,7 +100,24 @@ class RecordJobOver(Command, frozen=True, kw_only=True):
     text: str
 
 
+class RecordShadow(Command, frozen=True, kw_only=True):
+    """Keep what a shadow policy would have begun, or why it is not asked any more."""
+
+    shadow: str
+    decision: Decision
+    problem: str = ""
+
+
 # What is asked of the pool; the rest is for the journal.
 ProbeCommand = BeginProbe | RevokeProbe | EndProbe
 PoolCommand = StartMigration | FollowMigration | CancelMigration
-AnyCommand = PoolCommand | ProbeCommand | RecordDecision | RecordMigration | RecordSet | RecordHealth | RecordJobOver
+AnyCommand = (
+    PoolCommand
+    | ProbeCommand
+    | RecordDecision
+    | RecordMigration
+    | RecordSet
+    | RecordHealth
+    | RecordJobOver
+    | RecordShadow
+)

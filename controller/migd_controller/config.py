@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from migd_controller.contest import MAX_SHADOWS
 from migd_controller.events import Source
 from migd_core.pricing import Interval, Pricing
 from migd_core.units import Lasting, Positive, Seconds
@@ -82,6 +83,15 @@ class PolicySection(Section, frozen=True, kw_only=True):
 
     name: str = "observe"
     config: dict[str, Any] = {}
+
+
+class ShadowSection(PolicySection, frozen=True, kw_only=True):
+    """A policy that runs beside the active one and only proposes, from the very first start on.
+
+    `label` tells two of one name apart; without it, it is the name.
+    """
+
+    label: str = ""
 
 
 class GuardsSection(Section, frozen=True, kw_only=True):
@@ -191,11 +201,17 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     keep_s: Lasting = 30 * 86400.0
     keep_samples_s: Lasting = 86400.0
     policy: PolicySection = PolicySection()
+    shadow: Annotated[tuple[ShadowSection, ...], Meta(max_length=MAX_SHADOWS)] = ()
     guards: GuardsSection = GuardsSection()
     probe: ProbeSection = ProbeSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
     rules: RuleSettings = RuleSettings()
+
+    def __post_init__(self) -> None:
+        labels = [each.label or each.name for each in self.shadow]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"two [[shadow]] sections are called {', '.join(twice)}: give one of them another label")
 
     @property
     def leases_on(self) -> str:

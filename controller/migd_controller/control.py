@@ -21,6 +21,7 @@ from migd_controller.commands import (
     RecordJobOver,
     RecordMigration,
     RecordSet,
+    RecordShadow,
 )
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, ProbeEnded, Tick
@@ -126,6 +127,12 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             log.info("job over", job=command.name, ran_s=round(command.ran_s), why=command.text)
         elif isinstance(command, RecordSet):
             _log_set(command.move_set)
+        elif isinstance(command, RecordShadow):
+            if command.problem:
+                log.warning("shadow policy is not asked any more", shadow=command.shadow, why=command.problem)
+            else:
+                moves = sum(candidate.is_accepted for candidate in command.decision.candidates)
+                log.info("shadow policy would move", shadow=command.shadow, cause=command.decision.cause, moves=moves)
         elif isinstance(command, RecordMigration):
             _log_migration(command.migration)
         elif isinstance(command, RecordHealth):

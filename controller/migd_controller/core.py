@@ -14,6 +14,7 @@ gates judge it; what passes them all becomes a `StartMigration`. A migration end
 guest is, whatever its task said. What no move needs may then be probed, on a lease (see `probing`).
 """
 
+import copy
 import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, jobs, probing
+from migd_controller import accounts, jobs, probing, shadowing
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -33,9 +34,11 @@ from migd_controller.commands import (
     RecordHealth,
     RecordMigration,
     RecordSet,
+    RecordShadow,
     StartMigration,
 )
 from migd_controller.config import ControllerConfig
+from migd_controller.contest import Contender
 from migd_controller.decision import Candidate, Decision, Price
 from migd_controller.events import (
     AgentListens,
@@ -59,6 +62,9 @@ from migd_controller.events import (
     ProbeEnded,
     Resumed,
     SampleArrived,
+    ShadowAdded,
+    ShadowRemoved,
+    ShadowTurn,
     Source,
     Tick,
 )
@@ -73,6 +79,7 @@ from migd_controller.move_sets import MoveSet, set_after
 from migd_controller.seen import Seen
 from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
 from migd_controller.set_promises import as_promised, without_promised
+from migd_controller.shadow_policies import ShadowPolicies
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
 from migd_core.causes import CauseCounter
@@ -97,6 +104,15 @@ class Verdict:
     sets: Mapping[str, MoveSet]
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What a tick's decision was made of, before rules and by which memory, and what it began."""
+
+    memory: Memory
+    measured: World
+    migrations: tuple[Migration, ...]
+
+
 class Core:
     """The state of one controller and the one function that changes it."""
 
@@ -111,6 +127,8 @@ class Core:
         self.last_decision: Decision | None = None
         self._copying: dict[str, Copying] = {}  # by cause: what the source has sent of migrations under way
         self.policy = self._configured(memory)
+        self.shadow_policies = ShadowPolicies()
+        self._decided: _Decided | None = None  # by the last tick, until the shadows have had their turn
 
     def adopt(self, now_s: float) -> list[AnyCommand]:
         """Return the commands that take up what an earlier life left under way; to be called once, at start."""
@@ -133,6 +151,8 @@ class Core:
         match event:
             case Tick():
                 return self._tick(now_s)
+            case ShadowTurn():
+                return [*self._ask_shadows()]
             case SampleArrived(sample=sample, source=source):
                 return self._sampled(sample, source, now_s)
             case MeasuringFailed(host=host, problem=problem):
@@ -160,9 +180,16 @@ class Core:
                 self.inventory.unblock(lease)
                 self.memory = probing.on_ended(event, self.memory, now_s)
             case PolicySet(name=name, config=values):
+                before = self.policy
                 self.memory = replace(self.memory, policy=name, policy_config=values)
                 self.policy = self._configured(self.memory)
+                if self.policy != before:
+                    self.memory = shadowing.begun_anew(self.memory, now_s)
                 return self._drop_sets(f"policy {name} was set meanwhile")
+            case ShadowAdded(label=label, name=name, config=values):
+                self.memory = shadowing.with_shadow(self.memory, label, name, values, now_s)
+            case ShadowRemoved(label=label):
+                self.memory = shadowing.without_shadow(self.memory, label)
             case Paused():
                 self.memory = replace(self.memory, is_paused=True)
                 return list(probing.revoked(self.memory))
@@ -194,12 +221,20 @@ class Core:
 
     def seen(self, now_s: float) -> Seen:
         """Return the cluster as it is known at `now_s`, with its rules."""
-        world = build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
-        return Seen(world, resolve(world, self.config.rules))
+        return self._by_rules(build_world(now_s, self.inventory, self.telemetry, self.memory, self.config))
+
+    def _by_rules(self, measured: World) -> Seen:
+        return Seen(measured, resolve(measured, self.config.rules))
 
     def plan(self, now_s: float) -> Decision:
         """Return what a control cycle would decide at `now_s`, and do nothing about it."""
         return self._decide(self.seen(now_s), now_s).decision
+
+    def judged(self, policy: Policy, memory: Memory, seen: Seen, now_s: float) -> Verdict:
+        """Return what a control cycle would decide with another policy, memory and cluster, and do nothing about it."""
+        other = copy.copy(self)
+        other.policy, other.memory = policy, memory
+        return other._decide(seen, now_s)
 
     def _sampled(self, sample: HostSample, source: Source, now_s: float) -> list[AnyCommand]:
         before = self.telemetry.health(sample.host_uuid).state
@@ -233,8 +268,39 @@ class Core:
             self.memory, records = jobs.without_guests(self.memory, self.inventory.guests.keys(), now_s)
             over += records
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
-        commands = self._commit(self._decide(seen, now_s), now_s)
+        verdict = self._decide(seen, now_s)
+        self._decided = _Decided(self.memory, seen.bare, verdict.migrations)
+        commands = self._commit(verdict, now_s)
         return [*over, *self._second_thoughts(world, now_s), *commands, *self._probe(now_s)]
+
+    def _ask_shadows(self) -> Sequence[RecordShadow]:
+        """Let the shadows follow the cluster as it was when the active policy decided; nothing of theirs is done."""
+        decided, self._decided = self._decided, None
+        if decided is None or not self.memory.contest.shadows or not self.inventory.is_known:
+            return ()
+        memory = replace(decided.memory, contest=self.memory.contest)
+        begun = [migration for migration in decided.migrations if migration.cause in self.memory.in_flight]
+        try:
+            contest, told = shadowing.on_turn(memory, decided.measured, begun, self._ask_shadow, self.config)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a comparison, the active policy goes on
+            contest = shadowing.given_up(memory.contest, f"they cannot be compared: {_text(error)}")
+            told = []
+        self.memory = replace(self.memory, contest=contest)
+        return told
+
+    def _ask_shadow(
+        self, label: str, shadow: Contender, memory: Memory, world: World
+    ) -> tuple[Decision, Sequence[Migration], str]:
+        try:
+            policy = self.shadow_policies.of(label, shadow)
+            found = self.judged(policy, memory, self._by_rules(world), world.now_s)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a shadow, the active policy goes on
+            reason = Reason("policy-failed", f"policy {shadow.policy} cannot be asked: {_text(error)}")
+            found = Verdict(Decision(cause=label, at=world.now_s, policy=shadow.policy, reason=reason), (), {})
+        decision = replace(found.decision, cause=f"{memory.causes.following()[0]}/{label}")
+        self.shadow_policies.decided[label] = decision
+        has_failed = decision.reason.code == "policy-failed"
+        return decision, found.migrations, decision.reason.text if has_failed else ""
 
     def _watch_copying(self, sample: HostSample) -> None:
         """Add what a host has sent to the migration that leaves it, if it is one."""
@@ -495,6 +561,7 @@ class Core:
             last_moved_at={**self.memory.last_moved_at, migration.guest: now_s},
             accounts=dict(accounts.after(self.memory.accounts, migration)),
             learned=after_migration(self.memory.learned, migration, self.memory.in_flight),
+            contest=shadowing.on_ended(self.memory, migration, now_s),
         )
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)
@@ -553,7 +620,16 @@ class Core:
 
 def first_memory(config: ControllerConfig) -> Memory:
     """Return what a controller knows at its very first start."""
-    return Memory(policy=config.policy.name, policy_config=config.policy.config, causes=CauseCounter())
+    memory = Memory(policy=config.policy.name, policy_config=config.policy.config, causes=CauseCounter())
+    for shadow in config.shadow:
+        label = shadow.label or shadow.name
+        memory = shadowing.with_shadow(memory, label, shadow.name, shadow.config, now_s=0.0)
+    return memory
+
+
+def _text(error: Exception) -> str:
+    """Say what went wrong in words that can be journaled."""
+    return f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
 
 
 def _by_value(answer: object) -> Plan:

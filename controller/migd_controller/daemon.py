@@ -21,7 +21,7 @@ from migd_controller.commands import PoolCommand, ProbeCommand
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
-from migd_controller.events import SampleArrived, Tick
+from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
@@ -45,6 +45,8 @@ async def run(config: ControllerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     configure(config.policy.name, config.policy.config)  # a mistyped policy is an error now, not after the first start
+    for shadow in config.shadow:
+        configure(shadow.name, shadow.config)
     with _only_controller(config.state_dir), contextlib.ExitStack() as closing:
         pool = Pool(config.xapi)
         journal = Journal(config.state_dir / "journal.sqlite")
@@ -119,6 +121,8 @@ async def _tick(control: Control, period_s: float) -> None:
     while True:
         await asyncio.sleep(max(0.0, due_s - loop.time()))
         control.dispatch(Tick())
+        if control.core.memory.contest.shadows:
+            control.dispatch(ShadowTurn())
         _notify_systemd("WATCHDOG=1")
         while due_s <= loop.time():
             due_s += period_s

@@ -18,6 +18,10 @@ class Tick(Event, frozen=True, kw_only=True):
     """A control period has passed: look at the cluster and decide."""
 
 
+class ShadowTurn(Event, frozen=True, kw_only=True):
+    """What the tick decided is on its way: follow the shadow policies, and ask the one whose turn it is."""
+
+
 class Source(StrEnum):
     """What feeds a host's telemetry: its agent, or, where none can run, the round-robin databases of its XAPI."""
 
@@ -171,6 +175,20 @@ class PolicySet(Event, frozen=True, kw_only=True):
     config: dict[str, Any]
 
 
+class ShadowAdded(Event, frozen=True, kw_only=True):
+    """An operator wants a policy to run beside the active one, called `label`; `config` was validated before."""
+
+    label: str
+    name: str
+    config: dict[str, Any]
+
+
+class ShadowRemoved(Event, frozen=True, kw_only=True):
+    """An operator has seen enough of a shadow policy."""
+
+    label: str
+
+
 class Paused(Event, frozen=True, kw_only=True):
     """An operator stopped new migrations; those under way go on."""
 
@@ -239,6 +257,7 @@ class GuestReleased(Event, frozen=True, kw_only=True):
 
 AnyEvent = (
     Tick
+    | ShadowTurn
     | SampleArrived
     | MeasuringFailed
     | InventoryChanged
@@ -250,6 +269,8 @@ AnyEvent = (
     | AgentListens
     | ProbeEnded
     | PolicySet
+    | ShadowAdded
+    | ShadowRemoved
     | Paused
     | Resumed
     | JobAdded

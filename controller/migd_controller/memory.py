@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from migd_controller.accounts import Entry
+from migd_controller.contest import NO_CONTEST, Contest
 from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
@@ -54,7 +55,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
     what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
     job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
-    that were measured: they count instead of what is configured. `sets` are the sets of moves under way, by name.
+    that were measured: they count instead of what is configured. `sets` are the sets of moves under way, by name,
+    `contest` what shadow policies are compared by.
     """
 
     policy: str
@@ -76,3 +78,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     speeds: dict[str, LearnedSpeed] = {}
     links: dict[Level, RememberedLink] = {}
     sets: dict[str, MoveSet] = {}
+    contest: Contest = NO_CONTEST

@@ -312,6 +312,79 @@ class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     config: dict[str, Any] = {}
 
 
+class PolicyChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """What setting a policy would change: which moves it would make now, and which of today's fall away for it.
+
+    Migrations that are `under_way` go on. `compared` shadows would begin their records anew.
+    """
+
+    before: PolicyView
+    after: PolicyView
+    plan: DecisionView
+    falls_away: list[CandidateView] = []
+    under_way: list[MigrationView] = []
+    compared: list[str] = []
+
+
+class ShadowRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/shadows`: like `PUT /v1/policy`; `label` tells two of one name apart, empty it is the name."""
+
+    name: str
+    config: dict[str, Any] = {}
+    label: str = ""
+
+
+class ContenderView(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy in the comparison: the active one, or a shadow, which only says what it would move.
+
+    All gains and costs are job-seconds: `predicted_s` net, as the ledger promised when the moves passed the gates; of
+    that, `due_s` was promised to be gained by now, `gained_s` is by the loads measured since, and `net_s` is that less
+    `cost_s`. A shadow's is ahead of the active policy's by `ahead_s` over the same time. `since` is Unix time; loads
+    were known for `watched_s` of it and not for `blind_s`. `placed` counts the guests that it has put, or would have,
+    where they would not be without it. `problem` says why a shadow is not asked any more.
+    """
+
+    label: str
+    policy: str
+    config: dict[str, Any]
+    is_active: bool
+    since: float
+    watched_s: float
+    blind_s: float
+    moves: int
+    failed: int
+    under_way: int
+    placed: int
+    pause_s: float
+    predicted_s: float
+    due_s: float
+    gained_s: float
+    cost_s: float
+    net_s: float
+    ahead_s: float
+    problem: str = ""
+    last: DecisionView | None = None
+
+
+class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
+    """The active policy first, then its shadows, the best first; `text` says which would have done best, and by what.
+
+    `best` is its label. `took_ratio` is what real migrations took over what was predicted, `gained_ratio` what the
+    active policy's moves gained over what was promised by now: how wrong the model is, None where nothing tells. Of
+    `checked` jobs their progress has told how long a step took after its moves, in shares of before (`step_ratio`, on
+    the average), where it was expected to take `expected_step_ratio`.
+    """
+
+    text: str
+    best: str = ""
+    contenders: list[ContenderView] = []
+    took_ratio: float | None = None
+    gained_ratio: float | None = None
+    checked: int = 0
+    step_ratio: float | None = None
+    expected_step_ratio: float | None = None
+
+
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for."""
 
@@ -362,6 +435,11 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("PUT", "/v1/links"): (LinksRequest, list[LinkView]),
     ("GET", "/v1/policies"): (None, list[PolicyView]),
     ("PUT", "/v1/policy"): (PolicyRequest, PolicyView),
+    ("POST", "/v1/policy/dry-run"): (PolicyRequest, PolicyChangeView),
+    ("GET", "/v1/policies/comparison"): (None, ComparisonView),
+    ("GET", "/v1/shadows"): (None, list[ContenderView]),
+    ("POST", "/v1/shadows"): (ShadowRequest, ContenderView),
+    ("DELETE", "/v1/shadows/{label}"): (None, ContenderView),
     ("GET", "/v1/plan"): (None, DecisionView),
     ("GET", "/v1/migrations"): (None, list[MigrationView]),
     ("POST", "/v1/migrations"): (MigrateRequest, MigrationView),

@@ -16,7 +16,7 @@ import pytest
 from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
-from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem
+from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem, ShadowRequest
 from migd_core.progress import Progress
 
 # every command that asks the controller, with what it asks
@@ -49,6 +49,15 @@ ASKING = {
         "/v1/policy",
         PolicyRequest(name="least-loaded", config={"margin_ratio": "0.3"}),
     ),
+    ("policy", "set", "observe", "--dry-run"): ("POST", "/v1/policy/dry-run", PolicyRequest(name="observe")),
+    ("policy", "compare"): ("GET", "/v1/policies/comparison", None),
+    ("policy", "shadow", "list"): ("GET", "/v1/shadows", None),
+    ("policy", "shadow", "add", "job-time", "sustained_periods=12", "--label", "patient"): (
+        "POST",
+        "/v1/shadows",
+        ShadowRequest(name="job-time", config={"sustained_periods": "12"}, label="patient"),
+    ),
+    ("policy", "shadow", "rm", "a/b c"): ("DELETE", "/v1/shadows/a%2Fb%20c", None),
     ("plan",): ("GET", "/v1/plan", None),
     ("migrate", "rank0", "xen02"): ("POST", "/v1/migrations", MigrateRequest(guest="rank0", host="xen02")),
     ("cancel", "D812.1"): ("POST", "/v1/migrations/D812.1/cancel", None),

@@ -20,6 +20,7 @@ from migd_cli.commands.plan import plan_lines
 from migd_cli.commands.policy import list_lines, policy_lines
 from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
+from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
 from migd_core.health import HealthState, HostHealth
@@ -32,6 +33,10 @@ LINES = {
     ("GET", "/v1/links"): link_lines,
     ("GET", "/v1/policies"): list_lines,
     ("PUT", "/v1/policy"): policy_lines,
+    ("POST", "/v1/policy/dry-run"): change_lines,
+    ("GET", "/v1/policies/comparison"): comparison_lines,
+    ("GET", "/v1/shadows"): shadows_lines,
+    ("POST", "/v1/shadows"): shadow_lines,
     ("GET", "/v1/plan"): plan_lines,
     ("GET", "/v1/migrations"): history_lines,
     ("POST", "/v1/migrations"): migrate_lines,

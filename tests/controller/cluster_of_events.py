@@ -17,6 +17,7 @@ from migd_controller.events import (
     PoolHost,
     PoolReachability,
     SampleArrived,
+    ShadowTurn,
     Tick,
 )
 from migd_controller.memory import Memory
@@ -96,6 +97,8 @@ class Cluster:
             for command in self.tell(Tick()):
                 if isinstance(command, RecordDecision):
                     decision = command.decision
+            if self.core.memory.contest.shadows:
+                self.tell(ShadowTurn())
         assert decision is not None
         return decision
 

@@ -17,6 +17,7 @@ from sets_of_moves import Wanting
 from migd_controller.api import MAX_BODY_BYTES, Api
 from migd_controller.commands import CancelMigration, PoolCommand, StartMigration
 from migd_controller.config import LinkSection, TopologySection
+from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Clock, Control
 from migd_controller.daemon import serving
 from migd_controller.events import (
@@ -27,6 +28,7 @@ from migd_controller.events import (
     MigrationTaskLost,
     PoolReachability,
     SampleArrived,
+    ShadowTurn,
     Tick,
 )
 from migd_controller.intake import IntakeCounts
@@ -324,6 +326,64 @@ async def test_a_wrong_policy_is_refused_and_the_old_one_stays(
     assert found[0] == status
     assert text in found[2]
     assert (await served.ask("GET", "/v1/status")).policy == "observe"
+
+
+async def test_a_dry_run_says_what_another_policy_would_change_and_changes_nothing(served: Served) -> None:
+    await served.ask("PUT", "/v1/policy", {"name": "least-loaded"})
+    await served.ask("POST", "/v1/shadows", {"name": "observe"})
+    before = served.cluster.core.memory
+    change = await served.ask("POST", "/v1/policy/dry-run", {"name": "observe"})
+    assert (change.before.name, change.after.name, change.plan.candidates) == ("least-loaded", "observe", [])
+    (lost,) = change.falls_away
+    assert (lost.source_name, lost.target_name, lost.accepted) == ("a", "b", True)
+    assert (change.under_way, change.compared) == ([], ["observe"])
+    back = await served.ask("POST", "/v1/policy/dry-run", {"name": "least-loaded", "config": {"margin_ratio": "0.5"}})
+    assert (back.before.config["margin_ratio"], back.after.config["margin_ratio"]) == (0.05, 0.5)
+    same = await served.ask("POST", "/v1/policy/dry-run", {"name": "least-loaded"})
+    assert (same.falls_away, same.compared, len(same.plan.candidates)) == ([], [], 1)
+    assert served.cluster.core.memory is before
+    assert served.asked == []
+
+
+async def test_a_shadow_is_added_compared_and_removed_and_outlives_a_restart(served: Served) -> None:
+    empty = await served.ask("GET", "/v1/policies/comparison")
+    assert (empty.contenders, empty.text[:41]) == ([], "no policy runs beside the active one; `mi")
+    body = {"name": "least-loaded", "config": {"sustained_periods": "3"}, "label": "eager"}
+    added = await served.ask("POST", "/v1/shadows", body)
+    assert (added.label, added.policy, added.config["sustained_periods"]) == ("eager", "least-loaded", 3)
+    served.control.dispatch(Tick())
+    served.control.dispatch(ShadowTurn())
+    (listed,) = await served.ask("GET", "/v1/shadows")
+    assert (listed.moves, listed.under_way, listed.last.candidates[0].accepted) == (1, 1, True)
+    compared = await served.ask("GET", "/v1/policies/comparison")
+    assert [(view.label, view.is_active) for view in compared.contenders] == [("observe", True), ("eager", False)]
+    assert compared.contenders[1].ahead_s == -compared.contenders[1].cost_s < 0
+    assert (compared.best, compared.text[:8]) == ("observe", "observe,")
+    assert served.asked == []
+    remembered = served.journal.memory()
+    assert remembered is not None
+    assert remembered.contest.shadows.keys() == {"eager"}
+    assert (await served.ask("DELETE", "/v1/shadows/eager")).label == "eager"
+    assert await served.ask("GET", "/v1/shadows") == []
+
+
+async def test_a_wrong_shadow_is_refused(served: Served) -> None:
+    assert (await served.refused("POST", "/v1/shadows", {"name": "least-laoded"}))[:2] == (404, "UnknownName")
+    assert (await served.refused("POST", "/v1/shadows", {"name": "observe", "config": {"x": 1}}))[0] == 400
+    assert (await served.refused("POST", "/v1/shadows", {"name": "observe", "label": "x" * 65}))[2] == (
+        "label: expected at most 64 characters, found 65"
+    )
+    assert await served.refused("DELETE", "/v1/shadows/mine") == (
+        404,
+        "UnknownName",
+        "no shadow policy is called mine; those that are asked: there are none",
+    )
+    for number in range(MAX_SHADOWS):
+        await served.ask("POST", "/v1/shadows", {"name": "observe", "label": f"s{number:02}"})
+    found = await served.refused("POST", "/v1/shadows", {"name": "observe"})
+    assert found[2].startswith("there are 16 shadow policies already, which is as many as are asked: s00, s01,")
+    again = await served.ask("POST", "/v1/shadows", {"name": "balance", "label": "s03"})
+    assert again.policy == "balance"
 
 
 async def test_a_plan_shows_what_would_move_and_moves_nothing(served: Served) -> None:

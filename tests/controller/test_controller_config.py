@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from migd_controller.config import ControllerConfig
+from migd_controller.config import ControllerConfig, ShadowSection
 from migd_core import config
 from migd_core.errors import ConfigError
 
@@ -38,6 +38,13 @@ def test_the_example_loads_with_every_comment_taken_away_and_shows_the_defaults(
     ):
         assert getattr(shown, name) == getattr(defaults, name), name
     assert shown.topology.links
+    assert shown.shadow == (ShadowSection(name="job-time", label="patient", config={"sustained_periods": 12}),)
+
+
+def test_two_shadows_of_one_label_are_an_error_that_names_it() -> None:
+    twice = '[[shadow]]\nname = "job-time"\n[[shadow]]\nname = "balance"\nlabel = "job-time"\n'
+    with pytest.raises(ConfigError, match="two \\[\\[shadow\\]\\] sections are called job-time"):
+        config.parse(EXAMPLE.read_text(encoding="utf-8") + twice, ControllerConfig, name="controller.toml")
 
 
 def test_a_key_of_the_wrong_unit_is_told_the_right_one() -> None:

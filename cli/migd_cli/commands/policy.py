@@ -1,24 +1,33 @@
-"""`migctl policy list`, `migctl policy show` and `migctl policy set`."""
+"""`migctl policy list`, `show`, `set` and `compare`, and `migctl policy shadow`."""
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 import msgspec
 
 from migd_cli.app import Group
 from migd_cli.client import decode
+from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
 from migd_cli.failures import Failure
 from migd_cli.screen import Screen, paint
 from migd_cli.session import Session
 from migd_cli.table import Cell, Column, table
-from migd_core.api import PolicyRequest, PolicyView
+from migd_core.api import (
+    ComparisonView,
+    ContenderView,
+    PolicyChangeView,
+    PolicyRequest,
+    PolicyView,
+    ShadowRequest,
+)
 
 COLUMNS = (Column("POLICY", at_least=12), Column("IN USE"), Column("WHAT IT DOES", at_least=24, wraps=True))
 
 
 @click.group(cls=Group)
 def policy() -> None:
-    """List, show or set the policy.
+    """List, show, set or compare policies.
 
     A policy proposes what to move. The gates that keep guests safe hold for every one of them.
     """
@@ -52,14 +61,66 @@ def show(session: Session, name: str | None) -> None:
 @policy.command("set")
 @click.argument("name")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE …]")
+@click.option("--dry-run", is_flag=True, help="Show what that would change, and change nothing.")
 @click.pass_obj
-def set_(session: Session, name: str, settings: tuple[str, ...]) -> None:
+def set_(session: Session, name: str, settings: tuple[str, ...], dry_run: bool) -> None:
     """Use a policy from the next control period on.
 
     What is not named keeps the policy's default; `migctl policy show NAME` lists the keys.
     """
-    answer = session.ask("PUT", "/v1/policy", PolicyRequest(name=name, config=_config(settings)))
-    session.show(answer, PolicyView, policy_lines)
+    request = PolicyRequest(name=name, config=_config(settings))
+    if dry_run:
+        session.show(session.ask("POST", "/v1/policy/dry-run", request), PolicyChangeView, change_lines)
+        return
+    session.show(session.ask("PUT", "/v1/policy", request), PolicyView, policy_lines)
+
+
+@policy.command()
+@click.pass_obj
+def compare(session: Session) -> None:
+    """Show which policy would have done best, of the one in use and its shadows.
+
+    All times are job time: what jobs gain, and lose while guests are copied, each job counted for itself.
+    """
+    session.show(session.ask("GET", "/v1/policies/comparison"), ComparisonView, comparison_lines)
+
+
+@policy.group(cls=Group)
+def shadow() -> None:
+    """Let policies run beside the one in use, and only propose.
+
+    Nothing moves for them. `migctl policy compare` shows what would have come of their proposals.
+    """
+
+
+@shadow.command()
+@click.argument("name")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE …]")
+@click.option("--label", default="", help="What to call it; without, it is called like the policy.")
+@click.pass_obj
+def add(session: Session, name: str, settings: tuple[str, ...], label: str) -> None:
+    """Let a policy propose from now on; one of that label begins anew.
+
+    It is asked until it is removed, also after the controller was started again.
+    """
+    request = ShadowRequest(name=name, config=_config(settings), label=label)
+    session.show(session.ask("POST", "/v1/shadows", request), ContenderView, shadow_lines)
+
+
+@shadow.command()
+@click.argument("label")
+@click.pass_obj
+def rm(session: Session, label: str) -> None:
+    """Ask a shadow policy no more, and forget what would have come of it."""
+    answer = session.ask("DELETE", f"/v1/shadows/{quote(label, safe='')}")
+    session.show(answer, ContenderView, lambda view, screen: screen.prose(f"{view.label} is not asked any more"))
+
+
+@shadow.command("list")
+@click.pass_obj
+def list_shadows(session: Session) -> None:
+    """List the shadow policies with their settings and what each would move now."""
+    session.show(session.ask("GET", "/v1/shadows"), list[ContenderView], shadows_lines)
 
 
 def list_lines(views: list[PolicyView], screen: Screen) -> list[str]:

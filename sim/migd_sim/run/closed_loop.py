@@ -18,6 +18,7 @@ from migd_controller.commands import (
     RecordHealth,
     RecordMigration,
     RecordSet,
+    RecordShadow,
     RevokeProbe,
     StartMigration,
 )
@@ -35,6 +36,7 @@ from migd_controller.events import (
     PoolReachability,
     ProbeEnded,
     SampleArrived,
+    ShadowTurn,
     Tick,
 )
 from migd_controller.leases import Lease
@@ -128,6 +130,8 @@ class ClosedLoop:
             self._tell_sample(uuid)
         if ticks:
             self.tell(Tick())
+            if self.core.memory.contest.shadows:
+                self.tell(ShadowTurn())
 
     @property
     def probe_ends_s(self) -> float | None:
@@ -161,6 +165,13 @@ class ClosedLoop:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
             case RecordSet(move_set=move_set):
                 self._note_set(move_set)
+            case RecordShadow(shadow=label, decision=decision, problem=problem):
+                moves = [
+                    f"{self.core.inventory.guest_name(each.guest)} to {self.core.inventory.host_name(each.target)}"
+                    for each in decision.candidates
+                    if each.is_accepted
+                ]
+                self._note(f"shadow {label} would move {', '.join(moves)}" if moves else f"shadow {label}: {problem}")
             case RecordHealth(host_name=name, health=health):
                 self._note(
                     f"host {name} is {health.state}: {health.text}"

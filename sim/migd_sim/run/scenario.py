@@ -9,15 +9,17 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from migd_controller.comparison import comparison_view
 from migd_controller.config import (
     ControllerConfig,
     GuardsSection,
     LedgerSection,
+    ShadowSection,
     TelemetrySection,
     TopologySection,
     XapiSection,
 )
-from migd_controller.events import CancelRequested, JobAdded, Paused, PolicySet, Resumed
+from migd_controller.events import CancelRequested, JobAdded, Paused, PolicySet, Resumed, ShadowAdded
 from migd_core import config
 from migd_core.errors import ConfigError
 from migd_core.health import UNKNOWN, HostHealth
@@ -74,6 +76,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     wants: dict[str, str] = {}
     pool: PoolSpec
     policy_config: dict[str, Any] = {}
+    shadow: tuple[ShadowSection, ...] = ()
     period_s: Lasting = 5.0
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()
@@ -105,13 +108,28 @@ def run(folder: Path) -> ClosedLoop:
     for job in loop.cluster.jobs.values():
         remaining_s = scenario.jobs_remaining_s.get(job.name)
         loop.tell(JobAdded(name=job.name, guests=tuple(dict.fromkeys(job.guests)), remaining_s=remaining_s))
+    for shadow in scenario.shadow:
+        loop.tell(ShadowAdded(label=shadow.label or shadow.name, name=shadow.name, config=shadow.config))
     for happening in sorted(scenario.happenings, key=lambda one: one.at_s):
         loop.run_until(happening.at_s)
         _let_happen(loop, happening)
     loop.run_until(scenario.until_s)
     for job in loop.cluster.jobs.values():
         loop.log.append(f"{loop.cluster.now_s:.3f} job {job.name} has done {job.steps_done:.1f} steps")
+    if scenario.shadow:
+        loop.log += _compared(loop)
     return loop
+
+
+def _compared(loop: ClosedLoop) -> list[str]:
+    """What `migctl policy compare` would say at the end."""
+    view, now_s = comparison_view(loop.core), loop.cluster.now_s
+    lines = [
+        f"{now_s:.3f} {each.label}: {each.moves} moves gained {each.gained_s:.1f} s of {each.due_s:.1f} s promised and "
+        f"cost {each.cost_s:.1f} s" + ("" if each.is_active else f", ahead by {each.ahead_s:.1f} s")
+        for each in view.contenders
+    ]
+    return [*lines, f"{now_s:.3f} {view.text}"]
 
 
 def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
