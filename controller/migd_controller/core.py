@@ -43,6 +43,7 @@ from migd_controller.events import (
     GuestReleased,
     InventoryChanged,
     JobAdded,
+    JobLimited,
     JobProgressed,
     JobRemoved,
     LinksMeasured,
@@ -162,6 +163,8 @@ class Core:
                 self.memory = replace(self.memory, is_paused=False)
             case JobAdded():
                 self.memory = jobs.added(self.memory, event, now_s)
+            case JobLimited(name=name, change=change):
+                self.memory = jobs.limited(self.memory, name, change)
             case JobProgressed(name=name, progress=progress):
                 self.memory = jobs.progressed(self.memory, name, progress, now_s)
             case JobRemoved(name=name):
@@ -315,6 +318,8 @@ class Core:
         known_prices, unpriced_because = self._prices(world, tuple(moves.values()))
         candidates = []
         for move, known_price in zip(moves.values(), known_prices, strict=True):
+            job = self._job_of(move.guest)
+            own = jobs.limits(self.memory, job)
             situation = dataclasses.replace(
                 situation,
                 world=world,
@@ -322,8 +327,10 @@ class Core:
                 price=known_price,
                 unpriced_because=unpriced_because,
                 rest=resting(self.memory.holds, move.guest, world.now_s),
-                job=self._job_of(move.guest),
+                job=job,
                 accounts=self.memory.accounts,
+                own=own,
+                is_jobs_hour=self.config.rules.may_move(world.now_s, own.allowed_hours),
             )
             candidate = Candidate(
                 guest=move.guest,

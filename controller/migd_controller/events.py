@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from migd_core.job_limits import JobLimitsChange
 from migd_core.messages import HostSample
 from migd_core.progress import Progress
 from migd_core.world import Level
@@ -189,6 +190,14 @@ class JobAdded(Event, frozen=True, kw_only=True):
     guests: tuple[str, ...]
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
+    limits: JobLimitsChange = JobLimitsChange()
+
+
+class JobLimited(Event, frozen=True, kw_only=True):
+    """An operator changed a job's own limits; what the change leaves out stays as it is."""
+
+    name: str
+    change: JobLimitsChange
 
 
 class JobProgressed(Event, frozen=True, kw_only=True):
@@ -253,6 +262,7 @@ AnyEvent = (
     | Paused
     | Resumed
     | JobAdded
+    | JobLimited
     | JobProgressed
     | JobRemoved
     | LinksMeasured

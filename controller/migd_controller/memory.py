@@ -13,6 +13,7 @@ from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_core.causes import CauseCounter
+from migd_core.job_limits import JobLimits
 from migd_core.learned import NOTHING_LEARNED, Learned
 from migd_core.world import Level
 from migd_policies.job_progress import Track
@@ -23,7 +24,7 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the operator named it, and what it has told since.
 
     `ends_at` is Unix time, None when nobody said; `postponed_s` is by how much that was put off in all. `gone_at` is
-    since when none of its guests runs (Unix time), None while one does.
+    since when none of its guests runs (Unix time), None while one does. `limits` are its own.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
     postponed_s: float = 0.0
     track: Track = Track()
     gone_at: float | None = None
+    limits: JobLimits = JobLimits()
 
 
 class RememberedLink(msgspec.Struct, frozen=True, kw_only=True):
