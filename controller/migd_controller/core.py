@@ -23,7 +23,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, jobs, probing
+from migd_controller import accounts, jobs, probing, quiet
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -35,7 +35,7 @@ from migd_controller.commands import (
     StartMigration,
 )
 from migd_controller.config import ControllerConfig
-from migd_controller.decision import Candidate, Decision, Price
+from migd_controller.decision import Candidate, Decision, Gate, Price
 from migd_controller.events import (
     AgentListens,
     AnyEvent,
@@ -77,6 +77,7 @@ from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
 from migd_policies.policy import Policy
+from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
 from migd_policies.second_thoughts import Copying, reconsider
@@ -223,7 +224,10 @@ class Core:
             self.memory, records = jobs.without_guests(self.memory, self.inventory.guests.keys(), now_s)
             over += records
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
-        commands = self._commit(self._decide(world, now_s), now_s)
+        verdict = self._decide(world, now_s)
+        commands = self._commit(verdict, now_s)
+        waits = quiet.remembered(self.memory.quiet_waits, verdict.decision, self.config.phases.wait_at_most_s)
+        self.memory = replace(self.memory, quiet_waits=waits)
         return [*over, *self._second_thoughts(world, now_s), *commands, *self._probe(now_s)]
 
     def _watch_copying(self, sample: HostSample) -> None:
@@ -315,7 +319,9 @@ class Core:
         A move whose turn has not come, for others of its set are under way, is proposed again, and judged by itself.
         """
         world = situation.world
-        known_prices, unpriced_because = self._prices(world, tuple(moves.values()))
+        may_wait = self.config.phases.wait_at_most_s > 0 and not by_hand
+        seen = quiet.outlooks(world, tuple(moves.values()), self.telemetry.activities) if may_wait else {}
+        known_prices, unpriced_because = self._prices(quiet.as_of_now(world, seen), tuple(moves.values()))
         candidates = []
         for move, known_price in zip(moves.values(), known_prices, strict=True):
             job = self._job_of(move.guest)
@@ -332,12 +338,15 @@ class Core:
                 own=own,
                 is_jobs_hour=self.config.rules.may_move(world.now_s, own.allowed_hours),
             )
+            gates = judge(move, situation, by_hand=by_hand)
+            if may_wait and all(gate.passed for gate in gates):
+                gates = (*gates, self._phase_gate(move, seen.get(move.guest), known_price, world.now_s))
             candidate = Candidate(
                 guest=move.guest,
                 source=move.source,
                 target=move.target,
                 why=move.reason.text,
-                gates=judge(move, situation, by_hand=by_hand),
+                gates=gates,
                 price=known_price,
             )
             candidates.append(candidate)
@@ -353,6 +362,18 @@ class Core:
             else one
             for one in candidates
         ]
+
+    def _phase_gate(self, move: Move, seen: Outlook | Unknown | None, price: Price | None, now_s: float) -> Gate:
+        return quiet.gate(
+            move,
+            seen,
+            price,
+            self.memory.quiet_waits.get(move.guest),
+            now_s,
+            self.config.phases.wait_at_most_s,
+            self.config.guards.certainty_sds,
+            self.config.rules.time_zone,
+        )
 
     def _prices(self, world: World, moves: Sequence[Move]) -> tuple[Sequence[Price | None], str]:
         """Return the prices of moves that belong together, or None for each and why they have none."""

@@ -12,6 +12,7 @@ from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
+from migd_controller.quiet import QuietWait
 from migd_core.causes import CauseCounter
 from migd_core.job_limits import JobLimits
 from migd_core.learned import NOTHING_LEARNED, Learned
@@ -54,7 +55,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
     what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
     job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
-    that were measured: they count instead of what is configured.
+    that were measured: they count instead of what is configured. `quiet_waits` are the moves (by guest) that wait for a
+    quiet phase.
     """
 
     policy: str
@@ -74,3 +76,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     finished_s: dict[str, tuple[float, ...]] = {}
     speeds: dict[str, LearnedSpeed] = {}
     links: dict[Level, RememberedLink] = {}
+    quiet_waits: dict[str, QuietWait] = {}

@@ -13,6 +13,7 @@ from migd_controller.inventory import Inventory
 from migd_controller.jobs import limits
 from migd_controller.migration import Migration, State
 from migd_controller.pool_failures import Then
+from migd_controller.quiet import waiting
 from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
 from migd_core.messages import DirtyCurve
@@ -217,7 +218,10 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     last = core.last_decision
     if last is None:
         return f"{place}; nothing has been decided yet"
-    if any(candidate.guest == uuid for candidate in last.candidates):
+    proposed = [candidate for candidate in last.candidates if candidate.guest == uuid]
+    if proposed and (gate := waiting(proposed[-1].gates)) is not None:
+        return f"{place}; policy {last.policy} moves it, which {gate.text}"
+    if proposed:
         return f"{place}; policy {last.policy} proposed to move it in {last.cause}: see its gates"
     return f"{place}; policy {last.policy} does not propose to move it: {last.reason.text}"
 

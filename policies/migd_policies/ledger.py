@@ -162,7 +162,7 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     guest = world.guests[move.guest]
     job = guest.job if guest.job in world.jobs and guest.job in ratios else guest.uuid
     assert job is not None
-    v, ratio = _speed_while_migrating(world, job), ratios[job]
+    v, ratio = speed_while_migrating(world, job), ratios[job]
     total_s, pause_s = migration.total_s, migration.pause_s
 
     def cost_s(total_s: float, pause_s: float, speed: float) -> float:
@@ -199,7 +199,8 @@ def _remaining_s(world: World, job: str) -> float:
     return math.inf if known is None or known.remaining_s is None else known.remaining_s
 
 
-def _speed_while_migrating(world: World, job: str) -> Interval:
+def speed_while_migrating(world: World, job: str) -> Interval:
+    """Return a job's speed while one of its guests migrates, over its speed before: learned of it, or assumed."""
     known = world.jobs.get(job)
     if known is None or known.speed_while_migrating is None:
         return world.pricing.speed_while_migrating

@@ -13,6 +13,8 @@ from migd_controller.config import (
     ControllerConfig,
     GuardsSection,
     LedgerSection,
+    PhasesSection,
+    ProbeSection,
     TelemetrySection,
     TopologySection,
     XapiSection,
@@ -22,6 +24,7 @@ from migd_core import config
 from migd_core.errors import ConfigError
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.units import Lasting, NotNegative, Seconds
+from migd_policies.rules import RuleSettings
 from migd_sim.model import PoolSpec
 from migd_sim.run.closed_loop import ClosedLoop
 
@@ -31,13 +34,16 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Happening(Part, frozen=True, kw_only=True):
-    """Something done to the cluster at `at_s`. `of` names the host or guest."""
+    """Something done to the cluster at `at_s`. `of` names the host, guest or job; a job goes on from step `steps`."""
 
     at_s: Seconds
-    what: Literal["host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link", "health"]
+    what: Literal[
+        "host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link", "health", "job-set-back"
+    ]
     of: str
     bytes_per_s: NotNegative = 0.0
     health: HostHealth = UNKNOWN
+    steps: NotNegative = 0.0
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -52,6 +58,9 @@ class Scenario(Part, frozen=True, kw_only=True):
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
+    phases: PhasesSection = PhasesSection()
+    probe: ProbeSection = ProbeSection()
+    rules: RuleSettings = RuleSettings()
     jobs_remaining_s: dict[str, Seconds] = {}
     happenings: tuple[Happening, ...] = ()
 
@@ -68,6 +77,9 @@ def run(folder: Path) -> ClosedLoop:
         guards=scenario.guards,
         ledger=scenario.ledger,
         topology=scenario.topology,
+        phases=scenario.phases,
+        probe=scenario.probe,
+        rules=scenario.rules,
     )
     try:
         loop = ClosedLoop(scenario.pool, settings, scenario.policy, scenario.policy_config)
@@ -87,6 +99,9 @@ def run(folder: Path) -> ClosedLoop:
 
 def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
     cluster = loop.cluster
+    if happening.what == "job-set-back" and happening.of in cluster.jobs:
+        cluster.set_back(happening.of, happening.steps)
+        return
     uuids = {part.name: part.uuid for parts in (cluster.spec.hosts, cluster.spec.guests) for part in parts}
     if happening.of not in uuids:
         raise ConfigError(f"happening at {happening.at_s:g} s: no host or guest is called {happening.of}")
@@ -104,5 +119,7 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             cluster.stop_guest(uuid)
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
+        case "job-set-back":
+            raise ConfigError(f"happening at {happening.at_s:g} s: {happening.of} is no job")
         case "health":
             cluster.set_health(uuid, happening.health)
