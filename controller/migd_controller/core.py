@@ -133,7 +133,8 @@ class Core:
             case MeasuringFailed(host=host, problem=problem):
                 self.telemetry.problems[host] = problem
             case InventoryChanged():
-                self.inventory.apply(event)
+                for guest in self.inventory.apply(event):
+                    self.telemetry.rebooted(guest, now_s)
                 self.telemetry.forget(event.gone)
                 self._remember_addresses()
             case PoolReachability(is_reachable=is_reachable):

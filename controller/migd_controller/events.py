@@ -79,7 +79,8 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     migration that somebody, perhaps migd, has under way. `blocked_because` is the pool's own standing reason why the
     guest may not be migrated, `busy_with` an operation that will pass, `probed_by` the lease for which migd keeps the
     guest from being migrated; each may be empty. `storages` and `networks` are those that a host must have for it; the
-    CPU is the one it was started on; `group` is an anti-affinity group.
+    CPU is the one it was started on; `group` is an anti-affinity group. `domid` is its domain on that host: another one
+    on the same host is another run of the guest. -1 where the pool does not say.
     """
 
     uuid: str
@@ -101,6 +102,7 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     cpu_vendor: str = ""
     cpu_features: str = ""
     is_paravirtual: bool = False
+    domid: int = -1
 
 
 class InventoryChanged(Event, frozen=True, kw_only=True):

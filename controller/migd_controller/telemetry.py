@@ -74,6 +74,7 @@ class Telemetry:
         self.hosts: dict[str, HostTelemetry] = {}
         self._curves: dict[str, list[tuple[float, DirtyCurve]]] = {}
         self.activities: dict[str, Activity] = {}
+        self.booted_at: dict[str, float] = {}  # by guest: when it was seen to be booted anew (Unix time)
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
         self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
         self._health: dict[str, _Said] = {}
@@ -108,7 +109,7 @@ class Telemetry:
             if guest.dirty_curve is not None:
                 at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
                 if self._take_curve(guest.uuid, at_s, guest.dirty_curve):
-                    activity.count(guest.dirty_curve, now_s - at_s)
+                    activity.count(replace(guest.dirty_curve, measured_s=at_s), now_s - at_s)
             if guest.progress is not None:
                 self._follow_progress(guest.uuid, guest.progress, now_s)
         return True
@@ -127,8 +128,16 @@ class Telemetry:
         (self.listening.add if listens else self.listening.discard)(host)
 
     def curves(self, guest: str) -> tuple[DirtyCurve, ...]:
-        """Return the newest dirty curves of a guest, oldest first. They go along when the guest migrates."""
-        return tuple(curve for _, curve in self._curves.get(guest, ()))
+        """Return the newest dirty curves of a guest, oldest first, dated in Unix time.
+
+        They go along when the guest migrates; the agents' own clocks differ from host to host.
+        """
+        return tuple(replace(curve, measured_s=at_s) for at_s, curve in self._curves.get(guest, ()))
+
+    def rebooted(self, guest: str, now_s: float) -> None:
+        """Take in that a guest was booted anew: what it did before says nothing of it any more."""
+        self.booted_at[guest] = now_s
+        self.activities.pop(guest, None)
 
     def measured_at(self, guest: str) -> float:
         """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
@@ -139,6 +148,7 @@ class Telemetry:
         """Forget the curves and the progress of guests that no longer run."""
         for guest in gone:
             self.activities.pop(guest, None)
+            self.booted_at.pop(guest, None)
             self._curves.pop(guest, None)
             self._progress.pop(guest, None)
             self.news.pop(guest, None)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from migd_core.precopy import RULE_SETS
 from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
+from migd_policies.dirty_fit import usable
 from migd_policies.imbalance import life_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
 from migd_policies.scoring import counts, job_step_ratios
@@ -153,6 +154,7 @@ def _migrations(world: World, moves: Sequence[Move]) -> list[MigrationPrediction
                 guest.dirty_curves,
                 bandwidth_bytes_per_s(world, move),
                 world.learned.correction(move.guest, move.source, move.target),
+                guest.booted_at,
             )
         )
     return predict_many(requests, RULE_SETS[world.rule_set], widening=world.learned.widening)
@@ -179,7 +181,7 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
         median_s,
         median_s + math.hypot(*(each - median_s for each in above)),
     )
-    if guest.dirty_curves:
+    if usable(guest.dirty_curves, guest.booted_at)[0]:
         return MovePrice(move, job, migration, cost)
     bounds = predict_bounds(guest.memory_bytes, bandwidth_bytes_per_s(world, move), RULE_SETS[world.rule_set])
     least, most = bounds

@@ -224,6 +224,7 @@ class ClosedLoop:
                 arriving_at=state.migration.target if state.migration is not None else None,
                 probed_by=self._blocks.get(uuid, ""),
                 blocked_because="its power state is Paused" if state.is_paused else "",
+                domid=state.domid,
             )
             for uuid, state in self.cluster.guests.items()
             if state.host is not None
