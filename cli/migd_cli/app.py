@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {
-        "job": ("jobs", "Add a job, tell its progress, or remove it."),
+        "job": ("jobs", "Add a job, change its limits, tell its progress, or remove it."),
         "policy": ("policy", "List, show, set or compare policies."),
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),

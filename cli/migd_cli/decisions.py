@@ -43,6 +43,8 @@ def verdict(view: CandidateView, *, is_plan: bool = False) -> str:
     if view.accepted:
         return "would be made" if is_plan else "accepted"
     stopping = [gate.name for gate in view.gates if not gate.passed]
+    if stopping == ["phase"]:
+        return "waits for a quiet phase"
     return f"stopped by {', '.join(stopping)}" if stopping else "refused"
 
 

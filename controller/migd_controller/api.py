@@ -19,6 +19,7 @@ from migd_controller.events import (
     CancelRequested,
     GuestReleased,
     JobAdded,
+    JobLimited,
     JobProgressed,
     JobRemoved,
     LinksMeasured,
@@ -52,7 +53,9 @@ from migd_controller.views import (
 from migd_core import __version__, api
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
 from migd_core.health import HealthState
+from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
+from migd_policies.allowed_hours import Window
 from migd_policies.registry import configure
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -83,6 +86,7 @@ class Api:
             ("GET", "/v1/guests"): self._guests,
             ("GET", "/v1/jobs"): self._jobs,
             ("POST", "/v1/jobs"): self._add_job,
+            ("PATCH", "/v1/jobs/{name}"): self._limit_job,
             ("DELETE", "/v1/jobs/{name}"): self._remove_job,
             ("POST", "/v1/jobs/{name}/progress"): self._progress,
             ("GET", "/v1/links"): self._links,
@@ -128,6 +132,7 @@ class Api:
         for name, value in (("remaining_s", body.remaining_s), ("wall_time_limit_s", body.wall_time_limit_s)):
             if value is not None and not 0 <= value <= LONGEST_JOB_S:
                 raise Refused(f"{name}: expected a time from 0 s to {LONGEST_JOB_S:g} s, found {value}")
+        _refuse_bad_hours(body.limits)
         guests = tuple(dict.fromkeys(self._guest_uuid(name) for name in body.guests))
         for job in self._core.memory.jobs.values():
             if job.name != body.name and (shared := set(job.guests) & set(guests)):
@@ -139,9 +144,17 @@ class Api:
                 guests=guests,
                 remaining_s=body.remaining_s,
                 wall_time_limit_s=body.wall_time_limit_s,
+                limits=body.limits,
             )
         )
         return _answer(self._job_view(body.name), status=201)
+
+    async def _limit_job(self, request: web.Request) -> web.Response:
+        view = self._job_view(request.match_info["name"])
+        change = await _body(request, JobLimitsChange)
+        _refuse_bad_hours(change)
+        self._control.dispatch(JobLimited(name=view.name, change=change))
+        return _answer(self._job_view(view.name))
 
     async def _remove_job(self, request: web.Request) -> web.Response:
         view = self._job_view(request.match_info["name"])
@@ -386,6 +399,15 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         }.get(error.status, "see the controller's log")
         text = f"{request.method} {request.path}: {error.reason}; {advice}"
         return _answer(api.Problem(code=f"HTTP{error.status}", text=text), status=error.status)
+
+
+def _refuse_bad_hours(change: JobLimitsChange) -> None:
+    """Raises Refused naming the first of the hours that cannot be read."""
+    for text in change.allowed_hours or ():
+        try:
+            Window.parse(text)
+        except ValueError as error:
+            raise Refused(f"allowed_hours: {error}") from error
 
 
 async def _body(request: web.Request, type_: type[T]) -> T:

@@ -143,6 +143,12 @@ class ProbeSection(Section, frozen=True, kw_only=True):
             )
 
 
+class PhasesSection(Section, frozen=True, kw_only=True):
+    """Moves of guests that write more and less by turns wait for a quiet phase, for `wait_at_most_s` (0: never)."""
+
+    wait_at_most_s: Seconds = 900.0
+
+
 class LedgerSection(Section, frozen=True, kw_only=True):
     """How a move is priced.
 
@@ -205,6 +211,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     guards: GuardsSection = GuardsSection()
     probe: ProbeSection = ProbeSection()
     ledger: LedgerSection = LedgerSection()
+    phases: PhasesSection = PhasesSection()
     topology: TopologySection = TopologySection()
     rules: RuleSettings = RuleSettings()
 

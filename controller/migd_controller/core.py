@@ -19,12 +19,13 @@ import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, jobs, probing, shadowing
+from migd_controller import accounts, jobs, probing, quiet, shadowing
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -39,7 +40,7 @@ from migd_controller.commands import (
 )
 from migd_controller.config import ControllerConfig
 from migd_controller.contest import Contender
-from migd_controller.decision import Candidate, Decision, Price
+from migd_controller.decision import Candidate, Decision, Gate, Price
 from migd_controller.events import (
     AgentListens,
     AnyEvent,
@@ -47,6 +48,7 @@ from migd_controller.events import (
     GuestReleased,
     InventoryChanged,
     JobAdded,
+    JobLimited,
     JobProgressed,
     JobRemoved,
     LinksMeasured,
@@ -88,6 +90,7 @@ from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
 from migd_policies.policy import Policy
+from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
 from migd_policies.second_thoughts import Copying, reconsider
@@ -158,7 +161,8 @@ class Core:
             case MeasuringFailed(host=host, problem=problem):
                 self.telemetry.problems[host] = problem
             case InventoryChanged():
-                self.inventory.apply(event)
+                for guest in self.inventory.apply(event):
+                    self.telemetry.rebooted(guest, now_s)
                 self.telemetry.forget(event.gone)
                 self._remember_addresses()
             case PoolReachability(is_reachable=is_reachable):
@@ -197,6 +201,8 @@ class Core:
                 self.memory = replace(self.memory, is_paused=False)
             case JobAdded():
                 self.memory = jobs.added(self.memory, event, now_s)
+            case JobLimited(name=name, change=change):
+                self.memory = jobs.limited(self.memory, name, change)
             case JobProgressed(name=name, progress=progress):
                 self.memory = jobs.progressed(self.memory, name, progress, now_s)
             case JobRemoved(name=name):
@@ -271,6 +277,8 @@ class Core:
         verdict = self._decide(seen, now_s)
         self._decided = _Decided(self.memory, seen.bare, verdict.migrations)
         commands = self._commit(verdict, now_s)
+        waits = quiet.remembered(self.memory.quiet_waits, verdict.decision, self.config.phases.wait_at_most_s)
+        self.memory = replace(self.memory, quiet_waits=waits)
         return [*over, *self._second_thoughts(world, now_s), *commands, *self._probe(now_s)]
 
     def _ask_shadows(self) -> Sequence[RecordShadow]:
@@ -390,8 +398,11 @@ class Core:
                 world = world.with_in_flight(move) if candidate.is_accepted else world
             return dataclasses.replace(situation, world=world)
 
+        may_wait = self.config.phases.wait_at_most_s > 0 and policy != BY_HAND
+        phases = quiet.Phases(self.telemetry.activities) if may_wait else None
+
         def bench() -> Bench:
-            return Bench(self._prices, self._judged, cause, len(judged))
+            return Bench(partial(self._prices, phases), partial(self._judged, phases), cause, len(judged))
 
         for name, each in self.memory.sets.items() if policy != BY_HAND else ():
             steps, sets[name] = go_on(each, now(seen.world), bench())
@@ -407,9 +418,9 @@ class Core:
                 continue
             (move,) = moves
             single = now(without_promised(seen.singly, sets) if policy != BY_HAND else seen.singly)
-            known_prices, unpriced_because = self._prices(single.world, moves)
+            known_prices, unpriced_because = self._prices(phases, single.world, moves)
             single = dataclasses.replace(single, price=known_prices[0], unpriced_because=unpriced_because)
-            judged.append((move, self._judged(move, single, by_hand=policy == BY_HAND)))
+            judged.append((move, self._judged(phases, move, single, by_hand=policy == BY_HAND)))
         migrations = tuple(
             replace(
                 self._migration(f"{cause}.{number}", candidate, policy, now_s),
@@ -429,26 +440,48 @@ class Core:
         )
         return Verdict(decision, migrations, sets)
 
-    def _judged(self, move: Move, situation: Situation, *, by_hand: bool = False) -> Candidate:
-        """Judge one move, with the price that the situation has for it."""
+    def _judged(
+        self, phases: quiet.Phases | None, move: Move, situation: Situation, *, by_hand: bool = False
+    ) -> Candidate:
+        """Judge one move, with the price that the situation has for it; with `phases`, it may wait for a quiet one."""
+        now_s, job = situation.world.now_s, self._job_of(move.guest)
+        own = jobs.limits(self.memory, job)
         situation = dataclasses.replace(
             situation,
             last_moved_at=self.memory.last_moved_at.get(move.guest),
-            rest=resting(self.memory.holds, move.guest, situation.world.now_s),
-            job=self._job_of(move.guest),
+            rest=resting(self.memory.holds, move.guest, now_s),
+            job=job,
             accounts=self.memory.accounts,
+            own=own,
+            is_jobs_hour=self.config.rules.may_move(now_s, own.allowed_hours),
         )
+        gates = judge(move, situation, by_hand=by_hand)
+        if phases is not None and all(gate.passed for gate in gates):
+            outlook = phases.outlooks(situation.world, [move]).get(move.guest)
+            gates = (*gates, self._phase_gate(move, outlook, situation.price, now_s))
         return Candidate(
             guest=move.guest,
             source=move.source,
             target=move.target,
             why=move.reason.text,
-            gates=judge(move, situation, by_hand=by_hand),
+            gates=gates,
             price=situation.price,
         )
 
+    def _phase_gate(self, move: Move, seen: Outlook | Unknown | None, price: Price | None, now_s: float) -> Gate:
+        return quiet.gate(
+            move,
+            seen,
+            price,
+            self.memory.quiet_waits.get(move.guest),
+            now_s,
+            self.config.phases.wait_at_most_s,
+            self.config.guards.certainty_sds,
+            self.config.rules.time_zone,
+        )
+
     def _prices(
-        self, world: World, moves: Sequence[Move], detours: Sequence[Move] = ()
+        self, phases: quiet.Phases | None, world: World, moves: Sequence[Move], detours: Sequence[Move] = ()
     ) -> tuple[Sequence[Price | None], str]:
         """Return the prices of moves that belong together, detours last, or None for each and why they have none."""
         made = (*moves, *detours)
@@ -459,6 +492,8 @@ class Core:
             if unknown := sorted({move.source, move.target} - world.hosts.keys()):
                 return unpriced, f"host {unknown[0]} is not in this pool"
         try:
+            if phases is not None:
+                world = quiet.as_of_now(world, phases.outlooks(world, made))
             return prices(world, moves, self.config.guards.certainty_sds, detours), ""
         except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
             return unpriced, f"{type(error).__name__}: {error}"
@@ -577,7 +612,9 @@ class Core:
 
     def _reweigh(self, move_set: MoveSet, now_s: float) -> list[AnyCommand]:
         """Take in what the migrations of a set are worth without the step that has failed."""
-        gains_s = gains_left(move_set, self.seen(now_s).world, Bench(self._prices, self._judged, "", 0))
+        gains_s = gains_left(
+            move_set, self.seen(now_s).world, Bench(partial(self._prices, None), partial(self._judged, None), "", 0)
+        )
         commands: list[AnyCommand] = []
         for cause, gain_s in gains_s.items():
             commands += self._update(cause, operator.methodcaller("worth", gain_s))

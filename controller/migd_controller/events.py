@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from migd_core.job_limits import JobLimitsChange
 from migd_core.messages import HostSample
 from migd_core.progress import Progress
 from migd_core.world import Level
@@ -82,7 +83,8 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     migration that somebody, perhaps migd, has under way. `blocked_because` is the pool's own standing reason why the
     guest may not be migrated, `busy_with` an operation that will pass, `probed_by` the lease for which migd keeps the
     guest from being migrated; each may be empty. `storages` and `networks` are those that a host must have for it; the
-    CPU is the one it was started on; `group` is an anti-affinity group.
+    CPU is the one it was started on; `group` is an anti-affinity group. `domid` is its domain on that host: another one
+    on the same host is another run of the guest. -1 where the pool does not say.
     """
 
     uuid: str
@@ -104,6 +106,7 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     cpu_vendor: str = ""
     cpu_features: str = ""
     is_paravirtual: bool = False
+    domid: int = -1
 
 
 class InventoryChanged(Event, frozen=True, kw_only=True):
@@ -207,6 +210,14 @@ class JobAdded(Event, frozen=True, kw_only=True):
     guests: tuple[str, ...]
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
+    limits: JobLimitsChange = JobLimitsChange()
+
+
+class JobLimited(Event, frozen=True, kw_only=True):
+    """An operator changed a job's own limits; what the change leaves out stays as it is."""
+
+    name: str
+    change: JobLimitsChange
 
 
 class JobProgressed(Event, frozen=True, kw_only=True):
@@ -274,6 +285,7 @@ AnyEvent = (
     | Paused
     | Resumed
     | JobAdded
+    | JobLimited
     | JobProgressed
     | JobRemoved
     | LinksMeasured

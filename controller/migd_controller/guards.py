@@ -15,6 +15,7 @@ from migd_controller.config import GuardsSection
 from migd_controller.decision import Gate, Price, Together
 from migd_controller.holds import Hold, rest_text
 from migd_core.health import HealthState
+from migd_core.job_limits import NO_LIMITS, JobLimits
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import EVACUATION, Move, World
 from migd_policies.projection import Projection
@@ -26,7 +27,8 @@ class Situation:
     """What a gate may look at: the world with the moves accepted so far in flight, its price, or why it has none.
 
     `place` is where each guest will be once the whole plan and the moves under way are done. `brought` are the guests
-    that the move's own set has moved already.
+    that the move's own set has moved already. `own` are the limits of the guest's job itself; `is_jobs_hour` tells
+    whether it is one of its hours.
     """
 
     world: World
@@ -43,6 +45,8 @@ class Situation:
     place: Mapping[str, str] = field(default_factory=dict)
     is_allowed_hour: bool = True
     brought: frozenset[str] = frozenset()
+    own: JobLimits = NO_LIMITS
+    is_jobs_hour: bool = True
 
 
 Guard = Callable[[Move, Situation], Gate]
@@ -200,9 +204,13 @@ def _target_limit(move: Move, situation: Situation) -> Gate:
 
 
 def _allowed_hour(move: Move, situation: Situation) -> Gate:
-    if situation.is_allowed_hour:
-        return Gate(name="hours", passed=True, text="guests may be moved at this hour")
-    return Gate(name="hours", passed=False, text="no guest is moved at this hour ([rules] allowed_hours)")
+    if not situation.is_allowed_hour:
+        return Gate(name="hours", passed=False, text="no guest is moved at this hour ([rules] allowed_hours)")
+    if not situation.is_jobs_hour:
+        hours = ", ".join(situation.own.allowed_hours or ())
+        text = f"no guest of {_job_name(situation)} is moved at this hour (its own hours: {hours})"
+        return Gate(name="hours", passed=False, text=text)
+    return Gate(name="hours", passed=True, text="guests may be moved at this hour")
 
 
 def _cooled_down(move: Move, situation: Situation) -> Gate:
@@ -311,34 +319,43 @@ def _caught_up(move: Move, situation: Situation) -> Gate:
 
 
 def _not_stalled(move: Move, situation: Situation) -> Gate:
-    limits, name = situation.limits, _job_name(situation)
+    limits, own, price = situation.limits, situation.own, situation.price
     job = situation.world.jobs.get(situation.job)
-    if job is not None and job.remaining_s is not None and job.remaining_s < limits.no_stall_last_s:
-        return Gate(
-            name="stall",
-            passed=False,
-            text=(
-                f"{name} ends in {format_duration(job.remaining_s)}, and is not stalled in its last "
-                f"{format_duration(limits.no_stall_last_s)}"
-            ),
-            value=job.remaining_s,
-            threshold=limits.no_stall_last_s,
-            unit="s",
-        )
+    last_s, whose = _own_or(own.no_stall_last_s, limits.no_stall_last_s)
+    if job is not None and job.remaining_s is not None and last_s > 0:
+        # The guest stands still at the end of its migration.
+        then_s = max(0.0, job.remaining_s - (0.0 if price is None else price.total_s))
+        if then_s < last_s:
+            return Gate(
+                name="stall",
+                passed=False,
+                text=(
+                    f"{_job_name(situation)} would stand still {format_duration(then_s)} before it ends, and is not "
+                    f"stalled in its last {format_duration(last_s)}{whose}"
+                ),
+                value=then_s,
+                threshold=last_s,
+                unit="s",
+            )
     stalled = stalled_s(situation.accounts, situation.job, situation.world.now_s)
-    price = situation.price
     adds = 0.0 if price is None else price.pause.high if price.pause is not None else price.pause_s
+    at_most_s, whose = _own_or(own.stall_per_hour_s, limits.stall_per_hour_s)
     return Gate(
         name="stall",
-        passed=stalled + adds <= limits.stall_per_hour_s,
+        passed=stalled + adds <= at_most_s,
         text=(
-            f"{name} has stood still for {format_duration(stalled)} within an hour, and this adds up to "
-            f"{format_duration(adds)} (at most {format_duration(limits.stall_per_hour_s)})"
+            f"{_job_name(situation)} has stood still for {format_duration(stalled)} within an hour, and this adds up "
+            f"to {format_duration(adds)} (at most {format_duration(at_most_s)}{whose})"
         ),
         value=stalled + adds,
-        threshold=limits.stall_per_hour_s,
+        threshold=at_most_s,
         unit="s",
     )
+
+
+def _own_or(own: float | None, everybodys: float) -> tuple[float, str]:
+    """Return the limit that counts for a job, and words that say so where it is the job's own."""
+    return (everybodys, "") if own is None else (own, ", its own limit")
 
 
 def _job_name(situation: Situation) -> str:

@@ -20,10 +20,12 @@ class Inventory:
         self.guests: dict[str, PoolGuest] = {}
         self.guest_of_mac: dict[str, str] = {}
         self.is_known = False
+        self._settling: set[str] = set()  # guests that have arrived, and whose new domain was not told of yet
         self._barred: dict[Needs, Mapping[str, str]] = {}
 
-    def apply(self, event: InventoryChanged) -> None:
-        """Take in what the pool said."""
+    def apply(self, event: InventoryChanged) -> tuple[str, ...]:
+        """Take in what the pool said; return the guests (uuids) that were booted anew."""
+        rebooted = tuple(guest.uuid for guest in event.guests if self._is_rebooted(guest))
         if event.is_complete:
             self.hosts.clear()
             self.guests.clear()
@@ -37,7 +39,26 @@ class Inventory:
             self.guests.pop(uuid, None)
         if event.hosts or event.gone or event.is_complete:
             self._barred.clear()
+        self._settling &= self.guests.keys()
         self.guest_of_mac = {mac: guest.uuid for guest in self.guests.values() for mac in guest.macs}
+        return rebooted
+
+    def _is_rebooted(self, guest: PoolGuest) -> bool:
+        """Whether a guest has another domain without having been migrated.
+
+        XAPI tells where a migrated guest is before it tells of its new domain there, so one such change is none.
+        """
+        known = self.guests.get(guest.uuid)
+        if known is None:
+            return False
+        is_moved, is_other = known.host != guest.host, known.domid != guest.domid
+        if is_moved and not is_other:
+            self._settling.add(guest.uuid)
+        if not is_other:
+            return False
+        was_settling = guest.uuid in self._settling
+        self._settling.discard(guest.uuid)
+        return not is_moved and not was_settling and -1 not in (known.domid, guest.domid)
 
     def relocate(self, guest: str, host: str | None) -> None:
         """Take in where a guest is after a migration (None: nowhere), before the pool's next event says so."""
@@ -47,6 +68,8 @@ class Inventory:
         if host is None:
             del self.guests[guest]
         else:
+            if host != known.host:
+                self._settling.add(guest)
             self.guests[guest] = replace(known, host=host, arriving_at=None)
 
     def unblock(self, lease: str) -> None:

@@ -13,6 +13,7 @@ from migd_controller.commands import RecordJobOver
 from migd_controller.events import JobAdded
 from migd_controller.memory import Memory, RememberedJob
 from migd_controller.migration import Migration, State
+from migd_core.job_limits import NO_LIMITS, JobLimits, JobLimitsChange
 from migd_core.progress import Progress
 from migd_core.units import format_duration
 from migd_core.world import Job
@@ -45,6 +46,7 @@ def added(memory: Memory, event: JobAdded, now_s: float) -> Memory:
             wall_time_limit_s=event.wall_time_limit_s
             if event.wall_time_limit_s is not None
             else known.wall_time_limit_s,
+            limits=event.limits.of(known.limits),
         )
     else:
         job = RememberedJob(
@@ -53,8 +55,23 @@ def added(memory: Memory, event: JobAdded, now_s: float) -> Memory:
             ends_at=ends_at,
             started_at=now_s,
             wall_time_limit_s=event.wall_time_limit_s,
+            limits=event.limits.of(NO_LIMITS),
         )
     return replace(memory, jobs={**memory.jobs, event.name: job})
+
+
+def limited(memory: Memory, name: str, change: JobLimitsChange) -> Memory:
+    """Return the memory once an operator has changed a job's own limits."""
+    job = memory.jobs.get(name)
+    if job is None:
+        return memory
+    return replace(memory, jobs={**memory.jobs, name: replace(job, limits=change.of(job.limits))})
+
+
+def limits(memory: Memory, name: str) -> JobLimits:
+    """Return a job's own limits: none where it is not known."""
+    job = memory.jobs.get(name)
+    return NO_LIMITS if job is None else job.limits
 
 
 def removed(memory: Memory, name: str, now_s: float) -> Memory:

@@ -14,7 +14,9 @@ from migd_controller.holds import Hold
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
+from migd_controller.quiet import QuietWait
 from migd_core.causes import CauseCounter
+from migd_core.job_limits import JobLimits
 from migd_core.learned import NOTHING_LEARNED, Learned
 from migd_core.world import Level
 from migd_policies.job_progress import Track
@@ -25,7 +27,7 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the operator named it, and what it has told since.
 
     `ends_at` is Unix time, None when nobody said; `postponed_s` is by how much that was put off in all. `gone_at` is
-    since when none of its guests runs (Unix time), None while one does.
+    since when none of its guests runs (Unix time), None while one does. `limits` are its own.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RememberedJob(msgspec.Struct, frozen=True, kw_only=True):
     postponed_s: float = 0.0
     track: Track = Track()
     gone_at: float | None = None
+    limits: JobLimits = JobLimits()
 
 
 class RememberedLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +59,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
     job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
     that were measured: they count instead of what is configured. `sets` are the sets of moves under way, by name,
-    `contest` what shadow policies are compared by.
+    `contest` what shadow policies are compared by, `quiet_waits` the moves (by guest) that wait for a quiet phase.
     """
 
     policy: str
@@ -79,3 +82,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[Level, RememberedLink] = {}
     sets: dict[str, MoveSet] = {}
     contest: Contest = NO_CONTEST
+    quiet_waits: dict[str, QuietWait] = {}

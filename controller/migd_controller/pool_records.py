@@ -199,6 +199,7 @@ def _guest(vm: Record, host_uuids: Mapping[str, str]) -> PoolGuest:
         cpu_vendor=cpu.get("vendor", ""),
         cpu_features=cpu.get("features", ""),
         is_paravirtual=vm["domain_type"] == "pv",
+        domid=int(vm["domid"]),
     )
 
 

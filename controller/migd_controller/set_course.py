@@ -20,6 +20,7 @@ from migd_controller.config import GuardsSection
 from migd_controller.decision import Candidate, Gate, Price
 from migd_controller.guards import Situation, objection, refused_with
 from migd_controller.move_sets import MoveSet, SetStep, StepState
+from migd_controller.quiet import PHASE
 from migd_controller.snapshot import UNMEASURED
 from migd_core.world import Move, World
 from migd_policies.move_order import Step, Steps, kept_apart, order_moves
@@ -30,7 +31,7 @@ from migd_policies.rules import Rules, places
 # As long as agents may need to report again after a restart, or of a guest that has just arrived.
 PATIENCE_S: Final = 60.0
 # Gates that say nothing about the move: it waits until they open.
-CLOSED: Final = frozenset({"pause", "pool"})
+CLOSED: Final = frozenset({"pause", "pool", PHASE})
 # Gates that may open by themselves within a while.
 PASSING: Final = frozenset({"gain", "movable", "target"})
 

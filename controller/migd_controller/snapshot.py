@@ -60,6 +60,7 @@ def build_world(
             replace(
                 _guest(guest, known, job_of, rests),
                 dirty_curves=telemetry.curves(guest.uuid),
+                booted_at=telemetry.booted_at.get(guest.uuid, 0.0),
                 immovable_because=_immovable_because(guest, known, kept_because, inventory, memory, now_s),
                 barred=_barred(guest, inventory, refused),
             )

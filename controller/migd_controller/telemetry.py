@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from migd_controller.activity import Activity
 from migd_controller.events import Source
 from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
@@ -72,6 +73,8 @@ class Telemetry:
         self._smoothing_s = smoothing_s
         self.hosts: dict[str, HostTelemetry] = {}
         self._curves: dict[str, list[tuple[float, DirtyCurve]]] = {}
+        self.activities: dict[str, Activity] = {}
+        self.booted_at: dict[str, float] = {}  # by guest: when it was seen to be booted anew (Unix time)
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
         self.problems: dict[str, str] = {}  # by host: why XAPI's measurements of it cannot be had
         self._health: dict[str, _Said] = {}
@@ -101,27 +104,40 @@ class Telemetry:
         known.guests = {guest.uuid: _followed(known.guests.get(guest.uuid), guest, weight) for guest in sample.guests}
         known.flows = _followed_flows(known.flows, sample.flows, weight)
         for guest in sample.guests:
+            activity = self.activities.setdefault(guest.uuid, Activity(now_s - sample.interval_s))
+            activity.follow(guest, sample.interval_s, now_s)
             if guest.dirty_curve is not None:
                 at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
-                self._take_curve(guest.uuid, at_s, guest.dirty_curve)
+                if self._take_curve(guest.uuid, at_s, guest.dirty_curve):
+                    activity.count(replace(guest.dirty_curve, measured_s=at_s), now_s - at_s)
             if guest.progress is not None:
                 self._follow_progress(guest.uuid, guest.progress, now_s)
         return True
 
-    def _take_curve(self, guest: str, at_s: float, curve: DirtyCurve) -> None:
-        """Keep the newest few; agents repeat theirs in every sample."""
+    def _take_curve(self, guest: str, at_s: float, curve: DirtyCurve) -> bool:
+        """Keep the newest few; False for one that is known: agents repeat theirs in every sample."""
         known = self._curves.setdefault(guest, [])
-        if not known or known[-1][1] != curve:
-            known.append((at_s, curve))
-            del known[:-CURVES]
+        if known and known[-1][1] == curve:
+            return False
+        known.append((at_s, curve))
+        del known[:-CURVES]
+        return True
 
     def listens(self, host: str, listens: bool) -> None:
         """Take in whether the agent of a host listens for leases."""
         (self.listening.add if listens else self.listening.discard)(host)
 
     def curves(self, guest: str) -> tuple[DirtyCurve, ...]:
-        """Return the newest dirty curves of a guest, oldest first. They go along when the guest migrates."""
-        return tuple(curve for _, curve in self._curves.get(guest, ()))
+        """Return the newest dirty curves of a guest, oldest first, dated in Unix time.
+
+        They go along when the guest migrates; the agents' own clocks differ from host to host.
+        """
+        return tuple(replace(curve, measured_s=at_s) for at_s, curve in self._curves.get(guest, ()))
+
+    def rebooted(self, guest: str, now_s: float) -> None:
+        """Take in that a guest was booted anew: what it did before says nothing of it any more."""
+        self.booted_at[guest] = now_s
+        self.activities.pop(guest, None)
 
     def measured_at(self, guest: str) -> float:
         """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
@@ -131,6 +147,8 @@ class Telemetry:
     def forget(self, gone: Iterable[str]) -> None:
         """Forget the curves and the progress of guests that no longer run."""
         for guest in gone:
+            self.activities.pop(guest, None)
+            self.booted_at.pop(guest, None)
             self._curves.pop(guest, None)
             self._progress.pop(guest, None)
             self.news.pop(guest, None)

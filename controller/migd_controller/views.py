@@ -5,10 +5,12 @@ from typing import Any, Final
 
 import msgspec
 
+from migd_controller.accounts import stalled_s
 from migd_controller.core import Core
 from migd_controller.decision import Bound, Candidate, Decision
 from migd_controller.holds import Hold, quarantine, rest_text, resting
 from migd_controller.inventory import Inventory
+from migd_controller.jobs import limits
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, Sets, StepState
 from migd_controller.pool_failures import Then
@@ -43,7 +45,7 @@ def guests_view(core: Core, now_s: float) -> list[api.GuestView]:
 def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
     """Every job, by name."""
     world = core.world(now_s)
-    return sorted((_job(world, job) for job in world.jobs.values()), key=lambda view: view.name)
+    return sorted((_job(core, world, job) for job in world.jobs.values()), key=lambda view: view.name)
 
 
 def links_view(core: Core) -> list[api.LinkView]:
@@ -243,7 +245,10 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     last = core.last_decision
     if last is None:
         return f"{place}; nothing has been decided yet"
-    if any(candidate.guest == uuid for candidate in last.candidates):
+    proposed = [candidate for candidate in last.candidates if candidate.guest == uuid]
+    if proposed and (gate := waiting(proposed[-1].gates)) is not None:
+        return f"{place}; policy {last.policy} moves it, which {gate.text}"
+    if proposed:
         return f"{place}; policy {last.policy} proposed to move it in {last.cause}: see its gates"
     return f"{place}; policy {last.policy} does not propose to move it: {last.reason.text}"
 
@@ -299,9 +304,10 @@ def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:
     )
 
 
-def _job(world: World, job: Job) -> api.JobView:
+def _job(core: Core, world: World, job: Job) -> api.JobView:
     names = [world.guests[uuid].name if uuid in world.guests else uuid for uuid in job.guests]
-    remaining, speed = job.remaining, job.speed_while_migrating
+    remaining, speed, everybodys = job.remaining, job.speed_while_migrating, core.config.guards
+    own = limits(core.memory, job.name)
     return api.JobView(
         name=job.name,
         guests=list(job.guests),
@@ -319,6 +325,10 @@ def _job(world: World, job: Job) -> api.JobView:
         speed_while_migrating_most_ratio=speed.most_ratio if speed is not None else None,
         speed_while_migrating_basis=speed.basis if speed is not None else "",
         missing=list(job.missing),
+        limits=own,
+        stalled_s=stalled_s(core.memory.accounts, job.name, world.now_s),
+        stall_per_hour_s=own.stall_per_hour_s if own.stall_per_hour_s is not None else everybodys.stall_per_hour_s,
+        no_stall_last_s=own.no_stall_last_s if own.no_stall_last_s is not None else everybodys.no_stall_last_s,
     )
 
 

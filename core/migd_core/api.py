@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from migd_core.health import UNKNOWN, HostHealth
+from migd_core.job_limits import JobLimits, JobLimitsChange
 from migd_core.progress import Progress
 from migd_core.units import Positive, Seconds
 from migd_core.world import Level
@@ -215,7 +216,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     `remaining_s` is a median, `remaining_least_s` to `remaining_most_s` hold it in 8 of 10 cases, and `remaining_basis`
     says what that rests on; None and empty where nothing is known. `speed_while_migrating_ratio` is the job's speed
     while a guest of it migrates over its speed before, with its own ends and basis. `missing` are the guests of it
-    (uuids) that no longer run.
+    (uuids) that no longer run. `limits` are its own; `stalled_s` is how long migrations have made it stand still within
+    the last hour, of `stall_per_hour_s` that it may be, and none in its `no_stall_last_s`, its own or everybody's.
     """
 
     name: str
@@ -234,6 +236,10 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     speed_while_migrating_most_ratio: float | None = None
     speed_while_migrating_basis: str = ""
     missing: list[str] = []
+    limits: JobLimits = JobLimits()
+    stalled_s: float = 0.0
+    stall_per_hour_s: float | None = None
+    no_stall_last_s: float | None = None
 
 
 class LinkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -386,12 +392,17 @@ class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for."""
+    """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for.
+
+    `limits` that are left out stay as they are for the run that is known, and are everybody's for a new one.
+    `PATCH /v1/jobs/{name}` changes them alone.
+    """
 
     name: str
     guests: list[str]
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
+    limits: JobLimitsChange = JobLimitsChange()
 
 
 class LinkMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -429,6 +440,7 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/guests"): (None, list[GuestView]),
     ("GET", "/v1/jobs"): (None, list[JobView]),
     ("POST", "/v1/jobs"): (JobRequest, JobView),
+    ("PATCH", "/v1/jobs/{name}"): (JobLimitsChange, JobView),
     ("DELETE", "/v1/jobs/{name}"): (None, JobView),
     ("POST", "/v1/jobs/{name}/progress"): (Progress, JobView),
     ("GET", "/v1/links"): (None, list[LinkView]),

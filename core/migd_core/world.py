@@ -108,7 +108,8 @@ class Guest:
     be moved now, whatever a policy wishes; None means that it may. `cooldown_s` is how long it rests after its last
     migration or attempt: no policy should propose it before, an operator may move it by hand. `barred` has the hosts
     (uuids) that it could not run on however empty they were, and why. The guests of one `group` should be apart; where
-    somebody else is moving it, `arriving_at` is the host it will be on. `dirty_curves` are the last few, oldest first.
+    somebody else is moving it, `arriving_at` is the host it will be on. `dirty_curves` are the last few, oldest first;
+    `booted_at` is when it was last seen to be booted anew, by their clock: curves from before are another run's.
     """
 
     uuid: str
@@ -128,6 +129,7 @@ class Guest:
     barred: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     group: str | None = None
     arriving_at: str | None = None
+    booted_at: float = 0.0
 
     @property
     def dirty_curve(self) -> DirtyCurve | None:

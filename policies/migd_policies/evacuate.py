@@ -156,7 +156,7 @@ class _Evacuation:
                 yield guest, math.inf, math.inf
                 continue
             correction = self._world.learned.correction(guest.uuid, guest.host, target.uuid)
-            requests.append(Request(guest.memory_bytes, guest.dirty_curves, bytes_per_s, correction))
+            requests.append(Request(guest.memory_bytes, guest.dirty_curves, bytes_per_s, correction, guest.booted_at))
             guests.append(guest)
         predictions = predict_many(requests, RULE_SETS[self._world.rule_set], widening=self._world.learned.widening)
         for guest, prediction in zip(guests, predictions, strict=True):

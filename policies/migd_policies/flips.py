@@ -15,6 +15,7 @@ import msgspec
 from migd_core.messages import DirtyCurve
 from migd_core.units import PAGE_BYTES, format_bytes, format_duration
 from migd_core.world import Move, World
+from migd_policies.dirty_fit import usable
 from migd_policies.ledger import PlanPrice, price
 
 # Nothing is looked for beyond: a guest that writes so many times as much, a link so many times as fast.
@@ -75,12 +76,13 @@ def _by_time(world: World, move: Move, found: PlanPrice, min_gain_s: float, cert
 
 def _by_writing(world: World, move: Move, does_pay: Callable[[World], bool], pays: bool) -> str:
     guest = world.guests[move.guest]
-    if not guest.dirty_curves:
+    believed, _ = usable(guest.dirty_curves, guest.booted_at)
+    if not believed:
         return ""
-    per_s = guest.dirty_curves[-1].unique_pages[0] / guest.dirty_curves[-1].ages_s[0]
+    per_s = believed[-1].unique_pages[0] / believed[-1].ages_s[0]
 
     def writing(times: float) -> World:
-        curves = tuple(_scaled(curve, times, guest.memory_bytes // PAGE_BYTES) for curve in guest.dirty_curves)
+        curves = tuple(_scaled(curve, times, guest.memory_bytes // PAGE_BYTES) for curve in believed)
         guests = {**world.guests, guest.uuid: replace(guest, dirty_curves=curves)}
         return replace(world, guests=MappingProxyType(guests))
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from migd_core.precopy import RULE_SETS
 from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
+from migd_policies.dirty_fit import usable
 from migd_policies.imbalance import life_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
 from migd_policies.scoring import counts, job_step_ratios
@@ -158,6 +159,7 @@ def _migrations(world: World, moves: Sequence[Move]) -> list[MigrationPrediction
                 guest.dirty_curves,
                 bandwidth_bytes_per_s(world, move),
                 world.learned.correction(move.guest, move.source, move.target),
+                guest.booted_at,
             )
         )
     return predict_many(requests, RULE_SETS[world.rule_set], widening=world.learned.widening)
@@ -167,7 +169,7 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     guest = world.guests[move.guest]
     job = guest.job if guest.job in world.jobs and guest.job in ratios else guest.uuid
     assert job is not None
-    v, ratio = _speed_while_migrating(world, job), ratios[job]
+    v, ratio = speed_while_migrating(world, job), ratios[job]
     total_s, pause_s = migration.total_s, migration.pause_s
 
     def cost_s(total_s: float, pause_s: float, speed: float) -> float:
@@ -184,7 +186,7 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
         median_s,
         median_s + math.hypot(*(each - median_s for each in above)),
     )
-    if guest.dirty_curves:
+    if usable(guest.dirty_curves, guest.booted_at)[0]:
         return MovePrice(move, job, migration, cost)
     bounds = predict_bounds(guest.memory_bytes, bandwidth_bytes_per_s(world, move), RULE_SETS[world.rule_set])
     least, most = bounds
@@ -204,7 +206,8 @@ def _remaining_s(world: World, job: str) -> float:
     return math.inf if known is None or known.remaining_s is None else known.remaining_s
 
 
-def _speed_while_migrating(world: World, job: str) -> Interval:
+def speed_while_migrating(world: World, job: str) -> Interval:
+    """Return a job's speed while one of its guests migrates, over its speed before: learned of it, or assumed."""
     known = world.jobs.get(job)
     if known is None or known.speed_while_migrating is None:
         return world.pricing.speed_while_migrating

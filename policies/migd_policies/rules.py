@@ -13,7 +13,7 @@ be both together and apart, companions without a host in common or too large tog
 groups of companions) to be kept apart than hosts that could take them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -57,9 +57,9 @@ class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"time_zone: expected a name like Europe/Berlin, found {self.time_zone!r}") from error
 
-    def may_move(self, now_s: float) -> bool:
-        """Whether it is an allowed hour at a Unix time."""
-        windows = tuple(Window.parse(text) for text in self.allowed_hours)
+    def may_move(self, now_s: float, hours: Sequence[str] | None = None) -> bool:
+        """Whether it is an allowed hour at a Unix time, or one of `hours` in the same time zone."""
+        windows = tuple(Window.parse(text) for text in (self.allowed_hours if hours is None else hours))
         return may_move(windows, datetime.fromtimestamp(now_s, ZoneInfo(self.time_zone)))
 
 

@@ -18,6 +18,7 @@ from migd_core.precopy import RULE_SETS
 from migd_core.pricing import Interval
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import Move, World
+from migd_policies.dirty_fit import usable
 from migd_policies.ledger import bandwidth_bytes_per_s, price
 from migd_policies.precopy_prediction import FirstRound, Request, predict_many
 
@@ -64,7 +65,7 @@ def reconsider(
     then = replace(world, moves_in_flight=tuple(each for each in world.moves_in_flight if each.guest != move.guest))
     guest = then.guests[move.guest]
     assumed = bandwidth_bytes_per_s(then, move)
-    if copying.watched_s < WATCHED_AT_LEAST_S or not guest.dirty_curves:
+    if copying.watched_s < WATCHED_AT_LEAST_S or not usable(guest.dirty_curves, guest.booted_at)[0]:
         return None
     seen = copying.sent_bytes / copying.watched_s
     if seen < SEEN_AT_LEAST_RATIO * assumed:
@@ -75,6 +76,7 @@ def reconsider(
         guest.dirty_curves,
         assumed,
         then.learned.correction(move.guest, move.source, move.target),
+        guest.booted_at,
         first_round=first,
     )
     (migration,) = predict_many([request], RULE_SETS[then.rule_set], widening=then.learned.widening)

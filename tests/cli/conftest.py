@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
@@ -352,6 +352,7 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ],
         ("GET", "/v1/jobs"): [job],
         ("POST", "/v1/jobs"): job,
+        ("PATCH", "/v1/jobs/{name}"): job,
         ("DELETE", "/v1/jobs/{name}"): job,
         ("POST", "/v1/jobs/{name}/progress"): job,
         ("GET", "/v1/links"): links,

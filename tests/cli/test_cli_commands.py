@@ -17,6 +17,7 @@ from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
 from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem, ShadowRequest
+from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
 
 # every command that asks the controller, with what it asks
@@ -39,6 +40,32 @@ ASKING = {
         "POST",
         "/v1/jobs",
         JobRequest(name="brams", guests=["rank0"], wall_time_limit_s=43200.0),
+    ),
+    (
+        *("job", "add", "brams", "--guests", "rank0", "--stall-budget", "20 s per hour", "--no-stall-last", "10m"),
+        *("--allowed-hours", "Sat,Sun 00:00-24:00", "--allowed-hours", "20:00-06:00"),
+    ): (
+        "POST",
+        "/v1/jobs",
+        JobRequest(
+            name="brams",
+            guests=["rank0"],
+            limits=JobLimitsChange(
+                stall_per_hour_s=20.0,
+                no_stall_last_s=600.0,
+                allowed_hours=("Sat,Sun 00:00-24:00", "20:00-06:00"),
+            ),
+        ),
+    ),
+    ("job", "set", "brams", "--stall-budget", "1m/h"): (
+        "PATCH",
+        "/v1/jobs/brams",
+        JobLimitsChange(stall_per_hour_s=60.0),
+    ),
+    ("job", "set", "brams", "--stall-budget", "none", "--no-stall-last", "None", "--allowed-hours", "none"): (
+        "PATCH",
+        "/v1/jobs/brams",
+        JobLimitsChange(stall_per_hour_s=None, no_stall_last_s=None, allowed_hours=None),
     ),
     ("job", "progress", "a/b c", "120", "5000"): ("POST", "/v1/jobs/a%2Fb%20c/progress", Progress(120.0, 5000.0)),
     ("job", "rm", "a/b c"): ("DELETE", "/v1/jobs/a%2Fb%20c", None),
@@ -148,6 +175,9 @@ def test_fields_that_a_newer_controller_adds_are_no_obstacle(controller, migctl)
         ["job", "add", "b", "--guests", "a", "--remaining", "soon"],
         ["job", "add", "b", "--guests", ","],
         ["job", "add", "b", "--guests", "a", "--wall-time", "long"],
+        ["job", "add", "b", "--guests", "a", "--stall-budget", "20 s per day"],
+        ["job", "set", "b"],
+        ["job", "set", "b", "--no-stall-last", "soon"],
         ["job", "progress", "b", "much"],
         ["job", "progress", "b", "7", "5"],
         ["job", "progress", "b", "nan"],

@@ -24,6 +24,7 @@ from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, sh
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
 from migd_core.health import HealthState, HostHealth
+from migd_core.job_limits import JobLimits
 
 LINES = {
     ("GET", "/v1/status"): status_lines,
@@ -292,3 +293,22 @@ def test_jobs_say_below_the_table_what_their_remaining_time_rests_on(ordinary: d
     lines = job_lines(ordinary["GET", "/v1/jobs"], Screen(width=80, has_colours=False, now_s=0.0))
     assert lines[1].split() == ["brams", "6", "h", "5", "h", "…", "7", "h", "120/5000", "2", "rank0", "rank1"]
     assert lines[2:] == ["  brams: progress: 120 of 5000 iterations at 4.4 s each"]
+
+
+def test_jobs_say_below_the_table_how_much_of_their_own_stall_budget_is_left(ordinary: dict[Any, Any]):
+    """Limits that hold for everybody are no news of a job; that it stood still is."""
+    (job,) = ordinary["GET", "/v1/jobs"]
+
+    def notes(**values: object) -> list[str]:
+        seen = msgspec.structs.replace(job, remaining_basis="", **values)
+        return job_lines([seen], Screen(width=100, has_colours=False, now_s=0.0))[2:]
+
+    everybodys = {"stall_per_hour_s": 3600.0, "no_stall_last_s": 0.0}
+    assert notes(**everybodys) == []
+    assert notes(stalled_s=3.25, **everybodys) == ["  brams: stood still for 3.2 s within an hour"]
+    own = JobLimits(stall_per_hour_s=20.0, no_stall_last_s=600.0, allowed_hours=("20:00-06:00",))
+    assert notes(limits=own, stalled_s=3.25, stall_per_hour_s=20.0, no_stall_last_s=600.0) == [
+        "  brams: stood still for 3.2 s of at most 20 s an hour, not in its last 10 min",
+        "  brams: moved only at 20:00-06:00",
+    ]
+    assert notes(limits=JobLimits(allowed_hours=()), **everybodys) == ["  brams: moved at any hour"]

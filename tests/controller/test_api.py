@@ -36,6 +36,7 @@ from migd_controller.journal import Journal, JournalError
 from migd_controller.memory import Memory
 from migd_core.api import ROUTES, LinkView, Problem
 from migd_core.errors import MigdError
+from migd_core.job_limits import JobLimits
 from migd_core.progress import Progress
 from migd_core.units import GIB
 from migd_core.world import Level, Link
@@ -290,6 +291,41 @@ async def test_a_wrong_job_is_refused_with_what_is_wrong(
     found = await served.refused("POST", "/v1/jobs", body)
     assert (found[0], found[2][: len(text)]) == (status, text)
     assert [job.name for job in await served.ask("GET", "/v1/jobs")] == ["taken"]
+
+
+async def test_a_jobs_limits_are_changed_one_by_one_and_shown_beside_what_is_used_up(served: Served) -> None:
+    body = {"name": "brams", "guests": ["rank0"], "limits": {"stall_per_hour_s": 20, "allowed_hours": ["20:00-06:00"]}}
+    added = await served.ask("POST", "/v1/jobs", body)
+    assert added.limits == JobLimits(stall_per_hour_s=20.0, allowed_hours=("20:00-06:00",))
+    changed = await served.ask("PATCH", "/v1/jobs/brams", {"no_stall_last_s": 600, "allowed_hours": None})
+    assert changed.limits == JobLimits(stall_per_hour_s=20.0, no_stall_last_s=600.0)
+    (listed,) = await served.ask("GET", "/v1/jobs")
+    assert (listed.stalled_s, listed.stall_per_hour_s, listed.no_stall_last_s) == (0.0, 20.0, 600.0)
+    lifted = await served.ask("PATCH", "/v1/jobs/brams", {"stall_per_hour_s": None, "no_stall_last_s": None})
+    assert (lifted.limits, lifted.stall_per_hour_s, lifted.no_stall_last_s) == (JobLimits(), 3600.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "text"),
+    [
+        ({"stall_per_hour_s": -1}, 400, "Expected `float` >= 0.0 - at `$.stall_per_hour_s`"),
+        ({"stall_budget": 1}, 400, "Object contains unknown field `stall_budget`"),
+        (
+            {"allowed_hours": ["20:00-06:00", "at night"]},
+            409,
+            "allowed_hours: 'at night' is no part of a day; write it like 20:00-06:00 or Mon-Fri 20:00-06:00",
+        ),
+    ],
+)
+async def test_limits_that_cannot_be_are_refused_and_change_nothing(
+    served: Served, change: dict[str, Any], status: int, text: str
+) -> None:
+    before = await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
+    found = await served.refused("PATCH", "/v1/jobs/brams", change)
+    assert (found[0], text in found[2]) == (status, True)
+    found = await served.refused("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"], "limits": change})
+    assert found[0] == status
+    assert (await served.ask("GET", "/v1/jobs"))[0].limits == before.limits == JobLimits()
 
 
 async def test_an_unknown_job_is_refused_with_the_known_ones(served: Served) -> None:

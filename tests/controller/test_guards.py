@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace as replaced
 
 from builders import guest, host, job, move, world
 from migd_controller.accounts import Entry
@@ -11,8 +12,9 @@ from migd_controller.config import GuardsSection
 from migd_controller.decision import Bound, Gate, Price
 from migd_controller.guards import Situation, judge
 from migd_core.health import HealthState, HostHealth
+from migd_core.job_limits import JobLimits
 from migd_core.units import GIB
-from migd_core.world import World
+from migd_core.world import EVACUATION, Reason, World
 
 NOW_S = 1000.0
 PRICE = Price(total_s=30.0, pause_s=1.0, sent_bytes=1e9, cost_s=20.0, gain_s=120.0, basis="measured")
@@ -101,9 +103,39 @@ def test_a_job_stands_still_for_no_longer_than_its_budget() -> None:
 
 
 def test_a_job_is_not_stalled_in_its_last_minutes() -> None:
+    """The guest stands still at the end of its migration, which takes 30 s."""
     limits = msgspec.structs.replace(LIMITS, no_stall_last_s=600.0)
     (gate,) = failed(world(*TWO_HOSTS, RANK, BRAMS), limits=limits, job="brams")
-    assert (gate.name, gate.value, gate.threshold) == ("stall", 400.0, 600.0)
+    assert (gate.name, gate.value, gate.threshold) == ("stall", 370.0, 600.0)
+    assert failed(world(*TWO_HOSTS, RANK, BRAMS), limits=replaced(limits, no_stall_last_s=370.0), job="brams") == []
+    assert failed(world(*TWO_HOSTS, RANK), limits=limits, job="brams") == [], "nobody knows when it ends"
+
+
+def test_a_jobs_own_budget_counts_instead_of_everybodys() -> None:
+    seen, standing = world(*TWO_HOSTS, RANK, BRAMS), {"job": "brams", "accounts": {"brams": (COST_50,)}}
+    limits = replaced(LIMITS, stall_per_hour_s=5.0, behind_at_least_s=600.0, no_stall_last_s=600.0)
+    own = JobLimits(stall_per_hour_s=12.0, no_stall_last_s=0.0)
+    (gate,) = failed(seen, limits=limits, own=own, **standing)
+    assert gate.text == (
+        "job brams has stood still for 12 s within an hour, and this adds up to 1.0 s (at most 12 s, its own limit)"
+    )
+    assert (gate.name, gate.value, gate.threshold) == ("stall", 13.0, 12.0)
+    assert failed(seen, limits=limits, own=replaced(own, stall_per_hour_s=13.0), **standing) == []
+    (gate,) = failed(seen, limits=limits, own=replaced(own, no_stall_last_s=380.0), **standing)
+    assert gate.text == (
+        "job brams would stand still 6 min 10 s before it ends, and is not stalled in its last 6 min 20 s, its own limit"
+    )
+
+
+def test_a_guest_that_leaves_for_its_safety_is_stalled_whatever_its_job_asked_for() -> None:
+    leaving = replace(move("rank0", "a", "b"), reason=Reason(EVACUATION, "host a is failing"))
+    own = JobLimits(stall_per_hour_s=0.0, allowed_hours=("Sat 00:00-24:00",))
+    seen = situation(world(*TWO_HOSTS, RANK, BRAMS), job="brams", own=own, is_jobs_hour=False)
+    assert [gate.name for gate in judge(leaving, seen, by_hand=False) if not gate.passed] == []
+    assert [gate.name for gate in judge(move("rank0", "a", "b"), seen, by_hand=False) if not gate.passed] == [
+        "hours",
+        "stall",
+    ]
 
 
 def test_nothing_moves_while_paused() -> None:

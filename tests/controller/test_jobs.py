@@ -9,8 +9,10 @@ from migd_controller import jobs
 from migd_controller.commands import RecordJobOver
 from migd_controller.core import first_memory
 from migd_controller.events import (
+    AnyEvent,
     InventoryChanged,
     JobAdded,
+    JobLimited,
     JobProgressed,
     JobRemoved,
     MigrationAccepted,
@@ -21,6 +23,7 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.memory import Memory
+from migd_core.job_limits import JobLimits, JobLimitsChange
 from migd_core.progress import Progress
 from migd_core.world import Job, Remaining
 
@@ -309,3 +312,23 @@ def test_a_host_that_falls_silent_has_stood_for_no_time() -> None:
     cluster.silent.add("a")
     cluster.run(3)
     assert cluster.core.world(cluster.now_s).hosts["a"].load_stood_s == 0.0
+
+
+def test_what_a_job_asks_for_itself_stays_with_its_run_and_is_in_the_memory() -> None:
+    cluster = Jobs()
+    cluster.add(limits=JobLimitsChange(stall_per_hour_s=20.0, allowed_hours=("20:00-06:00",)))
+    cluster.add(remaining_s=60.0)  # the same run: what is not said stays
+    cluster.tell(JobLimited(name="brams", change=JobLimitsChange(no_stall_last_s=600.0, allowed_hours=None)))
+    kept = JobLimits(stall_per_hour_s=20.0, no_stall_last_s=600.0)
+    memory = msgspec.msgpack.decode(msgspec.msgpack.encode(cluster.core.memory), type=Memory)
+    assert memory.jobs["brams"].limits == kept
+    cluster.tell(JobLimited(name="unknown", change=JobLimitsChange(no_stall_last_s=1.0)))
+    assert cluster.core.memory == memory
+    cluster.tell(JobAdded(name="brams", guests=("rank0",)))  # another run
+    assert cluster.core.memory.jobs["brams"].limits == JobLimits()
+
+
+def test_a_change_of_limits_is_journaled_with_what_it_leaves_out_left_out() -> None:
+    for change in (JobLimitsChange(), JobLimitsChange(stall_per_hour_s=None), JobLimitsChange(no_stall_last_s=1.0)):
+        event = JobLimited(name="brams", change=change)
+        assert msgspec.json.decode(msgspec.json.encode(event), type=AnyEvent) == event

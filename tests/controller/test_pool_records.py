@@ -38,6 +38,7 @@ def vm(**values: Any) -> dict[str, Any]:
         "name_label": "g",
         "power_state": "Running",
         "resident_on": "host-a",
+        "domid": "7",
         "scheduled_to_be_resident_on": NULL_REF,
         "is_control_domain": False,
         "is_a_template": False,
@@ -117,7 +118,13 @@ def test_memory_for_guests_excludes_hypervisor_and_dom0() -> None:
 
 def test_a_guest_needs_dynamic_min_and_overhead() -> None:
     assert guest() == PoolGuest(
-        uuid="uuid-g", name="g", host="uuid-a", vcpus=2, memory_bytes=4 * GIB + 1000, macs=("00:16:3e:00:00:0a",)
+        uuid="uuid-g",
+        name="g",
+        host="uuid-a",
+        vcpus=2,
+        memory_bytes=4 * GIB + 1000,
+        macs=("00:16:3e:00:00:0a",),
+        domid=7,
     )
 
 

@@ -7,8 +7,9 @@ from msgspec.structs import replace
 from migd_controller import core as core_module
 from migd_controller.config import ControllerConfig
 from migd_controller.decision import Decision
-from migd_controller.events import MigrationRequested
+from migd_controller.events import JobAdded, MigrationRequested
 from migd_controller.views import rules_problem
+from migd_core.job_limits import JobLimitsChange
 from migd_core.world import World
 from migd_policies.rules import Rules, RuleSettings, resolve
 
@@ -106,3 +107,27 @@ def test_rules_are_resolved_once_a_tick(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(core_module, "resolve", counting)
     cluster.run(3, HOG)
     assert len(seen) == 3
+
+
+def test_a_jobs_own_hours_hold_for_its_guests_alone_and_beside_everybodys() -> None:
+    """The cluster's clock begins at 13:46 on a Monday, UTC."""
+
+    def moved(*hours: str, config: ControllerConfig = CONFIG, guest: str = "rank") -> list[tuple[str, str]]:
+        cluster = crowded(config=config)
+        limits = JobLimitsChange(allowed_hours=hours)
+        cluster.tell(JobAdded(name="brams", guests=(guest,), remaining_s=7200.0, limits=limits))
+        return targets(cluster)
+
+    assert moved("Mon 20:00-06:00") == []
+    assert moved("Mon 20:00-06:00", guest="mate") == [("rank", "c")]
+    assert moved("Mon 20:00-06:00", "Mon 13:00-15:00") == moved() == [("rank", "c")]
+    assert moved("Mon 13:00-15:00", config=replace(CONFIG, rules=RuleSettings(allowed_hours=["Tue 00:00-24:00"]))) == []
+
+
+def test_explain_says_whose_hours_a_guest_waits_for() -> None:
+    cluster = crowded()
+    hours = JobLimitsChange(allowed_hours=("Mon-Fri 20:00-06:00", "Sat 00:00-24:00"))
+    cluster.tell(JobAdded(name="brams", guests=("rank",), limits=hours))
+    assert "no guest of job brams is moved at this hour (its own hours: Mon-Fri 20:00-06:00, Sat 00:00-24:00)" in (
+        refusals(cluster.run(10, HOG))
+    )

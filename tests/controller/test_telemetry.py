@@ -89,7 +89,8 @@ def test_a_dirty_curve_goes_along_with_its_guest_until_a_newer_one_comes_or_it_i
     telemetry.accept(replace(SAMPLE, guests=(replace(GUEST, dirty_curve=curve),)), 1000.0)
     telemetry.accept(replace(SAMPLE, host_uuid="i"), 1002.0)
     telemetry.accept(replace(SAMPLE, sequence=6, guests=()), 1002.0)
-    assert (telemetry.curves("g"), telemetry.measured_at("g")) == ((curve,), 997.0)
+    dated = replace(curve, measured_s=997.0)
+    assert (telemetry.curves("g"), telemetry.measured_at("g")) == ((dated,), 997.0)
     telemetry.forget(["g"])
     assert (telemetry.curves("g"), telemetry.measured_at("g")) == ((), -math.inf)
 

@@ -1,17 +1,25 @@
-"""`migctl jobs`, `migctl job add`, `migctl job progress` and `migctl job rm`."""
+"""`migctl jobs`, and `migctl job` with `add`, `set`, `progress` and `rm`."""
 
+import re
+from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
+from msgspec import UNSET, UnsetType
 
 from migd_cli.app import Command, Group
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Column, table
 from migd_core.api import JobRequest, JobView
+from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
 from migd_core.units import format_duration, format_ratio, parse_duration
 
+# What takes a job's own limit away.
+NONE: Final = "none"
+_PER_HOUR: Final = re.compile(r"\s*(/|per|an|a)\s*(h|hour)\s*$", re.IGNORECASE)
 COLUMNS = (
     Column("JOB", at_least=10),
     Column("REMAINING", is_number=True),
@@ -20,6 +28,8 @@ COLUMNS = (
     Column("GUESTS", is_number=True),
     Column("WHILE MIGRATING", kind="piped"),
     Column("BASIS", kind="note"),
+    Column("STALLS", kind="note"),
+    Column("HOURS", kind="note"),
     Column("NAMES", at_least=20, wraps=True),
 )
 
@@ -29,6 +39,53 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str | 
         return None if value is None else parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _limit(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | UnsetType | None:
+    """Read a time, or `none`; a budget may say that it is one per hour, which every budget is."""
+    if value is None:
+        return UNSET
+    if value.strip().lower() == NONE:
+        return None
+    try:
+        return parse_duration(_PER_HOUR.sub("", value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how its job may be disturbed."""
+    for option in (
+        click.option(
+            "--allowed-hours",
+            multiple=True,
+            metavar="HOURS",
+            help="When policies may move its guests, like 'Mon-Fri 20:00-06:00'; may be given several times.",
+        ),
+        click.option(
+            "--no-stall-last",
+            callback=_limit,
+            metavar="TIME",
+            help="How long before its end it is not made to stand still any more.",
+        ),
+        click.option(
+            "--stall-budget",
+            callback=_limit,
+            metavar="TIME",
+            help="How long migrations may make it stand still within an hour: 20s, '20 s per hour'.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _change(
+    stall_budget: float | UnsetType | None, no_stall_last: float | UnsetType | None, allowed_hours: tuple[str, ...]
+) -> JobLimitsChange:
+    hours: tuple[str, ...] | UnsetType | None = allowed_hours or UNSET
+    if [each.strip().lower() for each in allowed_hours] == [NONE]:
+        hours = None
+    return JobLimitsChange(stall_per_hour_s=stall_budget, no_stall_last_s=no_stall_last, allowed_hours=hours)
 
 
 @click.command(cls=Command)
@@ -45,7 +102,7 @@ def jobs(session: Session) -> None:
 
 @click.group(cls=Group)
 def job() -> None:
-    """Add a job, tell its progress, or remove it."""
+    """Add a job, change its limits, tell its progress, or remove it."""
 
 
 @job.command()
@@ -63,8 +120,17 @@ def job() -> None:
     metavar="TIME",
     help="What the batch system was asked for, counted from when the job was first added.",
 )
+@_with_limits
 @click.pass_obj
-def add(session: Session, name: str, guest_list: str, remaining: float | None, wall_time: float | None) -> None:
+def add(
+    session: Session,
+    /,
+    name: str,
+    guest_list: str,
+    remaining: float | None,
+    wall_time: float | None,
+    **limits: Any,
+) -> None:
     """Tell migd that some guests run one job; a job of that name is replaced.
 
     The remaining time bounds what a migration can gain: a job about to end is left alone. Where nobody says it, it is
@@ -74,8 +140,27 @@ def add(session: Session, name: str, guest_list: str, remaining: float | None, w
     guests = [guest.strip() for guest in guest_list.split(",") if guest.strip()]
     if not guests:
         raise click.BadParameter("name at least one guest", param_hint="--guests")
-    request = JobRequest(name=name, guests=guests, remaining_s=remaining, wall_time_limit_s=wall_time)
+    request = JobRequest(
+        name=name, guests=guests, remaining_s=remaining, wall_time_limit_s=wall_time, limits=_change(**limits)
+    )
     answer = session.ask("POST", "/v1/jobs", request)
+    session.show(answer, JobView, lambda view, screen: screen.prose(f"Job {view.name}: {_described(view)}"))
+
+
+@job.command("set")
+@click.argument("name")
+@_with_limits
+@click.pass_obj
+def set_(session: Session, /, name: str, **limits: Any) -> None:
+    """Change how a job may be disturbed; what is not named stays as it is.
+
+    `none` takes the job's own limit away: then what holds for every job counts ([guards] and [rules] of the
+    controller's configuration).
+    """
+    change = _change(**limits)
+    if change.is_empty:
+        raise click.UsageError("nothing to change; name --stall-budget, --no-stall-last or --allowed-hours")
+    answer = session.ask("PATCH", f"/v1/jobs/{quote(name, safe='')}", change)
     session.show(answer, JobView, lambda view, screen: screen.prose(f"Job {view.name}: {_described(view)}"))
 
 
@@ -125,6 +210,8 @@ def job_lines(views: list[JobView], screen: Screen) -> list[str]:
             str(len(view.guests)),
             NOTHING if view.speed_while_migrating_ratio is None else format_ratio(view.speed_while_migrating_ratio),
             view.remaining_basis or NOTHING,
+            _stalls(view) or NOTHING,
+            _hours(view) or NOTHING,
             " ".join(view.guest_names),
         )
         for view in views
@@ -142,7 +229,24 @@ def _remaining(view: JobView) -> str:
     return "unknown" if view.remaining_s is None else format_duration(view.remaining_s)
 
 
+def _stalls(view: JobView) -> str:
+    """How long it has stood still of what it may; empty where that is of no account."""
+    own = view.limits
+    if view.stall_per_hour_s is None or (own.stall_per_hour_s is None and own.no_stall_last_s is None):
+        return f"stood still for {format_duration(view.stalled_s)} within an hour" if view.stalled_s else ""
+    text = (
+        f"stood still for {format_duration(view.stalled_s)} of at most {format_duration(view.stall_per_hour_s)} an hour"
+    )
+    return f"{text}, not in its last {format_duration(view.no_stall_last_s)}" if view.no_stall_last_s else text
+
+
+def _hours(view: JobView) -> str:
+    hours = view.limits.allowed_hours
+    return "" if hours is None else f"moved only at {', '.join(hours)}" if hours else "moved at any hour"
+
+
 def _described(view: JobView) -> str:
     until = "until it is removed" if view.remaining_s is None else f"{format_duration(view.remaining_s)} remaining"
     basis = f" ({view.remaining_basis})" if view.remaining_basis else ""
-    return f"{len(view.guests)} guests ({', '.join(view.guest_names)}), {until}{basis}"
+    limits = "".join(f", {text}" for text in (_stalls(view), _hours(view)) if text)
+    return f"{len(view.guests)} guests ({', '.join(view.guest_names)}), {until}{basis}{limits}"

@@ -6,7 +6,8 @@ the same calls give the same log.
 """
 
 import heapq
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Final
@@ -256,7 +257,28 @@ class Cluster:
     def dirty_curve(self, guest: str, ages_s: tuple[float, ...]) -> DirtyCurve:
         """Return what log-dirty would count on a guest from now on, as active as it is now."""
         state = self.guests[guest]
-        pages = tuple(round(unique_pages(state.spec.writes, age_s * state.activity_ratio)) for age_s in ages_s)
+        pace = state.activity_ratio * state.writes_ratio
+        pages = tuple(round(unique_pages(state.spec.writes, age_s * pace)) for age_s in ages_s)
+        return DirtyCurve(ages_s=ages_s, unique_pages=pages, measured_s=self.now_s)
+
+    def begin_counting(self, guest: str) -> None:
+        """Watch from now on in which phases of its job a guest writes, if these make a difference."""
+        state = self.guests[guest]
+        varies = state.job is not None and any(phase.writes_ratio != 1.0 for phase in state.job.spec.phases)
+        state.counting = [(self.now_s, 0.0)] if varies else None
+
+    def counted_curve(self, guest: str, ages_s: tuple[float, ...]) -> DirtyCurve:
+        """Return what log-dirty has counted since `begin_counting`, through the phases of the guest's job since then.
+
+        For the rest the guest counts as active as it is now.
+        """
+        state = self.guests[guest]
+        passed, state.counting = state.counting, None
+        if passed is None:
+            return self.dirty_curve(guest, ages_s)
+        times_s, plain_s = zip(*passed, strict=True)
+        active_s = [state.activity_ratio * _between(times_s, plain_s, times_s[0] + age_s) for age_s in ages_s]
+        pages = tuple(round(unique_pages(state.spec.writes, each_s)) for each_s in active_s)
         return DirtyCurve(ages_s=ages_s, unique_pages=pages, measured_s=self.now_s)
 
     # Inside
@@ -297,6 +319,8 @@ class Cluster:
             guest.cpu_s += guest.cpu_rate * dt_s
             guest.rx_bytes += guest.rx_rate * dt_s
             guest.tx_bytes += guest.tx_rate * dt_s
+            if guest.counting is not None:
+                guest.counting.append((t_s, guest.counting[-1][1] + dt_s * guest.writes_ratio))
         for (a, b), rate in self._rates.flow_bytes_per_s.items():
             for place in {self.guests[a].host, self.guests[b].host}:
                 if place is not None:
@@ -305,7 +329,8 @@ class Cluster:
         for job in self.jobs.values():
             job.steps_done += job.steps_per_s * dt_s
         for migration in self.migrations:
-            migration.copy.advance(dt_s, migration.bytes_per_s, migration.guest.activity_ratio)
+            pace = migration.guest.activity_ratio * migration.guest.writes_ratio
+            migration.copy.advance(dt_s, migration.bytes_per_s, pace)
 
     def _end_stretches(self) -> None:
         """End what ends now: a job's stretch of equal steps, a round or phase of a migration."""
@@ -358,6 +383,16 @@ class Cluster:
                 left = job.stretch_ends_step - job.steps_done
                 self._next_change_s = min(self._next_change_s, self.now_s + left / job.steps_per_s)
         for migration in self.migrations:
-            left_s = migration.copy.time_left_s(migration.bytes_per_s, migration.guest.activity_ratio)
+            pace = migration.guest.activity_ratio * migration.guest.writes_ratio
+            left_s = migration.copy.time_left_s(migration.bytes_per_s, pace)
             migration.phase_ends_s = self.now_s + left_s
             self._next_change_s = min(self._next_change_s, migration.phase_ends_s)
+
+
+def _between(times_s: Sequence[float], values: Sequence[float], at_s: float) -> float:
+    """Return the value at a time, straight between those before and after it."""
+    after = min(bisect_left(times_s, at_s), len(times_s) - 1)
+    before = max(0, after - 1)
+    span_s = times_s[after] - times_s[before]
+    share = min(1.0, (at_s - times_s[before]) / span_s) if span_s > 0 else 1.0
+    return values[before] + share * (values[after] - values[before])

@@ -67,6 +67,14 @@ class JobState:
         """Seconds that this step takes beyond work and talk (a history dump)."""
         return sum(p.extra_s for p in self.spec.phases if self._step() % p.every_steps < p.steps)
 
+    @property
+    def writes_ratio(self) -> float:
+        """The pace at which its guests write in this step, over that in a plain one."""
+        ratio = 1.0
+        for phase in self.spec.phases:
+            ratio *= phase.writes_ratio if self._step() % phase.every_steps < phase.steps else 1.0
+        return ratio if not self.is_over else 1.0
+
     def step_s(self, rank_speed: Callable[[str], float], talk_s: Callable[[str, str, float], float]) -> float:
         """Return the length of the present step; infinite while any rank stands still.
 

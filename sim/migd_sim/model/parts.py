@@ -43,7 +43,8 @@ class GuestState:
     """One guest as it stands. `host` is None while it does not run; counters start anew with each domid.
 
     `core_share` is how much of a core each of its busy vCPUs gets. It acknowledges no
-    request to suspend before `suspend_hangs_until_s`: then it runs on, and the migration fails.
+    request to suspend before `suspend_hangs_until_s`: then it runs on, and the migration fails. `counting` says, while
+    its dirty pages are counted, at which times it had gone on by how many seconds of plain steps.
     """
 
     spec: GuestSpec
@@ -60,6 +61,7 @@ class GuestState:
     rx_rate: float = 0.0
     tx_rate: float = 0.0
     core_share: float = 1.0
+    counting: list[tuple[float, float]] | None = None
     migration: "Migration | None" = None
 
     @property
@@ -86,6 +88,11 @@ class GuestState:
             return 0.0
         phase = self.migration.copy.phase if self.migration is not None else None
         return self.core_share * (TRACKED_SPEED_RATIO if phase in (Phase.LIVE, Phase.UNANSWERED) else 1.0)
+
+    @property
+    def writes_ratio(self) -> float:
+        """How fast it writes by what its job does at the moment, against a plain step."""
+        return self.job.writes_ratio if self.job is not None else 1.0
 
 
 @dataclass(frozen=True, slots=True)

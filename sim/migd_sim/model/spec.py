@@ -52,13 +52,17 @@ class GuestSpec(Part, frozen=True, kw_only=True):
 
 
 class PhaseSpec(Part, frozen=True, kw_only=True):
-    """Steps that differ: the first `steps` of every `every_steps` take `work_factor` times the work, and `extra_s`."""
+    """Steps that differ: the first `steps` of every `every_steps` take `work_factor` times the work, and `extra_s`.
+
+    Meanwhile the job's guests write memory at `writes_ratio` of their pace: a history dump writes to a disk.
+    """
 
     name: Name
     every_steps: Count
     steps: Count = 1
     work_factor: Positive = 1.0
     extra_s: Seconds = 0.0
+    writes_ratio: NotNegative = 1.0
 
 
 class JobSpec(Part, frozen=True, kw_only=True):

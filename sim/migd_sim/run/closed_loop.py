@@ -43,6 +43,7 @@ from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, StepState
+from migd_controller.quiet import PHASE
 from migd_core.counters import HostCounters
 from migd_core.rates import Stamp, form
 from migd_policies.policy import Policy
@@ -158,6 +159,8 @@ class ClosedLoop:
                     refused = [gate.name for gate in candidate.gates if not gate.passed]
                     name = self.core.inventory.guest_name(candidate.guest)
                     outcome = f"refused by {', '.join(refused)}" if refused else "accepted"
+                    if refused == [PHASE]:
+                        outcome = "waits for a quiet phase"
                     self._note(f"{decision.cause} {decision.policy} proposes {name}: {outcome}")
             case RecordMigration(migration=migration):
                 self.migrations[migration.cause] = migration
@@ -214,6 +217,7 @@ class ClosedLoop:
             return
         self._blocks[lease.guest] = lease.lease
         self._agents[lease.host].begin(lease.for_agent, self.cluster.now_s)
+        self.cluster.begin_counting(lease.guest)
 
     def _start(self, command: StartMigration) -> None:
         def ended(end: MigrationEnd) -> None:
@@ -278,6 +282,7 @@ class ClosedLoop:
                 arriving_at=state.migration.target if state.migration is not None else None,
                 probed_by=self._blocks.get(uuid, ""),
                 blocked_because="its power state is Paused" if state.is_paused else "",
+                domid=state.domid,
             )
             for uuid, state in self.cluster.guests.items()
             if state.host is not None

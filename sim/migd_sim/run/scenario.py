@@ -14,6 +14,8 @@ from migd_controller.config import (
     ControllerConfig,
     GuardsSection,
     LedgerSection,
+    PhasesSection,
+    ProbeSection,
     ShadowSection,
     TelemetrySection,
     TopologySection,
@@ -37,9 +39,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Happening(Part, frozen=True, kw_only=True):
-    """Something done to the cluster, or to the controller, at `at_s`. `of` names the host, guest or policy, if any.
+    """Something done to the cluster, or to the controller, at `at_s`. `of` names a host, guest, job or policy, if any.
 
-    `cancel` is an operator who ends the migration of a guest.
+    `cancel` is an operator who ends the migration of a guest; a job that is set back goes on from step `steps`.
     """
 
     at_s: Seconds
@@ -52,6 +54,7 @@ class Happening(Part, frozen=True, kw_only=True):
         "hog-ends",
         "link",
         "health",
+        "job-set-back",
         "cancel",
         "pause",
         "resume",
@@ -62,6 +65,7 @@ class Happening(Part, frozen=True, kw_only=True):
     of: str = ""
     bytes_per_s: NotNegative = 0.0
     health: HostHealth = UNKNOWN
+    steps: NotNegative = 0.0
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -81,6 +85,8 @@ class Scenario(Part, frozen=True, kw_only=True):
     guards: GuardsSection = GuardsSection()
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
+    phases: PhasesSection = PhasesSection()
+    probe: ProbeSection = ProbeSection()
     rules: RuleSettings = RuleSettings()
     jobs_remaining_s: dict[str, Seconds] = {}
     happenings: tuple[Happening, ...] = ()
@@ -98,6 +104,8 @@ def run(folder: Path) -> ClosedLoop:
         guards=scenario.guards,
         ledger=scenario.ledger,
         topology=scenario.topology,
+        phases=scenario.phases,
+        probe=scenario.probe,
         rules=scenario.rules,
     )
     try:
@@ -150,6 +158,9 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
 
 def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
     cluster = loop.cluster
+    if happening.what == "job-set-back" and happening.of in cluster.jobs:
+        cluster.set_back(happening.of, happening.steps)
+        return
     uuids = {part.name: part.uuid for parts in (cluster.spec.hosts, cluster.spec.guests) for part in parts}
     if happening.of not in uuids:
         raise ConfigError(f"happening at {happening.at_s:g} s: no host or guest is called {happening.of}")
@@ -173,5 +184,7 @@ def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
                     loop.tell(CancelRequested(cause=migration.cause))
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
+        case "job-set-back":
+            raise ConfigError(f"happening at {happening.at_s:g} s: {happening.of} is no job")
         case "health":
             cluster.set_health(uuid, happening.health)

@@ -48,7 +48,7 @@ class SimAgent:
         elif cluster.now_s >= lease.until_s:
             self._end(lease, "expired")
         elif cluster.now_s >= self._done_s:
-            curve = cluster.dirty_curve(lease.guest_uuid, lease.ages_s)
+            curve = cluster.counted_curve(lease.guest_uuid, lease.ages_s)
             self.curves[lease.guest_uuid] = replace(curve, measured_s=cluster.now_s)
             self._end(lease, "done")
 

@@ -1,0 +1,91 @@
+"""What a guest did is kept as means over bins, and each dirty curve with the rates of its time."""
+
+import pytest
+
+from migd_controller.activity import BINS, NAMES, WIDTHS_S, Activity
+from migd_core.messages import DirtyCurve, GuestSample
+from migd_policies.quiet_start import Counted
+from migd_policies.rhythm import Series
+
+CPU, NETWORK, DISK = NAMES
+
+
+def sample(network: float = 0.0, disk: float = 0.0) -> GuestSample:
+    return GuestSample(
+        uuid="g",
+        vcpus=2,
+        cpu_ratio=0.5,
+        memory_bytes=1,
+        rx_bytes_per_s=network / 4,
+        tx_bytes_per_s=network * 3 / 4,
+        read_bytes_per_s=disk / 2,
+        written_bytes_per_s=disk / 2,
+    )
+
+
+def watched(activity: Activity, name: str, width_s: float) -> Series:
+    return next(each for each in activity.watched.series if (each.name, each.width_s) == (name, width_s))
+
+
+def followed(seconds: int, interval_s: float = 1.0) -> Activity:
+    """A guest whose network traffic is the number of the second, from second 1 on."""
+    activity = Activity(0.0)
+    for n in range(1, int(seconds / interval_s) + 1):
+        activity.follow(sample(network=n * interval_s), interval_s, n * interval_s)
+    return activity
+
+
+def test_rates_become_means_of_2_s_and_these_of_12_s_and_72_s() -> None:
+    activity = followed(145)
+    narrow, middle, wide = (watched(activity, NETWORK, width_s) for width_s in WIDTHS_S)
+    assert (list(narrow.values[:3]), narrow.end_s) == ([1.5, 3.5, 5.5], 144.0)
+    assert (list(middle.values[:2]), middle.end_s) == ([6.5, 18.5], 144.0)
+    assert (list(wide.values), wide.end_s) == ([36.5, 108.5], 144.0)
+    assert set(watched(activity, CPU, 2.0).values) == {1.0}, "vCPUs, not their share"
+    assert set(watched(activity, DISK, 2.0).values) == {0.0}
+
+
+def test_samples_of_another_length_than_a_bin_fill_it_in_part_and_several() -> None:
+    """XAPI's own measurements come in steps of 5 s."""
+    narrow = watched(followed(25, interval_s=5.0), NETWORK, 2.0)
+    assert list(narrow.values) == [5, 5, 7.5, 10, 10, 15, 15, 17.5, 20, 20, 25, 25]
+    assert narrow.end_s == 24.0
+
+
+def test_the_newest_bins_are_kept_and_no_more() -> None:
+    narrow = watched(followed(6 * BINS), NETWORK, 2.0)
+    assert len(narrow.values) == BINS
+    assert narrow.values[-1] == 6 * BINS - 0.5
+
+
+def test_a_short_gap_is_filled_and_a_long_one_begins_anew() -> None:
+    activity = followed(20)
+    activity.follow(sample(network=100.0), 1.0, 31.0)  # ten seconds of nothing before
+    assert list(watched(activity, NETWORK, 2.0).values[-5:]) == [100.0] * 5
+    activity.follow(sample(network=7.0), 1.0, 100.0)
+    activity.follow(sample(network=7.0), 1.0, 101.0)
+    assert list(watched(activity, NETWORK, 2.0).values) == [7.0]
+    activity.follow(sample(network=8.0), 1.0, 50.0)  # the clock was set back
+    assert list(watched(activity, NETWORK, 2.0).values) == []
+
+
+@pytest.mark.parametrize(("ago_s", "mean"), [(0.0, 96.5), (20.0, 76.5), (90.0, 6.5)])
+def test_a_dirty_curve_is_kept_with_the_rates_while_it_was_counted(ago_s: float, mean: float) -> None:
+    """Its last age is 8 s, so it was counted in the 8 s before it ended."""
+    activity, curve = followed(100), DirtyCurve((1.0, 8.0), (1, 2), 1.0)
+    activity.count(curve, ago_s)
+    assert activity.watched.counted == (Counted(curve, {CPU: 1.0, NETWORK: mean, DISK: 0.0}),)
+
+
+def test_a_curve_from_before_the_guest_was_watched_is_not_kept() -> None:
+    activity = followed(100)
+    activity.count(DirtyCurve((1.0, 8.0), (1, 2), 1.0), 95.0)
+    activity.count(DirtyCurve((1.0, 200.0), (1, 2), 1.0), 0.0)
+    assert activity.watched.counted == ()
+
+
+def test_a_dozen_curves_are_kept() -> None:
+    activity = followed(100)
+    for pages in range(20):
+        activity.count(DirtyCurve((1.0, 8.0), (1, pages), 1.0), 0.0)
+    assert [each.curve.unique_pages[-1] for each in activity.watched.counted] == list(range(8, 20))
