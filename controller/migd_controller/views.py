@@ -236,8 +236,8 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     place = f"guest {guest.name} is on host {world.hosts[guest.host].name}" if guest.host in world.hosts else guest.name
     if any(move.guest == uuid for move in world.moves_in_flight):
         return f"{place} and is being migrated"
-    if (waiting := _waiting_text(core.memory.sets, uuid)) is not None:
-        return f"{place}; {waiting}"
+    if (awaited := _waiting_text(core.memory.sets, uuid)) is not None:
+        return f"{place}; {awaited}"
     if guest.immovable_because is not None:
         return f"{place} and may not be migrated: {guest.immovable_because}"
     if (rest := resting(core.memory.holds, uuid, now_s)) is not None:
