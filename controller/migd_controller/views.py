@@ -14,6 +14,7 @@ from migd_controller.jobs import limits
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, Sets, StepState
 from migd_controller.pool_failures import Then
+from migd_controller.quiet import waiting
 from migd_controller.snapshot import unknown_switch_hosts
 from migd_core import api
 from migd_core.messages import DirtyCurve
