@@ -23,7 +23,7 @@ from migd_policies.dirty_fit import probe_ages_s
 NEVER_TAG: Final = "migd:never"
 UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
 # Beyond the last age: the way to the agent, a start at random within a second, and the way into its loop.
-AROUND_S: Final = 3.0
+AROUND_S: Final = 5.0
 # From the agent's deadline to the controller's.
 MARGIN_S: Final = 5.0
 # After a lease that brought no curve its host is left alone for so long.

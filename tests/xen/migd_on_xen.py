@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from migd_lab.guest import Guest
 from migd_lab.lab import Lab
 
 T = TypeVar("T")
+# Lists the agents of a Dom0, by process id.
+AGENTS: Final = "pgrep -f '[p]ython3 -m migd_agent' || true"
 
 
 def until(look: Callable[[], T | None], what: str, timeout_s: float, every_s: float = 0.5) -> T:
@@ -70,13 +72,18 @@ class Migd:
                     node.run(f"xl destroy {guest.name} 2>/dev/null || true")  # on the one it is on now
             self.sees(hosts=len(nodes), guests=0)
 
-    def probe_often(self, apart_s: float) -> None:
-        """Start the controller anew, so that it probes each guest again after so long."""
+    def probe_often(self) -> None:
+        """Start the controller anew, so that it probes guests again as soon as their agents let it."""
         config = self.lab.folder / "controller.toml"
-        config.write_text(f"{config.read_text()}\n[probe]\napart_s = {apart_s}\nguest_time_ratio = 1.0\n")
+        config.write_text(f"{config.read_text()}\n[probe]\napart_s = 1.0\nguest_time_ratio = 1.0\n")
         self.lab.controller.end()
         self.lab.controller.start("migd_controller", "--config", config)
         self.lab.controller.says("controller ready")
+
+    def restart_agents(self) -> None:
+        """End the agents, which init starts again; then they do not know any more when they probed a guest last."""
+        for node in self.lab.nodes:
+            node.run(f"kill $({AGENTS})")
 
     def guest(self, guest: Guest) -> api.GuestView:
         """Return the guest as the controller sees it."""

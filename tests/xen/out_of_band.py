@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from migd_on_xen import until
+from migd_on_xen import AGENTS, until
 
 from migd_lab.errors import LabError
 from migd_lab.guest import Guest
@@ -19,7 +19,6 @@ from migd_lab.lab import Lab
 from migd_lab.node import Node
 
 _DRIVER = (Path(__file__).parent / "probe_in_dom0.py").read_text()
-_AGENT = "pgrep -f '[p]ython3 -m migd_agent' || true"
 # Of a guest's `write`, which says a line a second: by then it has met every page of its region.
 _WHOLE_REGION_LINES = 6
 _ANSWER_S = 60.0
@@ -234,14 +233,14 @@ def _lines_since(guest: Guest, line: float) -> list[dict[str, float]] | None:
 
 
 def _has_no_agent(node: Node) -> bool:
-    return not node.run(_AGENT).strip()
+    return not node.run(AGENTS).strip()
 
 
 @contextmanager
 def without_agents(lab: Lab) -> Iterator[None]:
     """Keep the agents of the lab away meanwhile: of two that probe on one host, the second is refused."""
     for node in lab.nodes:
-        node.run(f"touch /run/agent.off; kill $({_AGENT}) 2>/dev/null || true")
+        node.run(f"touch /run/agent.off; kill $({AGENTS}) 2>/dev/null || true")
         until(partial(_has_no_agent, node), f"the end of the agent on {node.name}", 60)
     try:
         yield
