@@ -28,6 +28,8 @@ from migd_controller.events import (
 )
 from migd_controller.holds import quarantine
 from migd_controller.intake import IntakeCounts
+from migd_controller.page_api import PageApi
+from migd_controller.timeline import Timeline
 from migd_controller.views import (
     LOST_TEXT,
     decision_view,
@@ -63,8 +65,9 @@ _STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, Config
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts) -> None:
+    def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline) -> None:
         self._control, self._counts = control, counts
+        self._page = PageApi(control, timeline)
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
 
@@ -90,6 +93,7 @@ class Api:
             ("POST", "/v1/pause"): self._pause,
             ("POST", "/v1/resume"): self._resume,
             ("GET", "/v1/explain/{subject}"): self._explain,
+            **self._page.handlers,
         }
         if handlers.keys() != api.ROUTES.keys():
             raise AssertionError("the handlers do not match the routes of migd_core.api")

@@ -103,6 +103,7 @@ class Core:
         self.pool = PoolReachability(is_reachable=False, problem="the pool has not answered yet")
         self.policy_problem = ""
         self.last_decision: Decision | None = None
+        self.last_world: World | None = None  # what the last control cycle saw
         self._copying: dict[str, Copying] = {}  # by cause: what the source has sent of migrations under way
         self.policy = self._configured(memory)
 
@@ -203,7 +204,7 @@ class Core:
 
     def _tick(self, now_s: float) -> list[AnyCommand]:
         self.memory = jobs.heard(self.memory, self.telemetry.news, now_s)
-        world = self.world(now_s)
+        world = self.last_world = self.world(now_s)
         for uuid, known in self.telemetry.hosts.items():
             host = world.hosts.get(uuid)
             if host is None or host.frozen_because is not None:

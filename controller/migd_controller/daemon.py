@@ -30,6 +30,7 @@ from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
+from migd_controller.timeline_store import TimelineStore
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
@@ -49,6 +50,8 @@ async def run(config: ControllerConfig) -> None:
         pool = Pool(config.xapi)
         journal = Journal(config.state_dir / "journal.sqlite")
         closing.callback(journal.close)
+        history = TimelineStore(config.state_dir / "timeline.sqlite")
+        closing.callback(history.close)
         core = Core(config, journal.memory() or first_memory(config))
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
@@ -71,7 +74,9 @@ async def run(config: ControllerConfig) -> None:
 
             control.submit = submit
             try:
-                async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
+                async with serving(
+                    Api(control, intake.counts, history.timeline).application(), config.socket, config.socket_mode
+                ):
                     control.adopt()
                     background = [
                         tasks.create_task(control.fails(), name="failure"),
@@ -79,7 +84,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(intake.run(), name="intake"),
                         tasks.create_task(outbox.run(), name="leases"),
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
-                        tasks.create_task(_tick(control, config.period_s), name="ticks"),
+                        tasks.create_task(_tick(control, history, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
                     ]
                     log.info(
@@ -112,13 +117,14 @@ def _close_pool(pool: Pool, watch: PoolWatch, calls: PoolCalls, rrds: RrdPoll) -
     rrds.close()
 
 
-async def _tick(control: Control, period_s: float) -> None:
+async def _tick(control: Control, history: TimelineStore, period_s: float) -> None:
     """One tick a period. A late one is skipped, never made up for in a burst."""
     loop = asyncio.get_running_loop()
     due_s = loop.time() + period_s
     while True:
         await asyncio.sleep(max(0.0, due_s - loop.time()))
         control.dispatch(Tick())
+        history.observe(control.core)
         _notify_systemd("WATCHDOG=1")
         while due_s <= loop.time():
             due_s += period_s

@@ -237,6 +237,7 @@ def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
         samples_dropped=known.newest.samples_dropped if known is not None else 0,
         dropped_age_s=max(0.0, now_s - known.dropped_s) if known is not None and known.dropped_s is not None else None,
         health=host.health,
+        switch=world.topology.switch_of.get(host.uuid, ""),
     )
 
 

@@ -134,7 +134,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
     `samples_dropped` counts since the agent started; `dropped_age_s` is how long ago the controller saw that grow, None
     if it did not: what was dropped before the controller listened is no trouble of now. `health` is unknown without an
-    agent.
+    agent. `switch` is the one that the configuration names for it, empty if none.
     """
 
     uuid: str
@@ -151,6 +151,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     samples_dropped: int = 0
     dropped_age_s: float | None = None
     health: HostHealth = UNKNOWN
+    switch: str = ""
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +268,143 @@ class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
     flips: str = ""
 
 
+class FlowView(msgspec.Struct, frozen=True, kw_only=True):
+    """What two guests (uuids) send each other, both directions together."""
+
+    guest_a: str
+    guest_b: str
+    bytes_per_s: float
+
+
+class TrafficView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who talks to whom: the greatest flows first. `left_out` counts smaller ones, `bytes_per_s` is of all."""
+
+    flows: list[FlowView]
+    bytes_per_s: float
+    left_out: int = 0
+
+
+class DirtyCurveView(msgspec.Struct, frozen=True, kw_only=True):
+    """One count of a guest's dirty pages: `unique_pages[i]` were written in the first `ages_s[i]` seconds."""
+
+    measured_at: float
+    ages_s: list[float]
+    unique_pages: list[int]
+
+
+class DirtyFitView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is expected of the pages written in `ages_s` seconds, and what it may be less or more.
+
+    Up to `window_s` it was counted; beyond, it is extrapolated.
+    """
+
+    ages_s: list[float]
+    expected_pages: list[float]
+    least_pages: list[float]
+    most_pages: list[float]
+    window_s: float
+
+
+class OutcomeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration that is over, what was predicted of it, and what it took."""
+
+    cause: str
+    at: float
+    source_name: str
+    target_name: str
+    ok: bool
+    actual_s: float
+    text: str = ""
+    predicted: IntervalView | None = None
+    predicted_pause: IntervalView | None = None
+
+
+class DirtyView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a guest writes its memory, oldest count first, and how right the predictions made of that were, newest first.
+
+    `fit` is None where nothing was counted, or where `problem` says what is wrong with it.
+    """
+
+    guest: str
+    guest_name: str
+    memory_pages: int
+    curves: list[DirtyCurveView] = []
+    fit: DirtyFitView | None = None
+    problem: str = ""
+    outcomes: list[OutcomeView] = []
+
+
+class JobTimelineView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job over time: one value each for each of `at`. None where nothing was told or measured.
+
+    `speed_per_s` are iterations a second; `served_ratio` is what its worst served guest got of the CPU it wanted.
+    `migrations` are those of its guests in that time, newest first.
+    """
+
+    name: str
+    at: list[float]
+    speed_per_s: list[float | None]
+    served_ratio: list[float | None]
+    migrations: list[MigrationView] = []
+
+
+class DecisionLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """Control cycles in a row that came to the same: `cycles` of them from `first_at` to `at`.
+
+    `cause` is the newest; `guests` names those whose move was proposed, `accepted` counts the moves that were made.
+    """
+
+    cause: str
+    at: float
+    first_at: float
+    cycles: int
+    policy: str
+    code: str
+    text: str
+    proposed: int
+    accepted: int
+    guests: list[str] = []
+
+
+class DecisionLogView(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, newest first. Earlier lines are had by `?before=`; None where there are none."""
+
+    lines: list[DecisionLineView]
+    before: float | None = None
+
+
+class HappeningView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an operator did or a host's health came to, in words."""
+
+    at: float
+    kind: str
+    text: str
+
+
+class HistoryView(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been from `since` to `until`.
+
+    Loads are one value each for each of `at`; None while no host reported. `moved` and `failed` count the migrations
+    that began within `bucket_s` of each of `bucket_at`. Of those that moved, `within` of `predicted` took as long as
+    was predicted in 8 of 10 cases; `error_ratio` is the median of how far off the predictions were.
+    """
+
+    since: float
+    until: float
+    at: list[float]
+    load_mean_ratio: list[float | None]
+    load_most_ratio: list[float | None]
+    load_least_ratio: list[float | None]
+    bucket_s: float
+    bucket_at: list[float]
+    moved: list[int]
+    failed: list[int]
+    within: int
+    predicted: int
+    error_ratio: float | None = None
+    happenings: list[HappeningView] = []
+
+
 class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`PUT /v1/policy`: values in `config` may be text, as typed on a command line."""
 
@@ -332,4 +470,9 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("POST", "/v1/pause"): (None, StatusView),
     ("POST", "/v1/resume"): (None, StatusView),
     ("GET", "/v1/explain/{subject}"): (None, ExplainView),
+    ("GET", "/v1/traffic"): (None, TrafficView),
+    ("GET", "/v1/decisions"): (None, DecisionLogView),
+    ("GET", "/v1/history"): (None, HistoryView),
+    ("GET", "/v1/jobs/{name}/timeline"): (None, JobTimelineView),
+    ("GET", "/v1/guests/{guest}/dirty"): (None, DirtyView),
 }
