@@ -23,6 +23,7 @@ from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
 from migd_controller.events import SampleArrived, Tick
 from migd_controller.executor import Executor
+from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.lease_outbox import LeaseOutbox
@@ -56,6 +57,7 @@ async def run(config: ControllerConfig) -> None:
         closing.callback(intake.close)
         outbox = LeaseOutbox(intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in)
         closing.callback(outbox.close)
+        service = Service(Api(control, intake.counts), control, config)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
@@ -71,7 +73,10 @@ async def run(config: ControllerConfig) -> None:
 
             control.submit = submit
             try:
-                async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
+                async with contextlib.AsyncExitStack() as listeners:
+                    on_socket = serving(service.on_socket(), config.socket, config.socket_mode)
+                    await listeners.enter_async_context(on_socket)
+                    url = await listeners.enter_async_context(service.over_tcp())
                     control.adopt()
                     background = [
                         tasks.create_task(control.fails(), name="failure"),
@@ -81,10 +86,12 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
+                        tasks.create_task(service.run(), name="http"),
                     ]
                     log.info(
                         "controller ready",
                         socket=str(config.socket),
+                        url=url,
                         telemetry=intake.endpoint,
                         leases=outbox.endpoint,
                         pool=config.xapi.url,
