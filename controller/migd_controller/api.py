@@ -1,15 +1,13 @@
-"""The HTTP API on a Unix socket: what operators see and steer. Who may open the socket may do both.
+"""What the HTTP API answers: what operators see and steer, on the socket and over TCP alike.
 
 Bodies are the Structs of `migd_core.api`. Questions are answered from the core's state and the journal; what an
 operator asks for becomes an event like any other.
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.control import Control
@@ -27,6 +25,10 @@ from migd_controller.events import (
     Resumed,
 )
 from migd_controller.holds import quarantine
+from migd_controller.http.answers import MAX_BODY_BYTES, problems
+from migd_controller.http.answers import answer as _answer
+from migd_controller.http.answers import body as _body
+from migd_controller.http.live import Document, document
 from migd_controller.intake import IntakeCounts
 from migd_controller.page_api import PageApi
 from migd_controller.timeline import Timeline
@@ -47,32 +49,40 @@ from migd_controller.views import (
     topology_problem,
 )
 from migd_core import __version__, api
-from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
+from migd_core.errors import Refused, UnknownName
 from migd_core.health import HealthState
 from migd_core.progress import Progress
 from migd_policies.registry import configure
 
-MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000
+LIVE_MIGRATIONS = 50
 LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
 _CAUSE = re.compile(r"[Dd]\d+(\.\d+)?")
-T = TypeVar("T")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, ConfigError: 400}
 
 
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline) -> None:
+    def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline | None = None) -> None:
         self._control, self._counts = control, counts
-        self._page = PageApi(control, timeline)
+        self._page = PageApi(control, timeline if timeline is not None else Timeline())
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
 
-    def application(self) -> web.Application:
-        """Return the aiohttp application with every route of `migd_core.api.ROUTES`."""
+    def live(self) -> Document:
+        """Return what the page follows, as of now."""
+        now_s, under_way = self._control.clock.now_s(), self._core.memory.in_flight
+        migrations = [under_way.get(each.cause, each) for each in self._journal.migrations(LIVE_MIGRATIONS)]
+        return document(
+            self._status_view(),
+            hosts_view(self._core, now_s),
+            guests_view(self._core, now_s),
+            jobs_view(self._core, now_s),
+            [migration_view(each) for each in migrations],
+        )
+
+    def application(self, *middlewares: Middleware) -> web.Application:
+        """Return the aiohttp application with every route of `migd_core.api.ROUTES`, each behind the middlewares."""
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/hosts"): self._hosts,
@@ -97,7 +107,7 @@ class Api:
         }
         if handlers.keys() != api.ROUTES.keys():
             raise AssertionError("the handlers do not match the routes of migd_core.api")
-        app = web.Application(middlewares=[_problems], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(middlewares=[problems, *middlewares], client_max_size=MAX_BODY_BYTES)
         app.add_routes([web.route(method, path, handler) for (method, path), handler in handlers.items()])
         return app
 
@@ -319,32 +329,3 @@ class Api:
             holds=holds_view(core.memory.holds.values(), now_s),
             last_decision=decision_view(core.last_decision, core.inventory) if core.last_decision is not None else None,
         )
-
-
-@web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal leaves as a `Problem` with a text for a person."""
-    try:
-        return await handler(request)
-    except MigdError as error:
-        status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 500)
-        return _answer(api.Problem(code=type(error).__name__, text=str(error)), status=status)
-    except web.HTTPException as error:
-        advice = {
-            404: "is `migctl` newer than the controller?",
-            405: "is `migctl` newer than the controller?",
-            413: f"a body has at most {MAX_BODY_BYTES} bytes",
-        }.get(error.status, "see the controller's log")
-        text = f"{request.method} {request.path}: {error.reason}; {advice}"
-        return _answer(api.Problem(code=f"HTTP{error.status}", text=text), status=error.status)
-
-
-async def _body(request: web.Request, type_: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.read(), type=type_)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{request.method} {request.path}: {error}") from error
-
-
-def _answer(body: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

@@ -179,6 +179,29 @@ class TopologySection(Section, frozen=True, kw_only=True):
     links: dict[Level, LinkSection] = {}
 
 
+class HttpSection(Section, frozen=True, kw_only=True):
+    """The API and the page over TCP, for who has a token; without this section there is the socket only.
+
+    Without a certificate `listen` must be a loopback address. A certificate is read again when its file changes.
+    `tokens_file` is where `migctl token` keeps tokens, as hashes; it is `tokens.toml` in `state_dir` unless named here.
+    """
+
+    listen: Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}$")] = "127.0.0.1:7280"
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    tokens_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        host = self.listen.rpartition(":")[0]
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together: give both or neither")
+        if self.certificate_file is None and host not in ("127.0.0.1", "[::1]", "localhost"):
+            raise ValueError(
+                f"listen: {host} is heard by other machines, so it needs TLS: give certificate_file and key_file, or "
+                "listen on 127.0.0.1"
+            )
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -196,6 +219,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     ledger: LedgerSection = LedgerSection()
     topology: TopologySection = TopologySection()
     rules: RuleSettings = RuleSettings()
+    http: HttpSection | None = None
 
     @property
     def leases_on(self) -> str:

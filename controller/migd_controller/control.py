@@ -42,11 +42,15 @@ class Clock:
 
 
 class Control:
-    """Core, journal and executor joined. `submit` carries a command out; it is set once the executor exists."""
+    """Core, journal and executor joined. `submit` carries a command out; it is set once the executor exists.
+
+    `watchers` hear of each event, and the commands it led to, once these are on their way; they must not block.
+    """
 
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
         self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
+        self.watchers: list[Callable[[AnyEvent, Sequence[AnyCommand]], None]] = []
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
 
@@ -79,6 +83,8 @@ class Control:
             self.journal.write(now_s, event, commands, self.core.memory)
             _log(event, commands)
             self._carry_out(commands)
+            for watcher in self.watchers:
+                watcher(event, commands)
         except Exception as failure:
             self._failure = failure
             self._has_failed.set()

@@ -23,6 +23,7 @@ from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
 from migd_controller.events import SampleArrived, Tick
 from migd_controller.executor import Executor
+from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.lease_outbox import LeaseOutbox
@@ -55,10 +56,12 @@ async def run(config: ControllerConfig) -> None:
         core = Core(config, journal.memory() or first_memory(config))
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
+        control.watchers.append(history.watcher(core))
         intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))
         closing.callback(intake.close)
         outbox = LeaseOutbox(intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in)
         closing.callback(outbox.close)
+        service = Service(Api(control, intake.counts, history.timeline), control, config)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
@@ -74,9 +77,10 @@ async def run(config: ControllerConfig) -> None:
 
             control.submit = submit
             try:
-                async with serving(
-                    Api(control, intake.counts, history.timeline).application(), config.socket, config.socket_mode
-                ):
+                async with contextlib.AsyncExitStack() as listeners:
+                    on_socket = serving(service.on_socket(), config.socket, config.socket_mode)
+                    await listeners.enter_async_context(on_socket)
+                    url = await listeners.enter_async_context(service.over_tcp())
                     control.adopt()
                     background = [
                         tasks.create_task(control.fails(), name="failure"),
@@ -84,12 +88,14 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(intake.run(), name="intake"),
                         tasks.create_task(outbox.run(), name="leases"),
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
-                        tasks.create_task(_tick(control, history, config.period_s), name="ticks"),
+                        tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
+                        tasks.create_task(service.run(), name="http"),
                     ]
                     log.info(
                         "controller ready",
                         socket=str(config.socket),
+                        url=url,
                         telemetry=intake.endpoint,
                         leases=outbox.endpoint,
                         pool=config.xapi.url,
@@ -117,14 +123,13 @@ def _close_pool(pool: Pool, watch: PoolWatch, calls: PoolCalls, rrds: RrdPoll) -
     rrds.close()
 
 
-async def _tick(control: Control, history: TimelineStore, period_s: float) -> None:
+async def _tick(control: Control, period_s: float) -> None:
     """One tick a period. A late one is skipped, never made up for in a burst."""
     loop = asyncio.get_running_loop()
     due_s = loop.time() + period_s
     while True:
         await asyncio.sleep(max(0.0, due_s - loop.time()))
         control.dispatch(Tick())
-        history.observe(control.core)
         _notify_systemd("WATCHDOG=1")
         while due_s <= loop.time():
             due_s += period_s

@@ -86,7 +86,8 @@ class Journal:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            self._db.execute(f"CREATE INDEX IF NOT EXISTS log_told ON log (at) WHERE {_TOLD}")
+            if version in (0, SCHEMA_VERSION):
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS log_told ON log (at) WHERE {_TOLD}")
         except sqlite3.Error as error:
             raise JournalError(
                 f"journal {path}: cannot be opened: {error}; check the folder's permissions and free space. If the "

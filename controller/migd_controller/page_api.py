@@ -1,23 +1,22 @@
 """The routes that the page draws its pictures from. All of them only read, and every answer is bounded."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from migd_controller.control import Control
 from migd_controller.decision import Decision
 from migd_controller.decision_log import lines
 from migd_controller.dirty_view import dirty_view
 from migd_controller.history_view import history_view, job_timeline_view
+from migd_controller.http.answers import answer
 from migd_controller.migration import Migration
 from migd_controller.timeline import Timeline
 from migd_core import api
 from migd_core.errors import Refused, UnknownName
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MOST_FLOWS: Final = 1024
 MOST_LINES: Final = 200
@@ -129,7 +128,7 @@ def _number(request: web.Request, name: str, default: float, least: float, most:
 
 
 def _answer(body: object) -> web.Response:
-    response = web.Response(body=msgspec.json.encode(body), content_type="application/json")
-    if response.body is not None and len(response.body) > COMPRESSED_BYTES:  # type: ignore[arg-type]
+    response = answer(body)
+    if isinstance(response.body, bytes) and len(response.body) > COMPRESSED_BYTES:
         response.enable_compression()
     return response

@@ -1,14 +1,16 @@
 """Keeps the timeline over a restart, in a file of its own: a full disk must cost a picture, never the controller."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
+from migd_controller.commands import AnyCommand
 from migd_controller.core import Core
+from migd_controller.events import AnyEvent, Tick
 from migd_controller.timeline import STEPS, Moment, Timeline, moment
 
 log = structlog.get_logger()
@@ -39,6 +41,10 @@ class TimelineStore:
         """Close the file."""
         if self._db is not None:
             self._db.close()
+
+    def watcher(self, core: Core) -> Callable[[AnyEvent, Sequence[AnyCommand]], None]:
+        """Return what takes in the world that each control cycle of a core saw."""
+        return lambda event, commands: self.observe(core) if isinstance(event, Tick) else None
 
     def observe(self, core: Core) -> None:
         """Take in the world that the last control cycle saw."""

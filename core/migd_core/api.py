@@ -4,7 +4,8 @@ Names carry their units; unknown fields in an answer are ignored, so that an old
 `at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -449,6 +450,33 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Role(StrEnum):
+    """What a token lets its bearer do over TCP; each may do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """True if this role may do what the other may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/session`: the token that a browser logs in with."""
+
+    token: Annotated[str, Meta(max_length=256)]
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks, as whom, and until when (Unix time; None: no end)."""
+
+    name: str
+    role: Role
+    expires_at: float | None = None
+
+
 # method and path -> the request body (None: no body) and the answer's body
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
@@ -475,4 +503,36 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/history"): (None, HistoryView),
     ("GET", "/v1/jobs/{name}/timeline"): (None, JobTimelineView),
     ("GET", "/v1/guests/{guest}/dirty"): (None, DirtyView),
+}
+
+# The least role that may ask, for who comes over TCP; who may open the socket may do all. A route without a row is for
+# `admin` alone.
+ROLES: Final[dict[tuple[str, str], Role]] = {
+    ("GET", "/v1/status"): Role.VIEWER,
+    ("GET", "/v1/hosts"): Role.VIEWER,
+    ("GET", "/v1/guests"): Role.VIEWER,
+    ("GET", "/v1/jobs"): Role.VIEWER,
+    ("POST", "/v1/jobs"): Role.OPERATOR,
+    ("DELETE", "/v1/jobs/{name}"): Role.OPERATOR,
+    ("POST", "/v1/jobs/{name}/progress"): Role.OPERATOR,
+    ("GET", "/v1/links"): Role.VIEWER,
+    ("PUT", "/v1/links"): Role.OPERATOR,
+    ("GET", "/v1/policies"): Role.VIEWER,
+    ("PUT", "/v1/policy"): Role.OPERATOR,
+    ("GET", "/v1/plan"): Role.VIEWER,
+    ("GET", "/v1/migrations"): Role.VIEWER,
+    ("POST", "/v1/migrations"): Role.OPERATOR,
+    ("POST", "/v1/migrations/{name}/cancel"): Role.OPERATOR,
+    ("POST", "/v1/guests/{guest}/release"): Role.OPERATOR,
+    ("POST", "/v1/pause"): Role.OPERATOR,
+    ("POST", "/v1/resume"): Role.OPERATOR,
+    ("GET", "/v1/explain/{subject}"): Role.VIEWER,
+    ("GET", "/v1/traffic"): Role.VIEWER,
+    ("GET", "/v1/decisions"): Role.VIEWER,
+    ("GET", "/v1/history"): Role.VIEWER,
+    ("GET", "/v1/jobs/{name}/timeline"): Role.VIEWER,
+    ("GET", "/v1/guests/{guest}/dirty"): Role.VIEWER,
+    ("GET", "/v1/events"): Role.VIEWER,
+    ("GET", "/v1/session"): Role.VIEWER,
+    ("DELETE", "/v1/session"): Role.VIEWER,
 }

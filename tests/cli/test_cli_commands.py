@@ -69,12 +69,23 @@ def test_a_command_asks_one_thing_and_json_prints_exactly_the_answer(arguments, 
     assert ended.stdout == msgspec.json.encode(controller.answers[route]).decode() + "\n"
 
 
+# What only pictures are drawn from.
+DRAWN = {
+    ("GET", "/v1/traffic"),
+    ("GET", "/v1/decisions"),
+    ("GET", "/v1/history"),
+    ("GET", "/v1/jobs/{name}/timeline"),
+    ("GET", "/v1/guests/{guest}/dirty"),
+}
+
+
 def test_every_route_of_the_api_has_a_command():
     asked = {(method, path.partition("?")[0]) for method, path, _ in ASKING.values()}
     asked.add(("PUT", "/v1/links"))  # what `migctl measure links` asks depends on what it measured
-    plain = {route for route in ROUTES if "{" not in route[1]}
+    commanded = ROUTES.keys() - DRAWN
+    plain = {route for route in commanded if "{" not in route[1]}
     assert plain <= asked
-    assert len(ROUTES) == len(asked)
+    assert len(commanded) == len(asked)
 
 
 @pytest.mark.parametrize("arguments", [["--json", "status"], ["status", "--json"], ["job", "--json", "rm", "b"]])
