@@ -18,7 +18,7 @@ from migd_controller.events import AnyEvent, MeasuringFailed, SampleArrived
 from migd_controller.http.answers import TooMuch
 from migd_controller.http.live import Document, merge_patch
 
-MAX_CLIENTS: Final = 64
+MAX_READERS: Final = 64
 MAX_WAITING: Final = 16  # frames that a reader may be behind
 HEARTBEAT_S: Final = 15.0  # less than the minute after which proxies cut silent connections
 BETWEEN_FRAMES_S: Final = 0.5
@@ -68,17 +68,17 @@ class EventStream:
             await self._has_changed.wait()
             self._has_changed.clear()
             if self._readers:
-                self._publish()
+                self.publish()
             await asyncio.sleep(BETWEEN_FRAMES_S)
 
     async def follow(self, request: web.Request, is_still_let_in: Callable[[], bool]) -> web.StreamResponse:
         """Answer `GET /v1/events` until the reader leaves or is no longer let in. Raises TooMuch."""
-        if len(self._readers) >= MAX_CLIENTS:
+        if len(self._readers) >= MAX_READERS:
             raise TooMuch(
-                f"{MAX_CLIENTS} browsers or programs follow this controller's events already; close one of them", 30
+                f"{MAX_READERS} browsers or programs follow this controller's events already; close one of them", 30
             )
         reader = Reader(request, is_still_let_in)
-        self._publish()
+        self.publish()
         reader.frames.put_nowait(self._frame("snapshot", self._document))
         self._readers.add(reader)
         try:
@@ -86,12 +86,12 @@ class EventStream:
         finally:
             self._readers.discard(reader)
 
-    async def end(self, _app: web.Application) -> None:
+    async def end(self, _app: web.Application | None) -> None:
         """Cut everybody off: the controller ends, and does not wait for them."""
         for reader in tuple(self._readers):
             reader.cut_off()
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Look again, and hand what changed to every reader."""
         before, self._document = self._document, self._look()
         if not (patch := merge_patch(before, self._document)):
@@ -115,11 +115,13 @@ class EventStream:
         with contextlib.suppress(ConnectionError):
             await response.prepare(request)
             await response.write(b"retry: %d\n\n" % RETRY_MS)
-            while reader.is_still_let_in():
+            while True:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         frame = await reader.frames.get()
                 except TimeoutError:
                     frame = b": alive\n\n"
+                if not reader.is_still_let_in():
+                    break
                 await response.write(frame)
         return response
