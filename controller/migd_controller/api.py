@@ -57,6 +57,7 @@ from migd_core import __version__, api
 from migd_core.errors import Refused, UnknownName
 from migd_core.health import HealthState
 from migd_core.progress import Progress
+from migd_core.world import World
 from migd_policies.registry import configure
 
 HISTORY_LIMIT = 1000
@@ -81,12 +82,13 @@ class Api:
     def live(self) -> Document:
         """Return what the page follows, as of now."""
         now_s, under_way = self._control.clock.now_s(), self._core.memory.in_flight
+        world = self._core.world(now_s)
         migrations = [under_way.get(each.cause, each) for each in self._journal.migrations(LIVE_MIGRATIONS)]
         return document(
-            self._status_view(),
-            hosts_view(self._core, now_s),
-            guests_view(self._core, now_s),
-            jobs_view(self._core, now_s),
+            self._status_view(world),
+            hosts_view(self._core, now_s, world),
+            guests_view(self._core, now_s, world),
+            jobs_view(self._core, now_s, world),
             [migration_view(each) for each in migrations],
         )
 
@@ -316,16 +318,17 @@ class Api:
             raise UnknownName(f"no single host is called {name!r}; `migctl hosts` lists them by name and uuid")
         return host.uuid
 
-    def _status_view(self) -> api.StatusView:
-        core, counts, now_s = self._core, self._counts, self._control.clock.now_s()
-        world = core.world(now_s)
+    def _status_view(self, world: World | None = None) -> api.StatusView:
+        core, counts = self._core, self._counts
+        world = world or core.world(self._control.clock.now_s())
+        now_s = world.now_s
         return api.StatusView(
             version=__version__,
             uptime_s=now_s - self._started_s,
             policy=core.policy.name,
             policy_problem=core.policy_problem,
             topology_problem=topology_problem(core),
-            rules_problem=rules_problem(core, now_s),
+            rules_problem=rules_problem(core, world),
             http_problem=self.http_problem(),
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,

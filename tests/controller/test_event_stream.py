@@ -60,6 +60,7 @@ async def test_the_whole_comes_first_and_then_what_changes(served: OverTcp) -> N
     headers = {"Authorization": f"Bearer {served.token(Role.VIEWER)}"}
     async with served.client.get(f"{served.url}/v1/events", headers=headers) as answer:
         assert (answer.status, answer.content_type) == (200, "text/event-stream")
+        assert answer.headers["Content-Encoding"] == "gzip"
         first, kind, snapshot = await frame(answer)
         assert kind == "snapshot"
         assert snapshot.keys() == {"status", "hosts", "guests", "jobs", "migrations", "plan"}

@@ -8,6 +8,8 @@ themselves, and begins with a new snapshot. So does one that comes back after th
 import asyncio
 import contextlib
 import secrets
+import time
+import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -22,6 +24,7 @@ MAX_READERS: Final = 64
 MAX_WAITING: Final = 16  # frames that a reader may be behind
 HEARTBEAT_S: Final = 15.0  # less than the minute after which proxies cut silent connections
 BETWEEN_FRAMES_S: Final = 0.5
+IDLE_RATIO: Final = 15.0  # after each look, so many times as long as it took
 RETRY_MS: Final = 2000
 
 
@@ -63,13 +66,18 @@ class EventStream:
             self._has_changed.set()
 
     async def run(self) -> None:
-        """Publish changes for as long as this lives, none closer together than an eye can follow."""
+        """Publish changes for as long as this lives, none closer together than an eye can follow.
+
+        Nor closer than what looking takes from the loop that decides: 65 ms at 64 hosts and 1,000 guests.
+        """
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
+            began_s = time.monotonic()
             if self._readers:
                 self.publish()
-            await asyncio.sleep(BETWEEN_FRAMES_S)
+            took_s = time.monotonic() - began_s
+            await asyncio.sleep(max(BETWEEN_FRAMES_S, IDLE_RATIO * took_s))
 
     async def follow(self, request: web.Request, is_still_let_in: Callable[[], bool]) -> web.StreamResponse:
         """Answer `GET /v1/events` until the reader leaves or is no longer let in. Raises TooMuch."""
@@ -112,9 +120,13 @@ class EventStream:
 
     async def _send(self, request: web.Request, reader: Reader) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        squeeze: Callable[[bytes], bytes] = _unchanged
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.headers["Content-Encoding"] = "gzip"
+            squeeze = _gzip()
         with contextlib.suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(b"retry: %d\n\n" % RETRY_MS)
+            await response.write(squeeze(b"retry: %d\n\n" % RETRY_MS))
             while True:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
@@ -123,5 +135,19 @@ class EventStream:
                     frame = b": alive\n\n"
                 if not reader.is_still_let_in():
                     break
-                await response.write(frame)
+                await response.write(squeeze(frame))
         return response
+
+
+def _unchanged(frame: bytes) -> bytes:
+    return frame
+
+
+def _gzip() -> Callable[[bytes], bytes]:
+    """Return what compresses frames one after the other, each so that it can be read at once."""
+    stream = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header
+
+    def squeeze(frame: bytes) -> bytes:
+        return stream.compress(frame) + stream.flush(zlib.Z_SYNC_FLUSH)
+
+    return squeeze
