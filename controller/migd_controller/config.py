@@ -1,6 +1,7 @@
 """The controller's configuration file, one Struct a section. `controller.example.toml` shows every key."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -202,6 +203,30 @@ class HttpSection(Section, frozen=True, kw_only=True):
             )
 
 
+class NoticeKind(StrEnum):
+    """What a webhook can be told of."""
+
+    MIGRATION_FAILED = "migration-failed"
+    QUARANTINE = "quarantine"
+    EVACUATION = "evacuation"
+    HOST_HEALTH = "host-health"
+    POOL_LOST = "pool-lost"
+    TELEMETRY_REFUSED = "telemetry-refused"
+
+
+class WebhookSection(Section, frozen=True, kw_only=True):
+    """A URL that notices are sent to, as Slack takes them. Who knows such a URL may write there: keep it in a file."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    url: str = ""
+    url_file: Path | None = None
+    events: tuple[NoticeKind, ...] = tuple(NoticeKind)
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == (self.url_file is not None):
+            raise ValueError("give a webhook its url or its url_file, one of them")
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -220,6 +245,12 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     topology: TopologySection = TopologySection()
     rules: RuleSettings = RuleSettings()
     http: HttpSection | None = None
+    webhooks: tuple[WebhookSection, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [webhook.name for webhook in self.webhooks]
+        if len(set(names)) < len(names):
+            raise ValueError("webhooks: two of them have the same name; give each its own")
 
     @property
     def tokens_file(self) -> Path:

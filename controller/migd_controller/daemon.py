@@ -33,6 +33,7 @@ from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
 from migd_controller.timeline_store import TimelineStore
+from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
@@ -64,6 +65,8 @@ async def run(config: ControllerConfig) -> None:
         closing.callback(outbox.close)
         metrics = Metrics(control, intake.counts, config.state_dir)
         control.watchers.append(metrics.heard)
+        webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
+        control.watchers.append(webhooks.heard)
         service = Service(Api(control, intake.counts, history.timeline), control, config, metrics)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
@@ -94,6 +97,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
                         tasks.create_task(service.run(), name="http"),
+                        *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                     ]
                     log.info(
                         "controller ready",

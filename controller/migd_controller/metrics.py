@@ -73,7 +73,7 @@ class Metrics:
         self.requests = Counter(
             "migd_http_requests", "Answers of the API.", ["listener", "method", "status"], registry=self.registry
         )
-        self.deliveries = Counter(
+        self._deliveries = Counter(
             "migd_webhook_deliveries",
             "Notices that were delivered, given up after retries, or dropped because too many waited.",
             ["webhook", "outcome"],
@@ -94,6 +94,10 @@ class Metrics:
                             self._refusals.labels(gate=gate.name).inc()
             elif isinstance(command, RecordMigration) and isinstance(event, MigrationEnded):
                 self._ended(command.migration)
+
+    def delivered(self, webhook: str, outcome: str, count: int) -> None:
+        """Count notices by what became of them."""
+        self._deliveries.labels(webhook=webhook, outcome=outcome).inc(count)
 
     def also(self, read: Callable[[], Iterable[Metric]]) -> None:
         """Tell what `read` returns, too, at each scrape."""
