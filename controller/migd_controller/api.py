@@ -31,6 +31,7 @@ from migd_controller.http.access_api import AccessApi
 from migd_controller.http.answers import MAX_BODY_BYTES, problems
 from migd_controller.http.answers import answer as _answer
 from migd_controller.http.answers import body as _body
+from migd_controller.http.audited import audited
 from migd_controller.http.callers import CALLER
 from migd_controller.http.live import Document, document
 from migd_controller.http.tokens import Tokens
@@ -72,8 +73,8 @@ class Api:
     def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline | None = None) -> None:
         self._control, self._counts = control, counts
         self.tokens = Tokens(control.core.config.tokens_file)
-        self.audit = AuditLog(control.journal)
-        self._access = AccessApi(self.tokens, self.audit)
+        self._audit = AuditLog(control.journal)
+        self._access = AccessApi(self.tokens, self._audit)
         self._page = PageApi(control, timeline if timeline is not None else Timeline())
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
@@ -91,6 +92,10 @@ class Api:
             jobs_view(self._core, now_s, world),
             [migration_view(each) for each in migrations],
         )
+
+    def audited(self) -> Middleware:
+        """Return the middleware that keeps commands on record."""
+        return audited(self._audit, self._control.give_up)
 
     def application(self, *middlewares: Middleware) -> web.Application:
         """Return the aiohttp application with every route of `migd_core.api.ROUTES`, each behind the middlewares."""

@@ -65,6 +65,11 @@ class Control:
         assert self._failure is not None
         raise self._failure
 
+    def give_up(self, failure: Exception) -> None:
+        """Take nothing in any more; `fails` raises this."""
+        self._failure = self._failure or failure
+        self._has_failed.set()
+
     def take_in(self, event: AnyEvent) -> None:
         """Dispatch an event whose sender could do nothing about a failure; `fails` raises that."""
         with contextlib.suppress(Exception):
@@ -88,8 +93,7 @@ class Control:
             for watcher in self.watchers:
                 watcher(event, commands)
         except Exception as failure:
-            self._failure = failure
-            self._has_failed.set()
+            self.give_up(failure)
             raise
         return commands
 

@@ -1,6 +1,7 @@
 """Keeps on record who asks for what: every command that comes in, before it is carried out."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from migd_controller.audit import AuditLog
 from migd_controller.http.answers import read, refusal_of
 from migd_controller.http.callers import caller_of
+from migd_controller.journal import JournalError
 from migd_core.api import ROUTES, AuditView, Problem
 from migd_core.errors import MigdError
 
@@ -21,8 +23,11 @@ _NOT_COMMANDS: Final = {("POST", "/v1/jobs/{name}/progress")}
 COMMANDS: Final = {route for route in ROUTES if route[0] != "GET"} - _NOT_COMMANDS
 
 
-def audited(log: AuditLog) -> Middleware:
-    """Return the middleware that keeps commands in this log. It stands behind the one that knows who asks."""
+def audited(log: AuditLog, give_up: Callable[[Exception], None]) -> Middleware:
+    """Return the middleware that keeps commands in this log. It stands behind the one that knows who asks.
+
+    Where the journal cannot be written the controller gives up, as it does for any other event.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -39,7 +44,11 @@ def audited(log: AuditLog) -> Middleware:
             path=request.path,
             body=(await read(request))[:BODY_KEPT].decode(errors="replace"),
         )
-        number = log.begin(entry)
+        try:
+            number = log.begin(entry)
+        except JournalError as error:
+            give_up(error)
+            raise
         try:
             response = await handler(request)
         except (MigdError, web.HTTPException) as error:

@@ -5,7 +5,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from migd_controller.api import Api
 from migd_controller.http.answers import answer, body
-from migd_controller.http.audited import audited
 from migd_controller.http.callers import Gate, caller_of, socket_peer
 from migd_controller.http.event_stream import EventStream
 from migd_controller.http.openapi import openapi
@@ -31,7 +30,7 @@ _A_YEAR_S = 31_536_000
 
 def application(api: Api, stream: EventStream, metrics: Metrics, gate: Gate | None) -> web.Application:
     """Return everything that is served: on the socket without a gate, over TCP behind one."""
-    app = api.application(gate.middleware if gate is not None else socket_peer, audited(api.audit))
+    app = api.application(gate.middleware if gate is not None else socket_peer, api.audited())
     listener = "socket" if gate is None else "tcp"
 
     async def scrape(request: web.Request) -> web.Response:
