@@ -67,7 +67,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 # Tests of the traffic matrix make network namespaces, which only root may; for anybody else they are skipped.
-$(VENV)/.installed-tools: $(BIN)/python
+$(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py
+	$(BIN)/python tests/deploy/fetch_promtool.py $(VENV)/tools
 	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping; } >/dev/null || { apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iproute2 iputils-ping; } >&2
 	@touch $@

@@ -1,16 +1,16 @@
-"""The HTTP API on a Unix socket: what operators see and steer. Who may open the socket may do both.
+"""What the HTTP API answers: what operators see and steer, on the socket and over TCP alike.
 
 Bodies are the Structs of `migd_core.api`. Questions are answered from the core's state and the journal; what an
 operator asks for becomes an event like any other.
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
-import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
+from migd_controller.audit import AuditLog
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
@@ -32,7 +32,17 @@ from migd_controller.events import (
     ShadowRemoved,
 )
 from migd_controller.holds import quarantine
+from migd_controller.http.access_api import AccessApi
+from migd_controller.http.answers import MAX_BODY_BYTES, problems
+from migd_controller.http.answers import answer as _answer
+from migd_controller.http.answers import body as _body
+from migd_controller.http.audited import audited
+from migd_controller.http.callers import CALLER
+from migd_controller.http.live import Document, document
+from migd_controller.http.tokens import Tokens
 from migd_controller.intake import IntakeCounts
+from migd_controller.page_api import PageApi
+from migd_controller.timeline import Timeline
 from migd_controller.views import (
     LOST_TEXT,
     decision_view,
@@ -51,35 +61,54 @@ from migd_controller.views import (
     topology_problem,
 )
 from migd_core import __version__, api
-from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
+from migd_core.errors import Refused, UnknownName
 from migd_core.health import HealthState
 from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
+from migd_core.world import World
 from migd_policies.allowed_hours import Window
 from migd_policies.registry import configure
 
-MAX_BODY_BYTES = 1024 * 1024
 HISTORY_LIMIT = 1000
 SETS_SHOWN = 3
 MAX_LABEL = 64
+LIVE_MIGRATIONS = 50
 LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
 _CAUSE = re.compile(r"[Dd]\d+(\.[sS]?\d+)?")
-T = TypeVar("T")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, ConfigError: 400}
 
 
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts) -> None:
+    def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline | None = None) -> None:
         self._control, self._counts = control, counts
+        self.tokens = Tokens(control.core.config.tokens_file)
+        self._audit = AuditLog(control.journal)
+        self._access = AccessApi(self.tokens, self._audit)
+        self._page = PageApi(control, timeline if timeline is not None else Timeline())
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
+        self.http_problem: Callable[[], str] = lambda: ""  # what keeps people from coming over TCP
 
-    def application(self) -> web.Application:
-        """Return the aiohttp application with every route of `migd_core.api.ROUTES`."""
+    def live(self) -> Document:
+        """Return what the page follows, as of now."""
+        now_s, under_way = self._control.clock.now_s(), self._core.memory.in_flight
+        world = self._core.world(now_s)
+        migrations = [under_way.get(each.cause, each) for each in self._journal.migrations(LIVE_MIGRATIONS)]
+        return document(
+            self._status_view(world),
+            hosts_view(self._core, now_s, world),
+            guests_view(self._core, now_s, world),
+            jobs_view(self._core, now_s, world),
+            [migration_view(each) for each in migrations],
+        )
+
+    def audited(self) -> Middleware:
+        """Return the middleware that keeps commands on record."""
+        return audited(self._audit, self._control.give_up)
+
+    def application(self, *middlewares: Middleware) -> web.Application:
+        """Return the aiohttp application with every route of `migd_core.api.ROUTES`, each behind the middlewares."""
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/hosts"): self._hosts,
@@ -106,10 +135,12 @@ class Api:
             ("POST", "/v1/pause"): self._pause,
             ("POST", "/v1/resume"): self._resume,
             ("GET", "/v1/explain/{subject}"): self._explain,
+            **self._page.handlers,
+            **self._access.handlers,
         }
         if handlers.keys() != api.ROUTES.keys():
             raise AssertionError("the handlers do not match the routes of migd_core.api")
-        app = web.Application(middlewares=[_problems], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(middlewares=[problems, *middlewares], client_max_size=MAX_BODY_BYTES)
         app.add_routes([web.route(method, path, handler) for (method, path), handler in handlers.items()])
         return app
 
@@ -240,7 +271,12 @@ class Api:
 
     async def _migrate(self, request: web.Request) -> web.Response:
         body = await _body(request, api.MigrateRequest)
-        event = MigrationRequested(guest=self._guest_uuid(body.guest), target=self._host_uuid(body.host))
+        caller = request.get(CALLER)
+        event = MigrationRequested(
+            guest=self._guest_uuid(body.guest),
+            target=self._host_uuid(body.host),
+            by=caller.name if caller is not None else "",
+        )
         commands = self._control.dispatch(event)
         for command in commands:
             if isinstance(command, RecordMigration):
@@ -353,16 +389,18 @@ class Api:
             raise UnknownName(f"no single host is called {name!r}; `migctl hosts` lists them by name and uuid")
         return host.uuid
 
-    def _status_view(self) -> api.StatusView:
-        core, counts, now_s = self._core, self._counts, self._control.clock.now_s()
-        world = core.world(now_s)
+    def _status_view(self, world: World | None = None) -> api.StatusView:
+        core, counts = self._core, self._counts
+        world = world or core.world(self._control.clock.now_s())
+        now_s = world.now_s
         return api.StatusView(
             version=__version__,
             uptime_s=now_s - self._started_s,
             policy=core.policy.name,
             policy_problem=core.policy_problem,
             topology_problem=topology_problem(core),
-            rules_problem=rules_problem(core, now_s),
+            rules_problem=rules_problem(core, world),
+            http_problem=self.http_problem(),
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),
@@ -383,24 +421,6 @@ class Api:
         )
 
 
-@web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal leaves as a `Problem` with a text for a person."""
-    try:
-        return await handler(request)
-    except MigdError as error:
-        status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 500)
-        return _answer(api.Problem(code=type(error).__name__, text=str(error)), status=status)
-    except web.HTTPException as error:
-        advice = {
-            404: "is `migctl` newer than the controller?",
-            405: "is `migctl` newer than the controller?",
-            413: f"a body has at most {MAX_BODY_BYTES} bytes",
-        }.get(error.status, "see the controller's log")
-        text = f"{request.method} {request.path}: {error.reason}; {advice}"
-        return _answer(api.Problem(code=f"HTTP{error.status}", text=text), status=error.status)
-
-
 def _refuse_bad_hours(change: JobLimitsChange) -> None:
     """Raises Refused naming the first of the hours that cannot be read."""
     for text in change.allowed_hours or ():
@@ -408,14 +428,3 @@ def _refuse_bad_hours(change: JobLimitsChange) -> None:
             Window.parse(text)
         except ValueError as error:
             raise Refused(f"allowed_hours: {error}") from error
-
-
-async def _body(request: web.Request, type_: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.read(), type=type_)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{request.method} {request.path}: {error}") from error
-
-
-def _answer(body: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

@@ -1,6 +1,7 @@
 """The controller's configuration file, one Struct a section. `controller.example.toml` shows every key."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -195,6 +196,53 @@ class TopologySection(Section, frozen=True, kw_only=True):
     links: dict[Level, LinkSection] = {}
 
 
+class HttpSection(Section, frozen=True, kw_only=True):
+    """The API and the page over TCP, for who has a token; without this section there is the socket only.
+
+    Without a certificate `listen` must be a loopback address. A certificate is read again when its file changes.
+    `tokens_file` is where `migctl token` keeps tokens, as hashes; it is `tokens.toml` in `state_dir` unless named here.
+    """
+
+    listen: Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}$")] = "127.0.0.1:7280"
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    tokens_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        host = self.listen.rpartition(":")[0]
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together: give both or neither")
+        if self.certificate_file is None and host not in ("127.0.0.1", "[::1]", "localhost"):
+            raise ValueError(
+                f"listen: {host} is heard by other machines, so it needs TLS: give certificate_file and key_file, or "
+                "listen on 127.0.0.1"
+            )
+
+
+class NoticeKind(StrEnum):
+    """What a webhook can be told of."""
+
+    MIGRATION_FAILED = "migration-failed"
+    QUARANTINE = "quarantine"
+    EVACUATION = "evacuation"
+    HOST_HEALTH = "host-health"
+    POOL_LOST = "pool-lost"
+    TELEMETRY_REFUSED = "telemetry-refused"
+
+
+class WebhookSection(Section, frozen=True, kw_only=True):
+    """A URL that notices are sent to, as Slack takes them. Who knows such a URL may write there: keep it in a file."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    url: str = ""
+    url_file: Path | None = None
+    events: tuple[NoticeKind, ...] = tuple(NoticeKind)
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == (self.url_file is not None):
+            raise ValueError("give a webhook its url or its url_file, one of them")
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -214,11 +262,21 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     phases: PhasesSection = PhasesSection()
     topology: TopologySection = TopologySection()
     rules: RuleSettings = RuleSettings()
+    http: HttpSection | None = None
+    webhooks: tuple[WebhookSection, ...] = ()
 
     def __post_init__(self) -> None:
+        names = [webhook.name for webhook in self.webhooks]
+        if len(set(names)) < len(names):
+            raise ValueError("webhooks: two of them have the same name; give each its own")
         labels = [each.label or each.name for each in self.shadow]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"two [[shadow]] sections are called {', '.join(twice)}: give one of them another label")
+
+    @property
+    def tokens_file(self) -> Path:
+        """Where the tokens are kept of who may come over TCP."""
+        return (self.http.tokens_file if self.http is not None else None) or self.state_dir / "tokens.toml"
 
     @property
     def leases_on(self) -> str:

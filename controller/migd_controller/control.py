@@ -45,11 +45,16 @@ class Clock:
 
 
 class Control:
-    """Core, journal and executor joined. `submit` carries a command out; it is set once the executor exists."""
+    """Core, journal and executor joined. `submit` carries a command out; it is set once the executor exists.
+
+    `watchers` hear of each event, and the commands it led to, once these are on their way; they must not block.
+    """
 
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
         self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
+        self.watchers: list[Callable[[AnyEvent, Sequence[AnyCommand]], None]] = []
+        self.took_s = 0.0  # what the core and the journal took for the last event
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
 
@@ -62,6 +67,11 @@ class Control:
         await self._has_failed.wait()
         assert self._failure is not None
         raise self._failure
+
+    def give_up(self, failure: Exception) -> None:
+        """Take nothing in any more; `fails` raises this."""
+        self._failure = self._failure or failure
+        self._has_failed.set()
 
     def take_in(self, event: AnyEvent) -> None:
         """Dispatch an event whose sender could do nothing about a failure; `fails` raises that."""
@@ -77,14 +87,16 @@ class Control:
         if self._failure is not None:
             raise self._failure
         try:
-            now_s = self.clock.now_s()
+            now_s, began_s = self.clock.now_s(), time.monotonic()
             commands = self.core.handle(event, now_s)
             self.journal.write(now_s, event, commands, self.core.memory)
+            self.took_s = time.monotonic() - began_s
             _log(event, commands)
             self._carry_out(commands)
+            for watcher in self.watchers:
+                watcher(event, commands)
         except Exception as failure:
-            self._failure = failure
-            self._has_failed.set()
+            self.give_up(failure)
             raise
         return commands
 

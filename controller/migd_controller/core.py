@@ -128,6 +128,7 @@ class Core:
         self.pool = PoolReachability(is_reachable=False, problem="the pool has not answered yet")
         self.policy_problem = ""
         self.last_decision: Decision | None = None
+        self.last_world: World | None = None  # what the last control cycle saw
         self._copying: dict[str, Copying] = {}  # by cause: what the source has sent of migrations under way
         self.policy = self._configured(memory)
         self.shadow_policies = ShadowPolicies()
@@ -210,9 +211,9 @@ class Core:
             case LinksMeasured(links=links):
                 measured = {level: RememberedLink(link=link, at=now_s) for level, link in links.items()}
                 self.memory = replace(self.memory, links={**self.memory.links, **measured})
-            case MigrationRequested(guest=guest, target=target):
+            case MigrationRequested(guest=guest):
                 revoked = probing.revoked(self.memory, guest)
-                return [*self._commit(self._judge_request(guest, target, now_s), now_s), *revoked]
+                return [*self._commit(self._judge_request(event, now_s), now_s), *revoked]
             case CancelRequested(cause=cause):
                 return [*self._update(cause, lambda migration: migration.cancelling()), *self._cancellation(cause)]
             case GuestReleased(guest=guest):
@@ -257,7 +258,7 @@ class Core:
     def _tick(self, now_s: float) -> list[AnyCommand]:
         self.memory = jobs.heard(self.memory, self.telemetry.news, now_s)
         seen = self.seen(now_s)
-        world = seen.singly
+        world = self.last_world = seen.singly
         for uuid, known in self.telemetry.hosts.items():
             host = world.hosts.get(uuid)
             if host is None or host.frozen_because is not None:
@@ -357,12 +358,17 @@ class Core:
             plan = Plan((), Reason("policy-failed", text))
         return self._verdict(self.policy.name, plan, seen, now_s)
 
-    def _judge_request(self, guest: str, target: str, now_s: float) -> Verdict:
+    def _judge_request(self, asked: MigrationRequested, now_s: float) -> Verdict:
         seen = self.seen(now_s)
-        known = seen.world.guests.get(guest)
+        known = seen.world.guests.get(asked.guest)
         source = known.host if known is not None else ""
-        reason = Reason("by-hand", "asked for by an operator")
-        return self._verdict(BY_HAND, Plan((Move(guest, source, target, reason),), reason), seen, now_s)
+        reason = Reason("by-hand", f"asked for by {asked.by or 'an operator'}")
+        move = Move(asked.guest, source, asked.target, reason)
+        verdict = self._verdict(BY_HAND, Plan((move,), reason), seen, now_s)
+        if not asked.by:
+            return verdict
+        named = tuple(replace(each, requested_by=f"{BY_HAND}, {asked.by}") for each in verdict.migrations)
+        return dataclasses.replace(verdict, migrations=named)
 
     @property
     def _cause(self) -> str:

@@ -23,13 +23,17 @@ from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
 from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
+from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.lease_outbox import LeaseOutbox
+from migd_controller.metrics import Metrics
 from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
+from migd_controller.timeline_store import TimelineStore
+from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
@@ -51,13 +55,21 @@ async def run(config: ControllerConfig) -> None:
         pool = Pool(config.xapi)
         journal = Journal(config.state_dir / "journal.sqlite")
         closing.callback(journal.close)
+        history = TimelineStore(config.state_dir / "timeline.sqlite")
+        closing.callback(history.close)
         core = Core(config, journal.memory() or first_memory(config))
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
+        control.watchers.append(history.watcher(core))
         intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))
         closing.callback(intake.close)
         outbox = LeaseOutbox(intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in)
         closing.callback(outbox.close)
+        metrics = Metrics(control, intake.counts, config.state_dir)
+        control.watchers.append(metrics.heard)
+        webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
+        control.watchers.append(webhooks.heard)
+        service = Service(Api(control, intake.counts, history.timeline), control, config, metrics)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
@@ -73,7 +85,10 @@ async def run(config: ControllerConfig) -> None:
 
             control.submit = submit
             try:
-                async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
+                async with contextlib.AsyncExitStack() as listeners:
+                    on_socket = serving(service.on_socket(), config.socket, config.socket_mode)
+                    await listeners.enter_async_context(on_socket)
+                    url = await listeners.enter_async_context(service.over_tcp())
                     control.adopt()
                     background = [
                         tasks.create_task(control.fails(), name="failure"),
@@ -83,10 +98,13 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
+                        tasks.create_task(service.run(), name="http"),
+                        *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                     ]
                     log.info(
                         "controller ready",
                         socket=str(config.socket),
+                        url=url,
                         telemetry=intake.endpoint,
                         leases=outbox.endpoint,
                         pool=config.xapi.url,

@@ -15,15 +15,46 @@ from typing import Final
 
 import msgspec
 
-from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration, RecordSet
+from migd_controller.commands import (
+    AnyCommand,
+    RecordDecision,
+    RecordHealth,
+    RecordJobOver,
+    RecordMigration,
+    RecordSet,
+)
 from migd_controller.decision import Decision
-from migd_controller.events import AnyEvent, InventoryChanged, SampleArrived
+from migd_controller.events import (
+    AnyEvent,
+    CancelRequested,
+    GuestReleased,
+    InventoryChanged,
+    JobAdded,
+    JobRemoved,
+    LinksMeasured,
+    Paused,
+    PolicySet,
+    Resumed,
+    SampleArrived,
+)
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_core.errors import MigdError
 
 SCHEMA_VERSION: Final = 1
+Told = (
+    PolicySet
+    | Paused
+    | Resumed
+    | JobAdded
+    | JobRemoved
+    | LinksMeasured
+    | GuestReleased
+    | CancelRequested
+    | RecordHealth
+    | RecordJobOver
+)
 _SCHEMA: Final = """
 CREATE TABLE log (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX log_at ON log (at);
@@ -38,6 +69,11 @@ CREATE TABLE memory (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL);
 _SETS: Final = "CREATE TABLE IF NOT EXISTS sets (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)"
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
+# What people did and what became of hosts and jobs: few among many, so found by an index of their own.
+_TOLD: Final = (
+    "kind IN ('PolicySet', 'Paused', 'Resumed', 'JobAdded', 'JobRemoved', 'LinksMeasured', 'GuestReleased',"
+    " 'CancelRequested', 'RecordHealth', 'RecordJobOver')"
+)
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
 MAX_PENDING_SAMPLES: Final = 4096
 
@@ -65,6 +101,7 @@ class Journal:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             if version in (0, SCHEMA_VERSION):
                 self._db.execute(_SETS)
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS log_told ON log (at) WHERE {_TOLD}")
         except sqlite3.Error as error:
             raise JournalError(
                 f"journal {path}: cannot be opened: {error}; check the folder's permissions and free space. If the "
@@ -122,6 +159,27 @@ class Journal:
             (guest, limit),
         )
         return [msgspec.msgpack.decode(body, type=Decision) for (body,) in rows]
+
+    def decisions(self, before: float, limit: int) -> list[Decision]:
+        """Return the newest decisions from before a time (Unix time), newest first."""
+        rows = self._db.execute(
+            "SELECT body FROM decisions WHERE at < ? ORDER BY at DESC, rowid DESC LIMIT ?", (before, limit)
+        )
+        return [msgspec.msgpack.decode(body, type=Decision) for (body,) in rows]
+
+    def told_since(self, at: float, limit: int) -> list[tuple[float, Told]]:
+        """Return the newest of what people did and what became of hosts and jobs since `at`, newest first."""
+        rows = self._db.execute(
+            f"SELECT at, body FROM log WHERE {_TOLD} AND at >= ? ORDER BY at DESC, id DESC LIMIT ?", (at, limit)
+        )
+        return [(at, msgspec.msgpack.decode(body, type=Told)) for at, body in rows]
+
+    def migrations_since(self, at: float, limit: int) -> list[Migration]:
+        """Return the newest migrations that were asked for since `at` (Unix time), newest first."""
+        rows = self._db.execute(
+            "SELECT body FROM migrations WHERE asked_at >= ? ORDER BY asked_at DESC, rowid DESC LIMIT ?", (at, limit)
+        )
+        return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
 
     def migrations(self, limit: int, guest: str | None = None) -> list[Migration]:
         """Return the newest migrations, of one guest (uuid) or of all, newest first."""
@@ -206,6 +264,12 @@ class Journal:
                 " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
                 (move_set.name, move_set.at, _encode(move_set)),
             )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One synced transaction, for a table that somebody else keeps in this file. Raises JournalError."""
+        with self._transaction_or_error():
+            yield self._db
 
     @contextlib.contextmanager
     def _transaction_or_error(self) -> Iterator[None]:

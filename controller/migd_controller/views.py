@@ -24,6 +24,7 @@ from migd_core.world import Guest, Host, Job, Level, Move, Reason, World
 from migd_policies.flips import flips
 from migd_policies.policy import Policy
 from migd_policies.registry import available
+from migd_policies.rules import resolve
 
 LOST_TEXT: Final = (
     "the pool has lost its task, so nothing can be asked about it; the guest may be moving all the same, "
@@ -31,21 +32,21 @@ LOST_TEXT: Final = (
 )
 
 
-def hosts_view(core: Core, now_s: float) -> list[api.HostView]:
-    """Every host, by name."""
-    world = core.world(now_s)
+def hosts_view(core: Core, now_s: float, world: World | None = None) -> list[api.HostView]:
+    """Every host, by name; of the world at `now_s`, where that is at hand."""
+    world = world or core.world(now_s)
     return sorted((_host(core, world, host, now_s) for host in world.hosts.values()), key=lambda view: view.name)
 
 
-def guests_view(core: Core, now_s: float) -> list[api.GuestView]:
+def guests_view(core: Core, now_s: float, world: World | None = None) -> list[api.GuestView]:
     """Every running guest, by name."""
-    world = core.world(now_s)
+    world = world or core.world(now_s)
     return sorted((_guest(core, world, guest) for guest in world.guests.values()), key=lambda view: view.name)
 
 
-def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
+def jobs_view(core: Core, now_s: float, world: World | None = None) -> list[api.JobView]:
     """Every job, by name."""
-    world = core.world(now_s)
+    world = world or core.world(now_s)
     return sorted((_job(core, world, job) for job in world.jobs.values()), key=lambda view: view.name)
 
 
@@ -186,11 +187,11 @@ def topology_problem(core: Core) -> str:
     )
 
 
-def rules_problem(core: Core, now_s: float) -> str:
+def rules_problem(core: Core, world: World) -> str:
     """Say which rules contradict each other or name nobody; empty if none."""
     if not core.inventory.is_known:
         return ""
-    rules = core.seen(now_s).rules
+    rules = resolve(world, core.config.rules)
     return "; ".join([*rules.problems, *(contradiction.text for contradiction in rules.contradictions)])
 
 
@@ -281,6 +282,7 @@ def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
         samples_dropped=known.newest.samples_dropped if known is not None else 0,
         dropped_age_s=max(0.0, now_s - known.dropped_s) if known is not None and known.dropped_s is not None else None,
         health=host.health,
+        switch=world.topology.switch_of.get(host.uuid, ""),
     )
 
 

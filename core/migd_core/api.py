@@ -4,7 +4,8 @@ Names carry their units; unknown fields in an answer are ignored, so that an old
 `at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -171,7 +172,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
     `samples_dropped` counts since the agent started; `dropped_age_s` is how long ago the controller saw that grow, None
     if it did not: what was dropped before the controller listened is no trouble of now. `health` is unknown without an
-    agent.
+    agent. `switch` is the one that the configuration names for it, empty if none.
     """
 
     uuid: str
@@ -188,6 +189,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     samples_dropped: int = 0
     dropped_age_s: float | None = None
     health: HostHealth = UNKNOWN
+    switch: str = ""
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,6 +296,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     holds: list[HoldView] = []
     hosts_degraded: int = 0
     hosts_failing: int = 0
+    http_problem: str = ""
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,6 +312,143 @@ class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
     migrations: list[MigrationView] = []
     flips: str = ""
     sets: list[SetView] = []
+
+
+class FlowView(msgspec.Struct, frozen=True, kw_only=True):
+    """What two guests (uuids) send each other, both directions together."""
+
+    guest_a: str
+    guest_b: str
+    bytes_per_s: float
+
+
+class TrafficView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who talks to whom: the greatest flows first. `left_out` counts smaller ones, `bytes_per_s` is of all."""
+
+    flows: list[FlowView]
+    bytes_per_s: float
+    left_out: int = 0
+
+
+class DirtyCurveView(msgspec.Struct, frozen=True, kw_only=True):
+    """One count of a guest's dirty pages: `unique_pages[i]` were written in the first `ages_s[i]` seconds."""
+
+    measured_at: float
+    ages_s: list[float]
+    unique_pages: list[int]
+
+
+class DirtyFitView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is expected of the pages written in `ages_s` seconds, and what it may be less or more.
+
+    Up to `window_s` it was counted; beyond, it is extrapolated.
+    """
+
+    ages_s: list[float]
+    expected_pages: list[float]
+    least_pages: list[float]
+    most_pages: list[float]
+    window_s: float
+
+
+class OutcomeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration that is over, what was predicted of it, and what it took."""
+
+    cause: str
+    at: float
+    source_name: str
+    target_name: str
+    ok: bool
+    actual_s: float
+    text: str = ""
+    predicted: IntervalView | None = None
+    predicted_pause: IntervalView | None = None
+
+
+class DirtyView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a guest writes its memory, oldest count first, and how right the predictions made of that were, newest first.
+
+    `fit` is None where nothing was counted, or where `problem` says what is wrong with it.
+    """
+
+    guest: str
+    guest_name: str
+    memory_pages: int
+    curves: list[DirtyCurveView] = []
+    fit: DirtyFitView | None = None
+    problem: str = ""
+    outcomes: list[OutcomeView] = []
+
+
+class JobTimelineView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job over time: one value each for each of `at`. None where nothing was told or measured.
+
+    `speed_per_s` are iterations a second; `served_ratio` is what its worst served guest got of the CPU it wanted.
+    `migrations` are those of its guests in that time, newest first.
+    """
+
+    name: str
+    at: list[float]
+    speed_per_s: list[float | None]
+    served_ratio: list[float | None]
+    migrations: list[MigrationView] = []
+
+
+class DecisionLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """Control cycles in a row that came to the same: `cycles` of them from `first_at` to `at`.
+
+    `cause` is the newest; `guests` names those whose move was proposed, `accepted` counts the moves that were made.
+    """
+
+    cause: str
+    at: float
+    first_at: float
+    cycles: int
+    policy: str
+    code: str
+    text: str
+    proposed: int
+    accepted: int
+    guests: list[str] = []
+
+
+class DecisionLogView(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, newest first. Earlier lines are had by `?before=`; None where there are none."""
+
+    lines: list[DecisionLineView]
+    before: float | None = None
+
+
+class HappeningView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an operator did or a host's health came to, in words."""
+
+    at: float
+    kind: str
+    text: str
+
+
+class HistoryView(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been from `since` to `until`.
+
+    Loads are one value each for each of `at`; None while no host reported. `moved` and `failed` count the migrations
+    that began within `bucket_s` of each of `bucket_at`. Of those that moved, `within` of `predicted` took as long as
+    was predicted in 8 of 10 cases; `error_ratio` is the median of how far off the predictions were.
+    """
+
+    since: float
+    until: float
+    at: list[float]
+    load_mean_ratio: list[float | None]
+    load_most_ratio: list[float | None]
+    load_least_ratio: list[float | None]
+    bucket_s: float
+    bucket_at: list[float]
+    moved: list[int]
+    failed: list[int]
+    within: int
+    predicted: int
+    error_ratio: float | None = None
+    happenings: list[HappeningView] = []
 
 
 class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -433,6 +573,75 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Role(StrEnum):
+    """What a token lets its bearer do over TCP; each may do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """True if this role may do what the other may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/session`: the token that a browser logs in with."""
+
+    token: Annotated[str, Meta(max_length=256)]
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks, as whom, and until when (Unix time; None: no end)."""
+
+    name: str
+    role: Role
+    expires_at: float | None = None
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/tokens`: whom the token is for, what it may, and until when (Unix time; None: no end)."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    role: Role
+    expires_at: Annotated[float, Meta(gt=0, le=1e11)] | None = None
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """One token, without what makes it one. Times are Unix time."""
+
+    name: str
+    role: Role
+    created_at: float
+    expires_at: float | None = None
+    has_expired: bool = False
+
+
+class NewTokenView(TokenView, frozen=True, kw_only=True):
+    """A token that was made just now. `token` is told this once."""
+
+    token: str
+
+
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """One command: who asked for it (a user on the socket, or a token's name), and what came of it.
+
+    `status` is that of the answer, 2xx where it was done; None where the controller ended before it answered. `text` is
+    what a refusal said.
+    """
+
+    at: float
+    name: str
+    role: Role
+    address: str
+    method: str
+    path: str
+    body: str = ""
+    status: int | None = None
+    text: str = ""
+
+
 # method and path -> the request body (None: no body) and the answer's body
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
@@ -460,4 +669,74 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("POST", "/v1/pause"): (None, StatusView),
     ("POST", "/v1/resume"): (None, StatusView),
     ("GET", "/v1/explain/{subject}"): (None, ExplainView),
+    ("GET", "/v1/traffic"): (None, TrafficView),
+    ("GET", "/v1/decisions"): (None, DecisionLogView),
+    ("GET", "/v1/history"): (None, HistoryView),
+    ("GET", "/v1/jobs/{name}/timeline"): (None, JobTimelineView),
+    ("GET", "/v1/guests/{guest}/dirty"): (None, DirtyView),
+    ("GET", "/v1/tokens"): (None, list[TokenView]),
+    ("POST", "/v1/tokens"): (TokenRequest, NewTokenView),
+    ("DELETE", "/v1/tokens/{name}"): (None, TokenView),
+    ("GET", "/v1/audit"): (None, list[AuditView]),
+}
+
+_Limit = Annotated[int, Meta(ge=1, le=1000, description="How many at most, the newest first.")]
+_Hours = Annotated[float, Meta(ge=0.01, le=744, description="How far back, in hours.")]
+# What may stand after the question mark; each may be left out.
+QUERIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
+    ("GET", "/v1/migrations"): {"limit": _Limit},
+    ("GET", "/v1/audit"): {"limit": _Limit},
+    ("GET", "/v1/traffic"): {
+        "limit": Annotated[int, Meta(ge=1, le=1024, description="How many at most, the greatest.")]
+    },
+    ("GET", "/v1/decisions"): {
+        "limit": Annotated[int, Meta(ge=1, le=200, description="How many at most, the newest first.")],
+        "before": Annotated[float, Meta(ge=0, description="Older than this Unix time only: the last page's `before`.")],
+    },
+    ("GET", "/v1/history"): {"hours": _Hours},
+    ("GET", "/v1/jobs/{name}/timeline"): {"hours": _Hours},
+}
+
+# The least role that may ask, for who comes over TCP; who may open the socket may do all. A route without a row is for
+# `admin` alone.
+ROLES: Final[dict[tuple[str, str], Role]] = {
+    ("GET", "/v1/status"): Role.VIEWER,
+    ("GET", "/v1/hosts"): Role.VIEWER,
+    ("GET", "/v1/guests"): Role.VIEWER,
+    ("GET", "/v1/jobs"): Role.VIEWER,
+    ("POST", "/v1/jobs"): Role.OPERATOR,
+    ("DELETE", "/v1/jobs/{name}"): Role.OPERATOR,
+    ("PATCH", "/v1/jobs/{name}"): Role.OPERATOR,
+    ("POST", "/v1/jobs/{name}/progress"): Role.OPERATOR,
+    ("GET", "/v1/links"): Role.VIEWER,
+    ("PUT", "/v1/links"): Role.OPERATOR,
+    ("GET", "/v1/policies"): Role.VIEWER,
+    ("PUT", "/v1/policy"): Role.OPERATOR,
+    ("POST", "/v1/policy/dry-run"): Role.VIEWER,
+    ("GET", "/v1/policies/comparison"): Role.VIEWER,
+    ("GET", "/v1/shadows"): Role.VIEWER,
+    ("POST", "/v1/shadows"): Role.OPERATOR,
+    ("DELETE", "/v1/shadows/{label}"): Role.OPERATOR,
+    ("GET", "/v1/plan"): Role.VIEWER,
+    ("GET", "/v1/migrations"): Role.VIEWER,
+    ("POST", "/v1/migrations"): Role.OPERATOR,
+    ("POST", "/v1/migrations/{name}/cancel"): Role.OPERATOR,
+    ("POST", "/v1/guests/{guest}/release"): Role.OPERATOR,
+    ("POST", "/v1/pause"): Role.OPERATOR,
+    ("POST", "/v1/resume"): Role.OPERATOR,
+    ("GET", "/v1/explain/{subject}"): Role.VIEWER,
+    ("GET", "/v1/traffic"): Role.VIEWER,
+    ("GET", "/v1/decisions"): Role.VIEWER,
+    ("GET", "/v1/history"): Role.VIEWER,
+    ("GET", "/v1/jobs/{name}/timeline"): Role.VIEWER,
+    ("GET", "/v1/guests/{guest}/dirty"): Role.VIEWER,
+    ("GET", "/v1/tokens"): Role.ADMIN,
+    ("POST", "/v1/tokens"): Role.ADMIN,
+    ("DELETE", "/v1/tokens/{name}"): Role.ADMIN,
+    ("GET", "/v1/audit"): Role.ADMIN,
+    ("GET", "/v1/events"): Role.VIEWER,
+    ("GET", "/v1/openapi.json"): Role.VIEWER,
+    ("GET", "/metrics"): Role.VIEWER,
+    ("GET", "/v1/session"): Role.VIEWER,
+    ("DELETE", "/v1/session"): Role.VIEWER,
 }

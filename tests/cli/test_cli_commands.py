@@ -16,7 +16,17 @@ import pytest
 from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
-from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem, ShadowRequest
+from migd_core.api import (
+    ROUTES,
+    JobRequest,
+    MigrateRequest,
+    PolicyRequest,
+    PolicyView,
+    Problem,
+    Role,
+    ShadowRequest,
+    TokenRequest,
+)
 from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
 
@@ -69,6 +79,14 @@ ASKING = {
     ),
     ("job", "progress", "a/b c", "120", "5000"): ("POST", "/v1/jobs/a%2Fb%20c/progress", Progress(120.0, 5000.0)),
     ("job", "rm", "a/b c"): ("DELETE", "/v1/jobs/a%2Fb%20c", None),
+    ("audit",): ("GET", "/v1/audit?limit=50", None),
+    ("token", "list"): ("GET", "/v1/tokens", None),
+    ("token", "new", "grafana", "--role", "viewer"): (
+        "POST",
+        "/v1/tokens",
+        TokenRequest(name="grafana", role=Role.VIEWER),
+    ),
+    ("token", "revoke", "graf@na"): ("DELETE", "/v1/tokens/graf%40na", None),
     ("links",): ("GET", "/v1/links", None),
     ("policy", "list"): ("GET", "/v1/policies", None),
     ("policy", "set", "least-loaded", "margin_ratio=0.3"): (
@@ -105,12 +123,23 @@ def test_a_command_asks_one_thing_and_json_prints_exactly_the_answer(arguments, 
     assert ended.stdout == msgspec.json.encode(controller.answers[route]).decode() + "\n"
 
 
+# What only pictures are drawn from.
+DRAWN = {
+    ("GET", "/v1/traffic"),
+    ("GET", "/v1/decisions"),
+    ("GET", "/v1/history"),
+    ("GET", "/v1/jobs/{name}/timeline"),
+    ("GET", "/v1/guests/{guest}/dirty"),
+}
+
+
 def test_every_route_of_the_api_has_a_command():
     asked = {(method, path.partition("?")[0]) for method, path, _ in ASKING.values()}
     asked.add(("PUT", "/v1/links"))  # what `migctl measure links` asks depends on what it measured
-    plain = {route for route in ROUTES if "{" not in route[1]}
+    commanded = ROUTES.keys() - DRAWN
+    plain = {route for route in commanded if "{" not in route[1]}
     assert plain <= asked
-    assert len(ROUTES) == len(asked)
+    assert len(commanded) == len(asked)
 
 
 @pytest.mark.parametrize("arguments", [["--json", "status"], ["status", "--json"], ["job", "--json", "rm", "b"]])

@@ -34,6 +34,7 @@ from migd_controller.events import (
 from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal, JournalError
 from migd_controller.memory import Memory
+from migd_controller.timeline import Timeline
 from migd_core.api import ROUTES, LinkView, Problem
 from migd_core.errors import MigdError
 from migd_core.job_limits import JobLimits
@@ -65,11 +66,12 @@ class Served:
         self.asked: list[PoolCommand] = []
         self.control.submit = self.asked.append
         self.counts = IntakeCounts()
+        self.timeline = Timeline()
 
     @asynccontextmanager
     async def answering(self, mode: str = "0660") -> AsyncIterator[None]:
         async with (
-            serving(Api(self.control, self.counts).application(), self.socket, mode),
+            serving(Api(self.control, self.counts, self.timeline).application(), self.socket, mode),
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as self._client,
         ):
             yield

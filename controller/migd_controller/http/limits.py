@@ -1,0 +1,24 @@
+"""How often somebody may ask: a token bucket a name, for a bounded number of names."""
+
+from collections import OrderedDict
+from typing import Final
+
+MAX_NAMES: Final = 4096
+
+
+class Buckets:
+    """Each name has a bucket of `burst` that fills by `per_s`. Times are monotonic, in seconds."""
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s, self._burst = per_s, burst
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what was left, and when that was
+
+    def take(self, name: str, now_s: float) -> float:
+        """Take one; return 0, or the seconds until there is one, where the bucket is empty."""
+        left, at_s = self._levels.pop(name, (self._burst, now_s))
+        left = min(self._burst, left + (now_s - at_s) * self._per_s)
+        wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._per_s
+        self._levels[name] = (left if wait_s else left - 1.0, now_s)
+        if len(self._levels) > MAX_NAMES:
+            self._levels.popitem(last=False)  # who asked longest ago has a full bucket again soonest
+        return wait_s
