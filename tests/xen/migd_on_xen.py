@@ -75,7 +75,7 @@ class Migd:
     def probe_often(self) -> None:
         """Start the controller anew, so that it probes a guest again once there was time to restart its agent."""
         config = self.lab.folder / "controller.toml"
-        config.write_text(f"{config.read_text()}\n[probe]\napart_s = 30.0\nguest_time_ratio = 1.0\n")
+        config.write_text(f"{config.read_text()}\n[probe]\napart_s = 40.0\nguest_time_ratio = 1.0\n")
         self.lab.controller.end()
         self.lab.controller.start("migd_controller", "--config", config)
         self.lab.controller.says("controller ready")

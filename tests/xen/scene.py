@@ -9,7 +9,7 @@ SENT_BYTES_PER_S: Final = 200_000
 # A datagram of 1,000 bytes is 1,042 on the wire: UDP, IP and Ethernet headers.
 SENT_WITH_HEADERS: Final = 1.042
 WRITTEN_PAGES_PER_S: Final = 2000
-WORKING_SET_MIB: Final = 8
+WORKING_SET_MIB: Final = 12
 WORKING_SET_PAGES_PER_S: Final = 4096
 
 SPINNER: Final = Guest("spinner", 1, (f"spin {DUTY_RATIO}",))

@@ -26,7 +26,7 @@ from migd_lab.lab import Lab
 from migd_lab.ping import Ping
 
 PAGES_PER_MIB = 256
-OBSERVED_SAMPLES = 15
+OBSERVED_SAMPLES = 12
 STEADY_LINES = 10
 SESSIONS = 3
 # Below this age what the guest writes besides counts for much, and so does how coarsely it gets its turns of the CPU.
@@ -125,11 +125,12 @@ def test_the_dirty_curve_of_a_steady_writer_and_of_a_working_set(migd: Migd, fig
     """
     migd.probe_often()
     with migd.with_guests(*((guest, number) for number, guest in enumerate(_WRITERS, start=1))):
-        begun = {guest: _said(guest, "WRITE", 1)[-1] for guest in _WRITERS}
+        begun = {guest: _said(guest, "WRITE", STEADY_LINES)[-1] for guest in _WRITERS}
+        migd.restart_agents()  # with them goes what they measured while the guests were starting
+        begun_at = time.time()
         for session in range(1, SESSIONS + 1):
-            curves = {guest: _curves(migd, guest, session) for guest in _WRITERS}
-            if session < SESSIONS:
-                migd.restart_agents()
+            curves = {guest: _curves(migd, guest, begun_at, session) for guest in _WRITERS}
+            migd.restart_agents()
         written = {guest: _said(guest, "WRITE", STEADY_LINES, line) for guest, line in begun.items()}
     figures["dirty_curve"] = {
         guest.name: _curve_error(curves[guest], written[guest], limit_pages) for guest, limit_pages in _WRITERS.items()
@@ -141,10 +142,10 @@ def test_the_dirty_curve_of_a_steady_writer_and_of_a_working_set(migd: Migd, fig
 _WRITERS = {WRITER: 32 * PAGES_PER_MIB, SET: WORKING_SET_MIB * PAGES_PER_MIB}
 
 
-def _curves(migd: Migd, guest: Guest, sessions: int) -> list[DirtyCurve]:
+def _curves(migd: Migd, guest: Guest, since: float, sessions: int) -> list[DirtyCurve]:
     def look() -> list[DirtyCurve] | None:
-        curves = {curve.measured_s: curve for _, said in migd.of_guest(guest) if (curve := said.dirty_curve)}
-        return list(curves.values()) if len(curves) >= sessions else None
+        curves = {curve.measured_s: curve for _, said in migd.of_guest(guest, since) if (curve := said.dirty_curve)}
+        return list(curves.values())[-sessions:] if len(curves) >= sessions else None
 
     return until(look, f"{sessions} dirty curves of {guest.name}", 180, every_s=2)
 
@@ -165,7 +166,7 @@ def _curve_error(curves: list[DirtyCurve], written: list[dict[str, float]], limi
     }
 
 
-_JOB = "runmpi rank0:1,rank1:1 2 /bin/jacobi 384 350"
+_JOB = "runmpi rank0:1,rank1:1 2 /bin/jacobi 384 300"
 
 
 def _result(said: str) -> str | None:
