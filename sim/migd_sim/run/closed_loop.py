@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from migd_controller.commands import (
     AnyCommand,
     BeginProbe,
@@ -51,7 +53,11 @@ EPOCH_S: Final = 1_767_225_600.0
 
 @dataclass(slots=True)
 class ClosedLoop:
-    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded."""
+    """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded.
+
+    Hosts (uuids) that are `silent` send no samples; those `disabled` are so in the pool, and `cpus_told` is what the
+    pool says of the CPUs of some, whatever they have.
+    """
 
     spec: PoolSpec
     config: ControllerConfig
@@ -64,6 +70,8 @@ class ClosedLoop:
     migrations: dict[str, Migration] = field(init=False, default_factory=dict)
     ends: list[MigrationEnd] = field(init=False, default_factory=list)
     silent: set[str] = field(init=False, default_factory=set)
+    disabled: set[str] = field(init=False, default_factory=set)
+    cpus_told: dict[str, int] = field(init=False, default_factory=dict)
     _readings: dict[str, HostCounters] = field(init=False, default_factory=dict)
     _hosts: dict[str, PoolHost] = field(init=False, default_factory=dict)
     _guests: dict[str, PoolGuest] = field(init=False, default_factory=dict)
@@ -77,11 +85,8 @@ class ClosedLoop:
         self.cluster = Cluster(self.spec)
         self.core = Core(self.config, Memory(policy=self.policy, policy_config=dict(self.policy_config)))
         self._next_tick_s = self.config.period_s
-        self.tell(PoolReachability(is_reachable=True))
-        self._tell_inventory(is_complete=True)
-        for uuid in self.cluster.hosts:
-            self._agents[uuid] = SimAgent()
-            self.tell(AgentListens(host=uuid, listens=True))
+        self._agents = {uuid: SimAgent() for uuid in self.cluster.hosts}
+        self._meet()
 
     def run_until(self, t_s: float) -> None:
         """Let virtual time pass up to `t_s`: a sample a second from every host, a tick a period."""
@@ -100,6 +105,15 @@ class ClosedLoop:
             self._tell_sample(uuid)
         if ticks:
             self.tell(Tick())
+
+    def restart_controller(self) -> None:
+        """Let the controller end and start anew, with nothing but what it has on disk."""
+        on_disk = msgspec.msgpack.encode(self.core.memory)
+        self.core = Core(self.config, msgspec.msgpack.decode(on_disk, type=Memory))
+        self._note("the controller starts anew")
+        for command in self.core.adopt(EPOCH_S + self.cluster.now_s):
+            self._carry_out(command)
+        self._meet()
 
     @property
     def probe_ends_s(self) -> float | None:
@@ -147,7 +161,15 @@ class ClosedLoop:
             case CancelMigration(cause=cause):
                 self._cancel(cause)
             case FollowMigration():
-                raise AssertionError("a run in virtual time has no earlier life")
+                pass  # the cluster tells whichever core there is when it ends
+
+    def _meet(self) -> None:
+        """Tell a core that has just started what there is."""
+        self._hosts, self._guests = {}, {}
+        self.tell(PoolReachability(is_reachable=True))
+        self._tell_inventory(is_complete=True)
+        for uuid in self.cluster.hosts:
+            self.tell(AgentListens(host=uuid, listens=True))
 
     def _begin_probe(self, lease: Lease) -> None:
         state = self.cluster.guests[lease.guest]
@@ -201,9 +223,9 @@ class ClosedLoop:
             uuid: PoolHost(
                 uuid=uuid,
                 name=state.spec.name,
-                is_enabled=True,
+                is_enabled=uuid not in self.disabled,
                 is_live=state.is_up,
-                cpus=state.spec.cpus,
+                cpus=self.cpus_told.get(uuid, state.spec.cpus),
                 memory_for_guests_bytes=state.spec.memory_bytes,
             )
             for uuid, state in self.cluster.hosts.items()

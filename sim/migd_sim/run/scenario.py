@@ -5,9 +5,10 @@ golden.log        the lines that the run gave when somebody last looked at them 
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal, assert_never
 
 import msgspec
+from msgspec import Meta
 
 from migd_controller.config import (
     ControllerConfig,
@@ -17,7 +18,7 @@ from migd_controller.config import (
     TopologySection,
     XapiSection,
 )
-from migd_controller.events import JobAdded
+from migd_controller.events import JobAdded, PolicySet
 from migd_core import config
 from migd_core.errors import ConfigError
 from migd_core.health import UNKNOWN, HostHealth
@@ -25,19 +26,40 @@ from migd_core.units import Lasting, NotNegative, Seconds
 from migd_sim.model import PoolSpec
 from migd_sim.run.closed_loop import ClosedLoop
 
+# What a happening is of that names no host and no guest.
+CONTROLLER: Final = "controller"
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of a scenario; an unknown key is an error."""
 
 
 class Happening(Part, frozen=True, kw_only=True):
-    """Something done to the cluster at `at_s`. `of` names the host or guest."""
+    """Something done at `at_s`: to the host or guest that `of` names, to the controller, or by its operator.
+
+    `of` also names the policy that the operator sets. From `suspend-hangs` on a guest cannot be suspended; `cpus` is
+    what the pool then says of a host's CPUs.
+    """
 
     at_s: Seconds
-    what: Literal["host-dies", "host-returns", "agent-silent", "agent-speaks", "guest-stops", "link", "health"]
-    of: str
+    what: Literal[
+        "host-dies",
+        "host-returns",
+        "host-disabled",
+        "agent-silent",
+        "agent-speaks",
+        "guest-stops",
+        "suspend-hangs",
+        "link",
+        "health",
+        "cpus",
+        "controller-restarts",
+        "policy",
+    ]
+    of: str = CONTROLLER
     bytes_per_s: NotNegative = 0.0
     health: HostHealth = UNKNOWN
+    cpus: Annotated[int, Meta(ge=0)] = 0
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -86,6 +108,12 @@ def run(folder: Path) -> ClosedLoop:
 
 
 def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
+    if happening.what == "controller-restarts":
+        loop.restart_controller()
+        return
+    if happening.what == "policy":
+        loop.tell(PolicySet(name=happening.of, config={}))
+        return
     cluster = loop.cluster
     uuids = {part.name: part.uuid for parts in (cluster.spec.hosts, cluster.spec.guests) for part in parts}
     if happening.of not in uuids:
@@ -96,13 +124,21 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             cluster.fail_host(uuid)
         case "host-returns":
             cluster.restore_host(uuid)
+        case "host-disabled":
+            loop.disabled.add(uuid)
         case "agent-silent":
             loop.silent.add(uuid)
         case "agent-speaks":
             loop.silent.discard(uuid)
         case "guest-stops":
             cluster.stop_guest(uuid)
+        case "suspend-hangs":
+            cluster.hang_suspend(uuid)
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
         case "health":
             cluster.set_health(uuid, happening.health)
+        case "cpus":
+            loop.cpus_told[uuid] = happening.cpus
+        case _:
+            assert_never(happening.what)
