@@ -33,6 +33,7 @@ def test_what_could_not_be_measured_is_not_met_and_says_why() -> None:
     row = Goal("b", "g", missing, most=1.0).row({})
     assert (row["measured"], row["met"], row["problem"]) == ([], False, "METIS is not installed")
     assert Goal("b", "g", lambda figures: [float("nan")], most=1.0).row({})["met"] is False
+    assert Goal("b", "g", lambda figures: [figures["x"]], most=1.0).row({})["problem"] == "KeyError: 'x'"
 
 
 def test_a_benchmark_that_fails_has_its_rows_and_hides_no_other() -> None:
@@ -45,7 +46,7 @@ def test_a_benchmark_that_fails_has_its_rows_and_hides_no_other() -> None:
 
 
 def test_hbal_that_is_missing_is_told_in_the_rows_that_need_it() -> None:
-    figures = {"skipped": "hbal is not installed", "1000_hosts_12000_guests_all_moves_cpu_s": 1.7}
+    figures = {"skipped": "hbal is not installed", "1000_hosts_12000_guests_all_cpu_s": 1.7}
     problems = {row["goal"]: row["problem"] for row in table(["balance"], {"balance": figures}, {})}
     assert sorted(problems.values()) == ["", *["hbal is not installed"] * 3]
 
