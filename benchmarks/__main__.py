@@ -13,6 +13,7 @@ import argparse
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import sys
 import time
@@ -36,6 +37,9 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted(set(wanted) - set(names)):
         print(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(names)}", file=sys.stderr)
         return 2
+    # Standard output is for the JSON alone: whatever else is printed, by C libraries too, goes to standard error.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     figures: dict[str, dict[str, Any]] = {}
     problems: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -54,7 +58,7 @@ def main(arguments: list[str]) -> int:
         seconds[name] = round(time.monotonic() - started_s, 1)
     rows = table(wanted or names, figures, problems)
     print(f"\n{text(rows)}", file=sys.stderr, flush=True)
-    print(json.dumps({"goals": rows, "seconds": seconds, "figures": figures}, indent=2))
+    print(json.dumps({"goals": rows, "seconds": seconds, "figures": figures}, indent=2), file=output, flush=True)
     return int(bool(problems))
 
 

@@ -63,3 +63,16 @@ def test_one_benchmark_by_itself_prints_json_and_a_table() -> None:
     assert row["measured"] == [printed["figures"]["decision"]["median_ms"]]
     assert row["met"] is (row["measured"][0] <= 100)
     assert f"{int(row['met'])} of 1 goals met" in done.stderr
+
+
+def test_what_a_c_library_prints_does_not_get_into_the_json() -> None:
+    """METIS complains on standard output, past Python's."""
+    code = (
+        "import ctypes, sys, types, benchmarks.__main__ as it; loud = types.ModuleType('benchmarks.decision');"
+        "loud.measure = lambda: {'median_ms': float(ctypes.CDLL(None).puts(b'***Cannot bisect') > 0)};"
+        "sys.modules['benchmarks.decision'] = loud; sys.exit(it.main(['decision']))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["figures"] == {"decision": {"median_ms": 1.0}}
+    assert "***Cannot bisect" in done.stderr
