@@ -43,8 +43,8 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/.installed-dev  ## measure, and print the figures as JSON
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) $(NPM_CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
@@ -64,6 +64,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 # Tests of the traffic matrix make network namespaces, which only root may; for anybody else they are skipped.

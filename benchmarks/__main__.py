@@ -1,19 +1,27 @@
-"""`python -m benchmarks [--seed N] [NAME …]`: run the benchmarks and print one JSON object, figures by benchmark.
+"""`python -m benchmarks [--seed N] [NAME …]`: run the benchmarks, and hold them against migd's goals.
 
-Each module beside this one has `measure() -> dict`; one that draws at random takes `seed`, drawn from the time unless
-it is given. One that has `text(figures)` is printed as a table, too, on standard error. The machine is shared and
-noisy, so each takes medians or ratios within its own run. A benchmark that fails is named on standard error, and the
-exit code is 1.
+One JSON object goes to standard output: the table of goals, the seconds that each benchmark took, and all its figures.
+The table goes to standard error for people, too, as does what a benchmark that has `text(figures)` tells besides.
+
+Each module beside this one has `measure() -> dict`; one that draws at random takes `seed`, drawn afresh unless it is
+given, and has it among its figures. The machine may be shared and noisy, so each takes medians or ratios within its own
+run. A benchmark that fails is named in its rows and hides no other; the exit code is 1 then, a goal that is missed is
+no failure.
 """
 
 import argparse
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import Any
+
+from benchmarks._goals import table, text
 
 
 def main(arguments: list[str]) -> int:
@@ -29,20 +37,29 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted(set(wanted) - set(names)):
         print(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(names)}", file=sys.stderr)
         return 2
-    figures, failed = {}, False
+    # Standard output is for the JSON alone: whatever else is printed, by C libraries too, goes to standard error.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    figures: dict[str, dict[str, Any]] = {}
+    problems: dict[str, str] = {}
+    seconds: dict[str, float] = {}
     for name in wanted or names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
+        started_s = time.monotonic()
         try:
             module = importlib.import_module(f"benchmarks.{name}")
             is_seeded = "seed" in inspect.signature(module.measure).parameters
             figures[name] = module.measure(seed=asked.seed) if is_seeded else module.measure()
             if hasattr(module, "text"):
                 print(module.text(figures[name]), file=sys.stderr, flush=True)
-        except Exception:  # noqa: BLE001 - one broken benchmark must not hide the figures of the others
+        except Exception as error:  # noqa: BLE001 - one broken benchmark must not hide the figures of the others
             traceback.print_exc()
-            failed = True
-    print(json.dumps(figures, indent=2))
-    return int(failed)
+            problems[name] = f"{type(error).__name__}: {error}"
+        seconds[name] = round(time.monotonic() - started_s, 1)
+    rows = table(wanted or names, figures, problems)
+    print(f"\n{text(rows)}", file=sys.stderr, flush=True)
+    print(json.dumps({"goals": rows, "seconds": seconds, "figures": figures}, indent=2), file=output, flush=True)
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -3,38 +3,45 @@
 What counts is the time that talking takes, Σ bytes_per_s / bandwidth of the level crossed, in seconds a second. The
 nearest level is not always the fastest: two guests on one host reached 180 Mbit/s where a native pair reached 1200
 (Neves et al. 2007, Fig. 4), and behind a 10 Gbit/s switch they are better off apart. So the levels' measured bandwidths
-decide, and a level that was not measured is neither left nor sought. Each move lowers the sum over all flows by
-`min_gain_ratio` or more, which is why a guest can never be sent back and forth.
+decide, and a level that was not measured is neither left nor sought.
 
-The wrong choice where jobs wait for CPU rather than for messages (`least-loaded`), where talk is many small messages
-(latency is not counted), and on hosts that are full: it has no way to exchange two guests. Traffic is that of the
-moment, smoothed over one control period: a job that talks in bursts wants a higher `min_gain_ratio`.
+`talk_search` finds where guests should be; the plan has the next moves of those that lead there. Moves that pay by
+themselves go alone. Where none does, the fewest that pay together go as one set: one guest makes room for another, or
+half a job would talk across the switch with the other half. Every move or set saves `min_gain_ratio` a move or more,
+which is why a guest can never be sent back and forth.
+
+The wrong choice where jobs wait for CPU rather than for messages (`least-loaded`), and where talk is many small
+messages (latency is not counted). Guests that talk with nobody do not make way. Traffic is that of the moment, smoothed
+over one control period: a job that talks in bursts wants a higher `min_gain_ratio`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Final
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from migd_core.units import format_ratio
 from migd_core.world import Guest, Host, Move, Plan, Reason, World
 from migd_policies.projection import Projection
-from migd_policies.scoring import communication_ratio, talks
-from migd_policies.target_ladder import TargetLadder
+from migd_policies.talk_problem import talk_problem
+from migd_policies.talk_search import Placement, search
 from migd_policies.trend import highest_load_ratio
 
 # Savings closer than a thousandth are alike: among such moves the one that copies less memory is taken.
 GAIN_DIGITS: Final = 3
+# Float rounding must not make a gain of exactly the least one too small.
+TINY: Final = 1e-9
 
 
 class Colocate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Towards the level that talks fastest, as far as CPU and memory allow.
 
     `min_gain_ratio` is the communication time a move must save, in seconds a second. No target is loaded above
-    `max_load_ratio`, judged by its highest load of the last `sustained_periods`. The moves of one plan concern guests
-    that do not talk with each other, so that each saves what it says whatever becomes of the others.
+    `max_load_ratio`, judged by its highest load of the last `sustained_periods`. The moves of one plan, but for those
+    of one set, concern guests that do not talk with each other, so that each saves what it says whatever becomes of the
+    others. `max_moves` bounds the moves of a plan.
     """
 
     name: ClassVar[str] = "colocate"
@@ -43,7 +50,7 @@ class Colocate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     min_gain_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.05
     max_load_ratio: Annotated[float, Meta(gt=0, le=100)] = 1.0
     sustained_periods: Annotated[int, Meta(ge=1, le=120)] = 3
-    max_moves: Annotated[int, Meta(ge=1, le=64)] = 2
+    max_moves: Annotated[int, Meta(ge=1, le=64)] = 8
 
     def propose(self, world: World) -> Plan:
         if not world.flows:
@@ -55,34 +62,12 @@ class Colocate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
             return Plan((), Reason("levels-not-measured", text, float(known), 2.0, "levels"))
         search = _Search(self, world)
-        options = sorted(search.options(), key=lambda option: option.rank)
-        if not options or options[0].gain_ratio < self.min_gain_ratio:
-            gain = options[0].gain_ratio if options else 0.0
-            text = (
-                f"the best move saves {gain:.2g} s of communication a second (at least {self.min_gain_ratio:g} wanted)"
-            )
-            return Plan((), Reason("no-gain", text, gain, self.min_gain_ratio, "s/s"))
-        moves = tuple(search.choose(options))
+        moves = tuple(search.moves())
         if not moves:
-            return Plan((), search.cpu_veto(options[0]))
-        best = moves[0].reason
+            return Plan((), search.why_none())
         text = f"guests that talk can be brought to a faster level; guests to move: {len(moves)}"
+        best = moves[0].reason
         return Plan(moves, Reason(best.code, text, best.value, best.threshold, best.unit))
-
-
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """One move, and the seconds of communication a second that it saves."""
-
-    guest: Guest
-    target: Host
-    gain_ratio: float
-    target_load_after: float
-
-    @property
-    def rank(self) -> tuple[float, int, float, str, str]:
-        gain = round(self.gain_ratio, GAIN_DIGITS)
-        return -gain, self.guest.memory_bytes, self.target_load_after, self.guest.uuid, self.target.uuid
 
 
 class _Search:
@@ -92,90 +77,139 @@ class _Search:
         self._settings = settings
         self._world = world
         self._projection = Projection(world)
-        by_switch: dict[str | None, list[Host]] = {}
-        for host in world.hosts.values():
-            by_switch.setdefault(world.topology.switch_of.get(host.uuid), []).append(host)
-        self._ladders = {
-            switch: TargetLadder(self._projection, hosts, self._load) for switch, hosts in by_switch.items()
-        }
+        self._problem = talk_problem(
+            world, self._projection, self._load, settings.max_load_ratio, settings.min_gain_ratio
+        )
 
-    def options(self) -> Iterator[_Option]:
-        """Yield the moves that save anything and that memory allows, whatever CPU says."""
-        for uuid in self._world.flows_of:
-            guest = self._world.guests.get(uuid)
-            if guest is None or not self._may_leave(guest):
+        self._now = Placement(self._problem.talk, self._problem.talk.home)
+
+    def moves(self) -> Sequence[Move]:
+        """Return the moves that pay by themselves, the best first; where none does, the set that pays most a move."""
+        talk = self._problem.talk
+        target = search(talk)
+        wanted = {int(guest): int(target[guest]) for guest in np.flatnonzero(target != talk.home)}
+        alone = list(self._alone(list(wanted.items())))
+        if alone:
+            return alone
+        if together := self._together(wanted):
+            return together
+        # The way to where guests should be is too long for one plan: go downhill from here.
+        gains = self._now.cost_at[np.arange(len(talk.home)), talk.home][:, None] - self._now.cost_at
+        paying = np.argwhere(gains >= self._settings.min_gain_ratio - TINY)
+        return list(self._alone([(int(guest), int(host)) for guest, host in paying]))
+
+    def why_none(self) -> Reason:
+        """Say why nothing is moved: even the best move saves too little, or CPU vetoes it."""
+        problem, least = self._problem, self._settings.min_gain_ratio
+        rows = range(len(problem.guests))
+        options = [(self._gain(guest, host), guest, host) for guest in rows for host in range(len(problem.hosts))]
+        best = 0.0
+        for gain, guest, host in sorted(options, key=lambda option: (-option[0], *option[1:])):
+            if gain <= 0.0:
+                break
+            moved, target = problem.guests[guest], problem.hosts[host]
+            load = self._load_with(moved, target)
+            if load is None or not self._projection.may_take(target, moved):
                 continue
-            for target, load_after in self._places(guest):
-                gain = self._gain_ratio(guest, target)
-                if gain is not None and gain > 0:
-                    yield _Option(guest, target, gain, load_after)
+            if gain >= least - TINY and load > self._settings.max_load_ratio:
+                return self._cpu_veto(moved, target, gain, load)
+            best = max(best, gain)
+        text = f"the best move saves {best:.2g} s of communication a second (at least {least:g} wanted)"
+        return Reason("no-gain", text, best, least, "s/s")
 
-    def choose(self, options: list[_Option]) -> Iterator[Move]:
-        """Yield the best moves that CPU and memory allow together, of guests that do not talk with each other."""
-        concerned: set[str] = set()
+    def _alone(self, options: Sequence[tuple[int, int]]) -> Iterator[Move]:
+        """Yield those of the moves that save enough each, and that CPU and memory allow together."""
+        talk, problem, least = self._problem.talk, self._problem, self._settings.min_gain_ratio
+        gains = {option: self._gain(*option) for option in options}
+
+        def rank(option: tuple[int, int]) -> tuple[float, float, float, int, int]:
+            guest, host = option
+            return -round(gains[option], GAIN_DIGITS), talk.memory[guest], talk.price[guest, host], guest, host
+
+        concerned: set[int] = set()
         left = self._settings.max_moves
-        for option in options:
-            guest, target = option.guest, option.target
-            if left == 0 or option.gain_ratio < self._settings.min_gain_ratio:
+        for guest, host in sorted(options, key=rank):
+            gain, moved, target = gains[guest, host], problem.guests[guest], problem.hosts[host]
+            load = self._load_with(moved, target)
+            if left == 0 or gain < least - TINY:
                 return
-            if guest.uuid in concerned or not self._projection.may_take(target, guest):
+            if guest in concerned or load is None or load > self._settings.max_load_ratio + TINY:
                 continue
-            load_after = self._load_with(guest, target)
-            if load_after is None or load_after > self._settings.max_load_ratio:
+            if not self._projection.may_take(target, moved):
                 continue
-            move = Move(guest.uuid, guest.host, target.uuid, self._why(option, load_after))
+            saves = f"it saves {gain:.2g} s of communication a second"
+            text = (
+                f"{self._why(moved, target, saves)}, and the host is asked for {format_ratio(load)} of its CPUs then "
+                f"(at most {format_ratio(self._settings.max_load_ratio)})"
+            )
+            move = Move(moved.uuid, moved.host, target.uuid, Reason("faster-level", text, gain, least, "s/s"))
             self._projection.accept(move)
-            concerned |= {guest.uuid, *(peer for peer, _ in talks(self._world, guest.uuid))}
+            concerned |= {guest, *talk.near[guest]}
             left -= 1
             yield move
 
-    def cpu_veto(self, option: _Option) -> Reason:
-        """Say why even the best move, which saves enough, is not made."""
+    def _together(self, wanted: Mapping[int, int]) -> Sequence[Move]:
+        """Return the set of moves that saves most a move, and enough; none where there is no such set."""
+        least = self._settings.min_gain_ratio
+        found = [one for guest in wanted if (one := self._set_from(guest, wanted)) is not None]
+        for members, gain in sorted(found, key=lambda one: (-round(one[1] / len(one[0]), GAIN_DIGITS), one[0])):
+            projection, moves = Projection(self._world), []
+            label = f"with {self._problem.guests[members[0]].uuid}"
+            for member in members:
+                moved, target = self._problem.guests[member], self._problem.hosts[wanted[member]]
+                if not projection.may_take(target, moved):
+                    break
+                saves = f"{len(members)} moves together save {gain:.2g} s of communication a second"
+                reason = Reason("faster-level", self._why(moved, target, saves), gain / len(members), least, "s/s")
+                moves.append(Move(moved.uuid, moved.host, target.uuid, reason, label))
+                projection.accept(moves[-1])
+            else:
+                return moves
+        return ()
+
+    def _set_from(self, first: int, wanted: Mapping[int, int]) -> tuple[list[int], float] | None:
+        """Return the fewest moves that pay together, grown from one of them, and what they save; None if too many."""
+        now, talk, members, gain = self._now, self._problem.talk, list[int](), 0.0
+        candidate: int | None = first
+        pays = False
+        while candidate is not None and not pays:
+            gain += self._gain(candidate, wanted[candidate])
+            now.move(candidate, wanted[candidate])
+            members.append(candidate)
+            fits = bool((now.wanted <= talk.room_vcpus + TINY).all())
+            pays = fits and gain >= self._settings.min_gain_ratio * len(members) - TINY
+            candidate = self._next(members, wanted) if len(members) < self._settings.max_moves else None
+        for member in reversed(members):
+            now.move(member, int(talk.home[member]))
+        return (sorted(members), gain) if pays else None
+
+    def _next(self, members: Sequence[int], wanted: Mapping[int, int]) -> int | None:
+        """Return the best move to make with those of `members`: of one that talks with them, or that makes room."""
+        talk = self._problem.talk
+        near = {peer for member in members for peer in talk.near[member]}
+        targets = {wanted[member] for member in members}
+        others = [
+            guest for guest in wanted if guest not in members and (guest in near or int(talk.home[guest]) in targets)
+        ]
+        return max(others, key=lambda guest: (self._gain(guest, wanted[guest]), -guest), default=None)
+
+    def _gain(self, guest: int, host: int) -> float:
+        """Return the seconds of communication a second that a guest saves on another host, others as they are."""
+        cost_at = self._now.cost_at[guest]
+        return float(cost_at[self._now.place[guest]] - cost_at[host])
+
+    def _cpu_veto(self, guest: Guest, target: Host, gain: float, load: float) -> Reason:
         most = self._settings.max_load_ratio
         text = (
-            f"guest {option.guest.name} on host {option.target.name} would save {option.gain_ratio:.2g} s of "
-            f"communication a second, but the host would be asked for {format_ratio(option.target_load_after)} of its "
-            f"CPUs (at most {format_ratio(most)})"
+            f"guest {guest.name} on host {target.name} would save {gain:.2g} s of communication a second, but the host "
+            f"would be asked for {format_ratio(load)} of its CPUs (at most {format_ratio(most)})"
         )
-        return Reason("cpu-veto", text, option.target_load_after, most, "ratio")
+        return Reason("cpu-veto", text, load, most, "ratio")
 
-    def _may_leave(self, guest: Guest) -> bool:
-        return self._projection.may_leave(guest) and self._world.hosts[guest.host].frozen_because is None
-
-    def _places(self, guest: Guest) -> Iterator[tuple[Host, float]]:
-        """Yield hosts that could suit the guest, with their load then: its peers', and the emptiest of each switch."""
-        near = {self._projection.host_of(peer) for peer, _ in talks(self._world, guest.uuid)}
-        for host in (self._world.hosts[uuid] for uuid in near):
-            load_after = self._load_with(guest, host)
-            if load_after is not None and self._projection.may_take(host, guest):
-                yield host, load_after
-        for switch in {self._world.topology.switch_of.get(uuid) for uuid in near}:
-            if (found := self._ladders[switch].best_for(guest, besides=near)) is not None:
-                yield found
-
-    def _gain_ratio(self, guest: Guest, target: Host) -> float | None:
-        """Return the seconds of communication a second that a move saves, or None if it meets an unmeasured level."""
-        topology, gain = self._world.topology, 0.0
-        for peer, bytes_per_s in talks(self._world, guest.uuid):
-            beside = self._projection.host_of(peer)
-            if topology.level(guest.host, beside) == topology.level(target.uuid, beside):
-                continue
-            old = communication_ratio(topology, guest.host, beside, bytes_per_s)
-            new = communication_ratio(topology, target.uuid, beside, bytes_per_s)
-            if old is None or new is None:
-                return None
-            gain += old - new
-        return gain
-
-    def _why(self, option: _Option, load_after: float) -> Reason:
-        source = self._world.hosts[option.guest.host]
-        least, most = self._settings.min_gain_ratio, self._settings.max_load_ratio
-        text = (
-            f"guest {option.guest.name} talks faster from host {option.target.name} than from host {source.name}: it "
-            f"saves {option.gain_ratio:.2g} s of communication a second (at least {least:g} wanted), and the host is "
-            f"asked for {format_ratio(load_after)} of its CPUs then (at most {format_ratio(most)})"
-        )
-        return Reason("faster-level", text, option.gain_ratio, least, "s/s")
+    def _why(self, guest: Guest, target: Host, saves: str) -> str:
+        source = self._world.hosts[guest.host].name
+        what = f"guest {guest.name} talks faster from host {target.name} than from host {source}"
+        return f"{what}: {saves} (at least {self._settings.min_gain_ratio:g} a move wanted)"
 
     def _load(self, host: Host) -> float | None:
         highest = highest_load_ratio(host, self._settings.sustained_periods)

@@ -147,3 +147,15 @@ def test_each_move_of_a_plan_saves_enough_not_the_best_alone():
     before = world(*hosts, *guests, flow("rank0", "rank1", 2 * MB), flow("rank2", "rank3", 0.9 * MB), topology=levels)
     assert [one.guest for one in POLICY.propose(before).moves] == ["rank0"]
     assert [one.guest for one in Colocate(min_gain_ratio=0.04).propose(before).moves] == ["rank0", "rank2"]
+
+
+def test_guests_exchange_places_as_one_set_where_hosts_have_room_for_no_other():
+    levels = topology(links(same_host=100 * MB, same_switch=10 * MB))
+    hosts = [host(name, cpus=2) for name in ("a", "b")]
+    guests = [guest("left0", on="a"), guest("right0", on="a"), guest("left1", on="b"), guest("right1", on="b")]
+    flows = [flow("left0", "left1", 5 * MB), flow("right0", "right1", 5 * MB)]
+    plan = POLICY.propose(world(*hosts, *guests, *flows, topology=levels))
+    assert len({one.together for one in plan.moves}) == 1
+    assert plan.moves[0].together
+    assert {(one.source, one.target) for one in plan.moves} == {("a", "b"), ("b", "a")}
+    assert Colocate(max_moves=1).propose(world(*hosts, *guests, *flows, topology=levels)).moves == ()

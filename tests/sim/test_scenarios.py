@@ -22,7 +22,7 @@ def test_the_run_is_as_it_was_found_right(folder: Path) -> None:
 
 
 def test_a_scenario_that_names_nobody_is_refused(tmp_path: Path) -> None:
-    text = (FOLDERS[0].parent / "a-short-hog-moves-nobody" / "scenario.toml").read_text(encoding="utf-8")
+    text = (FOLDERS[0].parent / "a-hog-drives-ranks-away" / "scenario.toml").read_text(encoding="utf-8")
     (tmp_path / "scenario.toml").write_text('happenings = [{ at_s = 1.0, what = "host-dies", of = "x" }]\n' + text)
     with pytest.raises(ConfigError, match="no host or guest is called x"):
         scenario.run(tmp_path)

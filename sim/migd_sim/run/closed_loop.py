@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from migd_controller.commands import (
     AnyCommand,
     BeginProbe,
@@ -59,7 +61,9 @@ EPOCH_S: Final = 1_767_225_600.0
 class ClosedLoop:
     """One run. `log` tells it in plain lines; `decisions` and `migrations` hold what the core recorded.
 
-    `instead` is a policy that no registry knows, in place of the named one.
+    `instead` is a policy that no registry knows, in place of the named one. Hosts (uuids) that are `silent` send no
+    samples; those `disabled` are so in the pool, and `cpus_told` is what the pool says of the CPUs of some, true
+    or not.
     """
 
     spec: PoolSpec
@@ -75,6 +79,8 @@ class ClosedLoop:
     sets: dict[str, MoveSet] = field(init=False, default_factory=dict)
     ends: list[MigrationEnd] = field(init=False, default_factory=list)
     silent: set[str] = field(init=False, default_factory=set)
+    disabled: set[str] = field(init=False, default_factory=set)
+    cpus_told: dict[str, int] = field(init=False, default_factory=dict)
     _readings: dict[str, HostCounters] = field(init=False, default_factory=dict)
     _hosts: dict[str, PoolHost] = field(init=False, default_factory=dict)
     _guests: dict[str, PoolGuest] = field(init=False, default_factory=dict)
@@ -97,10 +103,11 @@ class ClosedLoop:
         self._is_down = True
 
     def start(self) -> None:
-        """Start the controller again, with what it remembered."""
+        """Start the controller again, with nothing but what it had on disk."""
         self._note("the controller starts")
         self._is_down = False
-        self._begin(self.core.memory)
+        on_disk = msgspec.msgpack.encode(self.core.memory)
+        self._begin(msgspec.msgpack.decode(on_disk, type=Memory))
 
     def _begin(self, memory: Memory) -> None:
         self.core = Core(self.config, memory)
@@ -108,8 +115,8 @@ class ClosedLoop:
             self.core.policy = self.instead
         for command in self.core.adopt(EPOCH_S + self.cluster.now_s):
             self._carry_out(command)
-        self.tell(PoolReachability(is_reachable=True))
         self._hosts, self._guests = {}, {}
+        self.tell(PoolReachability(is_reachable=True))
         self._tell_inventory(is_complete=True)
         for uuid in self.cluster.hosts:
             self.tell(AgentListens(host=uuid, listens=True))
@@ -263,9 +270,9 @@ class ClosedLoop:
             uuid: PoolHost(
                 uuid=uuid,
                 name=state.spec.name,
-                is_enabled=True,
+                is_enabled=uuid not in self.disabled,
                 is_live=state.is_up,
-                cpus=state.spec.cpus,
+                cpus=self.cpus_told.get(uuid, state.spec.cpus),
                 memory_for_guests_bytes=state.spec.memory_bytes,
             )
             for uuid, state in self.cluster.hosts.items()

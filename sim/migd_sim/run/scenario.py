@@ -5,9 +5,10 @@ golden.log        the lines that the run gave when somebody last looked at them 
 """
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from migd_controller.comparison import comparison_view
 from migd_controller.config import (
@@ -39,21 +40,26 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Happening(Part, frozen=True, kw_only=True):
-    """Something done to the cluster, or to the controller, at `at_s`. `of` names a host, guest, job or policy, if any.
+    """Something done at `at_s`: to the host, guest or job that `of` names, to the controller, or by its operator.
 
-    `cancel` is an operator who ends the migration of a guest; a job that is set back goes on from step `steps`.
+    `of` also names the policy that the operator sets, or the guest whose migration the operator ends (`cancel`). A job
+    that is set back goes on from step `steps`. From `suspend-hangs` on a guest cannot be suspended; `cpus` is what the
+    pool then says of a host's CPUs.
     """
 
     at_s: Seconds
     what: Literal[
         "host-dies",
         "host-returns",
+        "host-disabled",
         "agent-silent",
         "agent-speaks",
         "guest-stops",
+        "suspend-hangs",
         "hog-ends",
         "link",
         "health",
+        "cpus",
         "job-set-back",
         "cancel",
         "pause",
@@ -61,11 +67,13 @@ class Happening(Part, frozen=True, kw_only=True):
         "policy",
         "controller-stops",
         "controller-starts",
+        "controller-restarts",
     ]
     of: str = ""
     bytes_per_s: NotNegative = 0.0
     health: HostHealth = UNKNOWN
     steps: NotNegative = 0.0
+    cpus: Annotated[int, Meta(ge=0)] = 0
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -152,6 +160,9 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             loop.stop()
         case "controller-starts":
             loop.start()
+        case "controller-restarts":
+            loop.stop()
+            loop.start()
         case _:
             _let_happen_to(loop, happening)
 
@@ -170,6 +181,8 @@ def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
             cluster.fail_host(uuid)
         case "host-returns":
             cluster.restore_host(uuid)
+        case "host-disabled":
+            loop.disabled.add(uuid)
         case "agent-silent":
             loop.silent.add(uuid)
         case "agent-speaks":
@@ -182,9 +195,15 @@ def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
             for migration in tuple(loop.core.memory.in_flight.values()):
                 if migration.guest == uuid:
                     loop.tell(CancelRequested(cause=migration.cause))
+        case "suspend-hangs":
+            cluster.hang_suspend(uuid)
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
         case "job-set-back":
             raise ConfigError(f"happening at {happening.at_s:g} s: {happening.of} is no job")
         case "health":
             cluster.set_health(uuid, happening.health)
+        case "cpus":
+            loop.cpus_told[uuid] = happening.cpus
+        case _:
+            raise AssertionError(f"nothing is done for {happening.what}")
