@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "links": ("links", "Show what the network carries at each level."),
         "plan": ("plan", "Show what would be moved now, and do nothing."),
         "history": ("history", "List the migrations, newest first."),
+        "audit": ("audit", "List who asked for what, newest first."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {
@@ -28,6 +29,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
         "release": ("release", "Let a guest be moved again that was held back."),
+        "token": ("token", "Make, list or revoke tokens for the API over TCP."),
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },
@@ -55,6 +57,21 @@ def _remember_socket(context: click.Context, _parameter: click.Parameter, value:
         context.ensure_object(Session).socket = value
 
 
+def _remember_url(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).url = value
+
+
+def _remember_token_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).token_file = value
+
+
+def _remember_ca_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).ca_file = value
+
+
 def _remember_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         context.ensure_object(Session).wants_json = True
@@ -68,6 +85,27 @@ def _global_options() -> list[click.Parameter]:
             help="The controller's socket (also: MIGD_SOCKET).",
             expose_value=False,
             callback=_remember_socket,
+        ),
+        click.Option(
+            ["--url"],
+            metavar="URL",
+            help="The controller over TCP, instead of its socket (also: MIGD_URL).",
+            expose_value=False,
+            callback=_remember_url,
+        ),
+        click.Option(
+            ["--token-file"],
+            metavar="FILE",
+            help="The token to show there (also: MIGD_TOKEN_FILE).",
+            expose_value=False,
+            callback=_remember_token_file,
+        ),
+        click.Option(
+            ["--ca-file"],
+            metavar="FILE",
+            help="Who vouches for its certificate, in PEM (also: MIGD_CA_FILE).",
+            expose_value=False,
+            callback=_remember_ca_file,
         ),
         click.Option(
             ["--json"],

@@ -42,18 +42,27 @@ class Client:
         if body is not None:
             content = msgspec.json.encode(body)
             headers["Content-Type"] = "application/json"
-        connection = _UnixConnection(self._path, self._timeout_s)
+        connection = self._connection()
         try:
-            connection.request(method, path, content, headers)
+            connection.request(method, path, content, {**headers, **self._credentials()})
             answer = connection.getresponse()
             read = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(why_unreachable(self._path, error, self._timeout_s)) from error
+            raise Unreachable(self._why(error)) from error
         finally:
             connection.close()
         if not 200 <= answer.status < 300:
             raise _failure(method, path, answer.status, read)
         return read
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path, self._timeout_s)
+
+    def _credentials(self) -> dict[str, str]:
+        return {}
+
+    def _why(self, error: Exception) -> str:
+        return why_unreachable(self._path, error, self._timeout_s)
 
     def get(self, path: str, type_: type[T]) -> T:
         """Return the answer to `GET path` as a `type_`. Raises Unreachable or RequestFailed."""

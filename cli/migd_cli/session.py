@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:  # the help page must not wait for these
     import msgspec
 
+    from migd_cli.client import Client
     from migd_cli.screen import Screen
 
 T = TypeVar("T")
@@ -26,6 +27,9 @@ class Session:
     """One run of `migctl`. Filled while the command line is read, used by the command."""
 
     socket: str = field(default_factory=_socket_of_environment)
+    url: str = field(default_factory=lambda: os.environ.get("MIGD_URL", ""))
+    token_file: str = field(default_factory=lambda: os.environ.get("MIGD_TOKEN_FILE", ""))
+    ca_file: str = field(default_factory=lambda: os.environ.get("MIGD_CA_FILE", ""))
     wants_json: bool = False
 
     def ask(self, method: str, path: str, body: "msgspec.Struct | None" = None) -> bytes:
@@ -33,15 +37,23 @@ class Session:
 
         Raises Unreachable, or RequestFailed when the answer is not 2xx; with `--json` the latter's body is printed.
         """
-        from migd_cli.client import Client
         from migd_cli.failures import RequestFailed
 
         try:
-            return Client(self.socket).ask(method, path, body)
+            return self._client().ask(method, path, body)
         except RequestFailed as failure:
             if self.wants_json and failure.body:
                 click.echo(failure.body)
             raise
+
+    def _client(self) -> "Client":
+        if self.url:
+            from migd_cli.over_tcp import TcpClient
+
+            return TcpClient(self.url, self.token_file, self.ca_file)
+        from migd_cli.client import Client
+
+        return Client(self.socket)
 
     def show(self, answer: bytes, type_: type[T], lines: "Callable[[T, Screen], list[str]]") -> None:
         """Print an answer: as it came with `--json`, otherwise the lines that `lines` makes of it as a `type_`."""

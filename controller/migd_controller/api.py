@@ -5,10 +5,12 @@ operator asks for becomes an event like any other.
 """
 
 import re
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from migd_controller.audit import AuditLog
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.control import Control
 from migd_controller.events import (
@@ -25,10 +27,13 @@ from migd_controller.events import (
     Resumed,
 )
 from migd_controller.holds import quarantine
+from migd_controller.http.access_api import AccessApi
 from migd_controller.http.answers import MAX_BODY_BYTES, problems
 from migd_controller.http.answers import answer as _answer
 from migd_controller.http.answers import body as _body
+from migd_controller.http.callers import CALLER
 from migd_controller.http.live import Document, document
+from migd_controller.http.tokens import Tokens
 from migd_controller.intake import IntakeCounts
 from migd_controller.page_api import PageApi
 from migd_controller.timeline import Timeline
@@ -52,6 +57,7 @@ from migd_core import __version__, api
 from migd_core.errors import Refused, UnknownName
 from migd_core.health import HealthState
 from migd_core.progress import Progress
+from migd_core.world import World
 from migd_policies.registry import configure
 
 HISTORY_LIMIT = 1000
@@ -65,19 +71,24 @@ class Api:
 
     def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline | None = None) -> None:
         self._control, self._counts = control, counts
+        self.tokens = Tokens(control.core.config.tokens_file)
+        self.audit = AuditLog(control.journal)
+        self._access = AccessApi(self.tokens, self.audit)
         self._page = PageApi(control, timeline if timeline is not None else Timeline())
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
+        self.http_problem: Callable[[], str] = lambda: ""  # what keeps people from coming over TCP
 
     def live(self) -> Document:
         """Return what the page follows, as of now."""
         now_s, under_way = self._control.clock.now_s(), self._core.memory.in_flight
+        world = self._core.world(now_s)
         migrations = [under_way.get(each.cause, each) for each in self._journal.migrations(LIVE_MIGRATIONS)]
         return document(
-            self._status_view(),
-            hosts_view(self._core, now_s),
-            guests_view(self._core, now_s),
-            jobs_view(self._core, now_s),
+            self._status_view(world),
+            hosts_view(self._core, now_s, world),
+            guests_view(self._core, now_s, world),
+            jobs_view(self._core, now_s, world),
             [migration_view(each) for each in migrations],
         )
 
@@ -104,6 +115,7 @@ class Api:
             ("POST", "/v1/resume"): self._resume,
             ("GET", "/v1/explain/{subject}"): self._explain,
             **self._page.handlers,
+            **self._access.handlers,
         }
         if handlers.keys() != api.ROUTES.keys():
             raise AssertionError("the handlers do not match the routes of migd_core.api")
@@ -190,7 +202,12 @@ class Api:
 
     async def _migrate(self, request: web.Request) -> web.Response:
         body = await _body(request, api.MigrateRequest)
-        event = MigrationRequested(guest=self._guest_uuid(body.guest), target=self._host_uuid(body.host))
+        caller = request.get(CALLER)
+        event = MigrationRequested(
+            guest=self._guest_uuid(body.guest),
+            target=self._host_uuid(body.host),
+            by=caller.name if caller is not None else "",
+        )
         commands = self._control.dispatch(event)
         for command in commands:
             if isinstance(command, RecordMigration):
@@ -301,16 +318,18 @@ class Api:
             raise UnknownName(f"no single host is called {name!r}; `migctl hosts` lists them by name and uuid")
         return host.uuid
 
-    def _status_view(self) -> api.StatusView:
-        core, counts, now_s = self._core, self._counts, self._control.clock.now_s()
-        world = core.world(now_s)
+    def _status_view(self, world: World | None = None) -> api.StatusView:
+        core, counts = self._core, self._counts
+        world = world or core.world(self._control.clock.now_s())
+        now_s = world.now_s
         return api.StatusView(
             version=__version__,
             uptime_s=now_s - self._started_s,
             policy=core.policy.name,
             policy_problem=core.policy_problem,
             topology_problem=topology_problem(core),
-            rules_problem=rules_problem(core, now_s),
+            rules_problem=rules_problem(core, world),
+            http_problem=self.http_problem(),
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),

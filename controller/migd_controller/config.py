@@ -222,6 +222,11 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     http: HttpSection | None = None
 
     @property
+    def tokens_file(self) -> Path:
+        """Where the tokens are kept of who may come over TCP."""
+        return (self.http.tokens_file if self.http is not None else None) or self.state_dir / "tokens.toml"
+
+    @property
     def leases_on(self) -> str:
         """Where leases go out to agents."""
         address, _, port = self.telemetry.listen.rpartition(":")

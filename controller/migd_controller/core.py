@@ -170,9 +170,9 @@ class Core:
             case LinksMeasured(links=links):
                 measured = {level: RememberedLink(link=link, at=now_s) for level, link in links.items()}
                 self.memory = replace(self.memory, links={**self.memory.links, **measured})
-            case MigrationRequested(guest=guest, target=target):
+            case MigrationRequested(guest=guest):
                 revoked = probing.revoked(self.memory, guest)
-                return [*self._commit(self._judge_request(guest, target, now_s), now_s), *revoked]
+                return [*self._commit(self._judge_request(event, now_s), now_s), *revoked]
             case CancelRequested(cause=cause):
                 return [*self._update(cause, lambda migration: migration.cancelling()), *self._cancellation(cause)]
             case GuestReleased(guest=guest):
@@ -270,12 +270,17 @@ class Core:
             plan = Plan((), Reason("policy-failed", text))
         return self._verdict(self.policy.name, plan, world, now_s)
 
-    def _judge_request(self, guest: str, target: str, now_s: float) -> Verdict:
+    def _judge_request(self, asked: MigrationRequested, now_s: float) -> Verdict:
         world = self.world(now_s)
-        known = world.guests.get(guest)
+        known = world.guests.get(asked.guest)
         source = known.host if known is not None else ""
-        reason = Reason("by-hand", "asked for by an operator")
-        return self._verdict(BY_HAND, Plan((Move(guest, source, target, reason),), reason), world, now_s)
+        reason = Reason("by-hand", f"asked for by {asked.by or 'an operator'}")
+        move = Move(asked.guest, source, asked.target, reason)
+        verdict = self._verdict(BY_HAND, Plan((move,), reason), world, now_s)
+        if not asked.by:
+            return verdict
+        named = tuple(replace(each, requested_by=f"{BY_HAND}, {asked.by}") for each in verdict.migrations)
+        return dataclasses.replace(verdict, migrations=named)
 
     def _verdict(self, policy: str, plan: Plan, world: World, now_s: float) -> Verdict:
         """Judge each set of moves in order, each against the world in which what was accepted before is under way."""

@@ -219,10 +219,14 @@ class LinksMeasured(Event, frozen=True, kw_only=True):
 
 
 class MigrationRequested(Event, frozen=True, kw_only=True):
-    """An operator asked for one move by hand. Safety gates hold; gain and cooldown do not apply."""
+    """An operator asked for one move by hand. Safety gates hold; gain and cooldown do not apply.
+
+    `by` is who asked: a user of the controller's machine, or a token's name; empty where nobody can tell.
+    """
 
     guest: str
     target: str
+    by: str = ""
 
 
 class CancelRequested(Event, frozen=True, kw_only=True):

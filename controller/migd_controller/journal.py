@@ -230,6 +230,12 @@ class Journal:
             )
 
     @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One synced transaction, for a table that somebody else keeps in this file. Raises JournalError."""
+        with self._transaction_or_error():
+            yield self._db
+
+    @contextlib.contextmanager
     def _transaction_or_error(self) -> Iterator[None]:
         """One transaction; what cannot be finished is undone and raised as a JournalError."""
         try:

@@ -28,21 +28,21 @@ LOST_TEXT: Final = (
 )
 
 
-def hosts_view(core: Core, now_s: float) -> list[api.HostView]:
-    """Every host, by name."""
-    world = core.world(now_s)
+def hosts_view(core: Core, now_s: float, world: World | None = None) -> list[api.HostView]:
+    """Every host, by name; of the world at `now_s`, where that is at hand."""
+    world = world or core.world(now_s)
     return sorted((_host(core, world, host, now_s) for host in world.hosts.values()), key=lambda view: view.name)
 
 
-def guests_view(core: Core, now_s: float) -> list[api.GuestView]:
+def guests_view(core: Core, now_s: float, world: World | None = None) -> list[api.GuestView]:
     """Every running guest, by name."""
-    world = core.world(now_s)
+    world = world or core.world(now_s)
     return sorted((_guest(core, world, guest) for guest in world.guests.values()), key=lambda view: view.name)
 
 
-def jobs_view(core: Core, now_s: float) -> list[api.JobView]:
+def jobs_view(core: Core, now_s: float, world: World | None = None) -> list[api.JobView]:
     """Every job, by name."""
-    world = core.world(now_s)
+    world = world or core.world(now_s)
     return sorted((_job(world, job) for job in world.jobs.values()), key=lambda view: view.name)
 
 
@@ -157,11 +157,11 @@ def topology_problem(core: Core) -> str:
     )
 
 
-def rules_problem(core: Core, now_s: float) -> str:
+def rules_problem(core: Core, world: World) -> str:
     """Say which rules contradict each other or name nobody; empty if none."""
     if not core.inventory.is_known:
         return ""
-    rules = resolve(core.world(now_s), core.config.rules)
+    rules = resolve(world, core.config.rules)
     return "; ".join([*rules.problems, *(contradiction.text for contradiction in rules.contradictions)])
 
 

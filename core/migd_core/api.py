@@ -254,6 +254,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     holds: list[HoldView] = []
     hosts_degraded: int = 0
     hosts_failing: int = 0
+    http_problem: str = ""
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
@@ -477,6 +478,48 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
 
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/tokens`: whom the token is for, what it may, and until when (Unix time; None: no end)."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    role: Role
+    expires_at: Annotated[float, Meta(gt=0, le=1e11)] | None = None
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """One token, without what makes it one. Times are Unix time."""
+
+    name: str
+    role: Role
+    created_at: float
+    expires_at: float | None = None
+    has_expired: bool = False
+
+
+class NewTokenView(TokenView, frozen=True, kw_only=True):
+    """A token that was made just now. `token` is told this once."""
+
+    token: str
+
+
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """One command: who asked for it (a user on the socket, or a token's name), and what came of it.
+
+    `status` is that of the answer, 2xx where it was done; None where the controller ended before it answered. `text` is
+    what a refusal said.
+    """
+
+    at: float
+    name: str
+    role: Role
+    address: str
+    method: str
+    path: str
+    body: str = ""
+    status: int | None = None
+    text: str = ""
+
+
 # method and path -> the request body (None: no body) and the answer's body
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
@@ -503,6 +546,10 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/history"): (None, HistoryView),
     ("GET", "/v1/jobs/{name}/timeline"): (None, JobTimelineView),
     ("GET", "/v1/guests/{guest}/dirty"): (None, DirtyView),
+    ("GET", "/v1/tokens"): (None, list[TokenView]),
+    ("POST", "/v1/tokens"): (TokenRequest, NewTokenView),
+    ("DELETE", "/v1/tokens/{name}"): (None, TokenView),
+    ("GET", "/v1/audit"): (None, list[AuditView]),
 }
 
 # The least role that may ask, for who comes over TCP; who may open the socket may do all. A route without a row is for
@@ -532,6 +579,10 @@ ROLES: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/v1/history"): Role.VIEWER,
     ("GET", "/v1/jobs/{name}/timeline"): Role.VIEWER,
     ("GET", "/v1/guests/{guest}/dirty"): Role.VIEWER,
+    ("GET", "/v1/tokens"): Role.ADMIN,
+    ("POST", "/v1/tokens"): Role.ADMIN,
+    ("DELETE", "/v1/tokens/{name}"): Role.ADMIN,
+    ("GET", "/v1/audit"): Role.ADMIN,
     ("GET", "/v1/events"): Role.VIEWER,
     ("GET", "/v1/session"): Role.VIEWER,
     ("DELETE", "/v1/session"): Role.VIEWER,

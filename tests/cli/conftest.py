@@ -17,6 +17,7 @@ import pytest
 
 from migd_core.api import (
     ROUTES,
+    AuditView,
     CandidateView,
     DecisionView,
     ExplainView,
@@ -27,9 +28,12 @@ from migd_core.api import (
     JobView,
     LinkView,
     MigrationView,
+    NewTokenView,
     PolicyView,
     Problem,
+    Role,
     StatusView,
+    TokenView,
 )
 from migd_core.progress import Progress
 from migd_core.units import GIB
@@ -240,6 +244,8 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         LinkView(level=Level.WIDE_AREA, source="unknown"),
     ]
 
+    token = TokenView(name="grafana", role=Role.VIEWER, created_at=NOW_S - 86400)
+
     def host(name: str, load_ratio: float | None, frozen_because: str | None = None) -> HostView:
         return HostView(
             uuid=f"uuid-{name}",
@@ -294,6 +300,33 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("POST", "/v1/guests/{guest}/release"): [hold],
         ("POST", "/v1/pause"): msgspec.structs.replace(status, is_paused=True),
         ("POST", "/v1/resume"): status,
+        ("GET", "/v1/tokens"): [token, msgspec.structs.replace(token, name="old", expires_at=NOW_S, has_expired=True)],
+        ("POST", "/v1/tokens"): NewTokenView(
+            name="grafana", role=Role.VIEWER, created_at=NOW_S, token="migd_" + "x" * 43
+        ),
+        ("DELETE", "/v1/tokens/{name}"): token,
+        ("GET", "/v1/audit"): [
+            AuditView(
+                at=NOW_S - 60,
+                name="anna@example.org",
+                role=Role.OPERATOR,
+                address="192.0.2.7",
+                method="POST",
+                path="/v1/migrations",
+                body=f'{{"guest":"{rank0}","host":"{xen02}"}}',
+                status=409,
+                text="migd is paused; `migctl resume` allows migrations again (see `migctl explain D811`)",
+            ),
+            AuditView(
+                at=NOW_S - 90,
+                name="root",
+                role=Role.ADMIN,
+                address="socket, uid 0",
+                method="POST",
+                path="/v1/pause",
+                status=200,
+            ),
+        ],
         ("GET", "/v1/explain/{subject}"): ExplainView(
             subject=rank1,
             text=f"guest {rank1} is on host {xen01}; policy least-loaded proposed to move it in D812: see its gates",

@@ -16,7 +16,7 @@ import pytest
 from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
-from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem
+from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem, Role, TokenRequest
 from migd_core.progress import Progress
 
 # every command that asks the controller, with what it asks
@@ -42,6 +42,14 @@ ASKING = {
     ),
     ("job", "progress", "a/b c", "120", "5000"): ("POST", "/v1/jobs/a%2Fb%20c/progress", Progress(120.0, 5000.0)),
     ("job", "rm", "a/b c"): ("DELETE", "/v1/jobs/a%2Fb%20c", None),
+    ("audit",): ("GET", "/v1/audit?limit=50", None),
+    ("token", "list"): ("GET", "/v1/tokens", None),
+    ("token", "new", "grafana", "--role", "viewer"): (
+        "POST",
+        "/v1/tokens",
+        TokenRequest(name="grafana", role=Role.VIEWER),
+    ),
+    ("token", "revoke", "graf@na"): ("DELETE", "/v1/tokens/graf%40na", None),
     ("links",): ("GET", "/v1/links", None),
     ("policy", "list"): ("GET", "/v1/policies", None),
     ("policy", "set", "least-loaded", "margin_ratio=0.3"): (

@@ -7,6 +7,7 @@ import click
 import msgspec
 import pytest
 
+from migd_cli.commands.audit import audit_lines
 from migd_cli.commands.cancel import cancel_lines
 from migd_cli.commands.explain import explain_lines
 from migd_cli.commands.guests import guest_lines
@@ -20,6 +21,8 @@ from migd_cli.commands.plan import plan_lines
 from migd_cli.commands.policy import list_lines, policy_lines
 from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
+from migd_cli.commands.token import list_lines as token_lines
+from migd_cli.commands.token import new_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
 from migd_core.health import HealthState, HostHealth
@@ -40,6 +43,9 @@ LINES = {
     ("POST", "/v1/pause"): pause_lines,
     ("POST", "/v1/resume"): pause_lines,
     ("GET", "/v1/explain/{subject}"): explain_lines,
+    ("GET", "/v1/tokens"): token_lines,
+    ("POST", "/v1/tokens"): new_lines,
+    ("GET", "/v1/audit"): audit_lines,
 }
 TERMINAL = Screen(width=80, has_colours=True, now_s=1_780_000_000.0)
 PIPE = Screen(width=None, has_colours=False, now_s=1_780_000_000.0)
@@ -242,6 +248,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
         policy_problem="policy spread cannot be used, observing instead: there is no policy spread",
         topology_problem="[topology.switches] names xen7, which no host of the pool is called",
         rules_problem="migd:pin=a and migd:pin=b leave no host for rank0",
+        http_problem="the certificate cert.pem expired 2 d ago and browsers refuse it",
         agents_refused=3,
         samples_refused=2,
         last_refusal="key abc is not on the list",

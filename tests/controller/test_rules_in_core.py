@@ -75,7 +75,7 @@ def test_rules_that_contradict_each_other_are_named_and_move_nothing() -> None:
     cluster = crowded("migd:pin=b", "migd:pin=c")
     assert targets(cluster) == []
     text = "migd:pin=b and migd:pin=c leave no host for rank"
-    assert rules_problem(cluster.core, cluster.now_s) == text
+    assert rules_problem(cluster.core, cluster.core.world(cluster.now_s)) == text
     assert (
         cluster.core.world(cluster.now_s).guests["rank"].immovable_because == f"its rules contradict each other: {text}"
     )

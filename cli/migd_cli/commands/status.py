@@ -36,6 +36,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
         lines += _field(screen, "", view.topology_problem, "red")
     if view.rules_problem:
         lines += _field(screen, "", view.rules_problem, "red")
+    if view.http_problem:
+        lines += _field(screen, "over TCP", view.http_problem, "red")
     lines += _field(screen, "guests", str(view.guests))
     if view.holds:
         lines += _field(screen, "held back", _held_back(view.holds), "yellow")

@@ -51,33 +51,41 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Every refusal leaves as a `Problem` with a text for a person."""
     try:
         return await handler(request)
-    except MigdError as error:
-        status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 500)
-        refusal = answer(api.Problem(code=type(error).__name__, text=str(error)), status=status)
+    except (MigdError, web.HTTPException) as error:
+        problem, status = refusal_of(request, error)
+        refusal = answer(problem, status=status)
         if isinstance(error, NotLetIn):
             refusal.headers["WWW-Authenticate"] = 'Bearer realm="migd"'
         if isinstance(error, TooMuch):
             refusal.headers["Retry-After"] = str(error.retry_after_s)
-        return refusal
-    except web.HTTPException as error:
-        text = f"{request.method} {request.path}: {error.reason}; {_ADVICE.get(error.status, 'see the log')}"
-        refusal = answer(api.Problem(code=f"HTTP{error.status}", text=text), status=error.status)
-        if "Allow" in error.headers:
+        if isinstance(error, web.HTTPException) and "Allow" in error.headers:
             refusal.headers["Allow"] = error.headers["Allow"]
         return refusal
 
 
-async def body(request: web.Request, type_: type[T]) -> T:
-    """Return the request's body as a `type_`. Raises ConfigError, TooMuch, and HTTPException where it is too large."""
+def refusal_of(request: web.Request, error: MigdError | web.HTTPException) -> tuple[api.Problem, int]:
+    """Return the words for an error and the status of an answer with it."""
+    if isinstance(error, web.HTTPException):
+        text = f"{request.method} {request.path}: {error.reason}; {_ADVICE.get(error.status, 'see the log')}"
+        return api.Problem(code=f"HTTP{error.status}", text=text), error.status
+    status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 500)
+    return api.Problem(code=type(error).__name__, text=str(error)), status
+
+
+async def read(request: web.Request) -> bytes:
+    """Return the request's body. Raises HTTPException where it is too large, or does not arrive in time."""
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
-            read = await request.read()
+            return await request.read()
     except TimeoutError as error:
-        text = f"{request.method} {request.path}: the body did not arrive within {BODY_WITHIN_S:g} s"
-        raise web.HTTPRequestTimeout(reason=text) from error
+        raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {BODY_WITHIN_S:g} s") from error
+
+
+async def body(request: web.Request, type_: type[T]) -> T:
+    """Return the request's body as a `type_`. Raises ConfigError, and what `read` raises."""
     try:
-        return msgspec.json.decode(read, type=type_)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(await read(request), type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{request.method} {request.path}: {error}") from error
 
 

@@ -8,6 +8,8 @@ themselves, and begins with a new snapshot. So does one that comes back after th
 import asyncio
 import contextlib
 import secrets
+import time
+import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -18,10 +20,11 @@ from migd_controller.events import AnyEvent, MeasuringFailed, SampleArrived
 from migd_controller.http.answers import TooMuch
 from migd_controller.http.live import Document, merge_patch
 
-MAX_CLIENTS: Final = 64
+MAX_READERS: Final = 64
 MAX_WAITING: Final = 16  # frames that a reader may be behind
 HEARTBEAT_S: Final = 15.0  # less than the minute after which proxies cut silent connections
 BETWEEN_FRAMES_S: Final = 0.5
+IDLE_RATIO: Final = 15.0  # after each look, so many times as long as it took
 RETRY_MS: Final = 2000
 
 
@@ -63,22 +66,27 @@ class EventStream:
             self._has_changed.set()
 
     async def run(self) -> None:
-        """Publish changes for as long as this lives, none closer together than an eye can follow."""
+        """Publish changes for as long as this lives, none closer together than an eye can follow.
+
+        Nor closer than what looking takes from the loop that decides: 65 ms at 64 hosts and 1,000 guests.
+        """
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
+            began_s = time.monotonic()
             if self._readers:
-                self._publish()
-            await asyncio.sleep(BETWEEN_FRAMES_S)
+                self.publish()
+            took_s = time.monotonic() - began_s
+            await asyncio.sleep(max(BETWEEN_FRAMES_S, IDLE_RATIO * took_s))
 
     async def follow(self, request: web.Request, is_still_let_in: Callable[[], bool]) -> web.StreamResponse:
         """Answer `GET /v1/events` until the reader leaves or is no longer let in. Raises TooMuch."""
-        if len(self._readers) >= MAX_CLIENTS:
+        if len(self._readers) >= MAX_READERS:
             raise TooMuch(
-                f"{MAX_CLIENTS} browsers or programs follow this controller's events already; close one of them", 30
+                f"{MAX_READERS} browsers or programs follow this controller's events already; close one of them", 30
             )
         reader = Reader(request, is_still_let_in)
-        self._publish()
+        self.publish()
         reader.frames.put_nowait(self._frame("snapshot", self._document))
         self._readers.add(reader)
         try:
@@ -86,12 +94,12 @@ class EventStream:
         finally:
             self._readers.discard(reader)
 
-    async def end(self, _app: web.Application) -> None:
+    async def end(self, _app: web.Application | None) -> None:
         """Cut everybody off: the controller ends, and does not wait for them."""
         for reader in tuple(self._readers):
             reader.cut_off()
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Look again, and hand what changed to every reader."""
         before, self._document = self._document, self._look()
         if not (patch := merge_patch(before, self._document)):
@@ -112,14 +120,34 @@ class EventStream:
 
     async def _send(self, request: web.Request, reader: Reader) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        squeeze: Callable[[bytes], bytes] = _unchanged
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.headers["Content-Encoding"] = "gzip"
+            squeeze = _gzip()
         with contextlib.suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(b"retry: %d\n\n" % RETRY_MS)
-            while reader.is_still_let_in():
+            await response.write(squeeze(b"retry: %d\n\n" % RETRY_MS))
+            while True:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         frame = await reader.frames.get()
                 except TimeoutError:
                     frame = b": alive\n\n"
-                await response.write(frame)
+                if not reader.is_still_let_in():
+                    break
+                await response.write(squeeze(frame))
         return response
+
+
+def _unchanged(frame: bytes) -> bytes:
+    return frame
+
+
+def _gzip() -> Callable[[bytes], bytes]:
+    """Return what compresses frames one after the other, each so that it can be read at once."""
+    stream = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header
+
+    def squeeze(frame: bytes) -> bytes:
+        return stream.compress(frame) + stream.flush(zlib.Z_SYNC_FLUSH)
+
+    return squeeze

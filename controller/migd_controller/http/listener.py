@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from migd_controller.config import HttpSection
-from migd_core.errors import ConfigError, MigdError
+from migd_core.errors import MigdError
 
 MAX_CONNECTIONS: Final = 256
 HANDSHAKE_WITHIN_S: Final = 10.0
@@ -25,27 +25,6 @@ class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
-
-
-def tls(section: HttpSection) -> ssl.SSLContext | None:
-    """Return what TLS needs, None for plain HTTP. Raises ConfigError."""
-    if section.certificate_file is None or section.key_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for name, path in (("certificate_file", section.certificate_file), ("key_file", section.key_file)):
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise ConfigError(f"http.{name}: {path} cannot be read: {error.strerror}; check path and owner") from error
-    try:
-        context.load_cert_chain(section.certificate_file, section.key_file)
-    except ssl.SSLError as error:
-        raise ConfigError(
-            f"http.certificate_file {section.certificate_file} and http.key_file {section.key_file}: expected a PEM "
-            f"certificate and the key that belongs to it, without a passphrase; found: {error.reason or error}"
-        ) from error
-    return context
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
+from typing import Final
 
 from aiohttp import web
 
@@ -10,11 +12,13 @@ from migd_controller.api import Api
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Control
 from migd_controller.http.callers import Gate
+from migd_controller.http.certificate import Certificate
 from migd_controller.http.event_stream import EventStream
-from migd_controller.http.listener import serving_tcp, tls
+from migd_controller.http.listener import serving_tcp
 from migd_controller.http.sessions import Sessions
 from migd_controller.http.site import application
-from migd_controller.http.tokens import Tokens
+
+CERTIFICATE_EVERY_S: Final = 60.0
 
 
 class Service:
@@ -25,9 +29,12 @@ class Service:
         self._http = config.http
         self._api = api
         self.stream = EventStream(api.live)
-        self.tokens = Tokens((config.http and config.http.tokens_file) or config.state_dir / "tokens.toml")
-        self._sessions = Sessions(config.state_dir / "session.key")
-        self._context = tls(config.http) if config.http is not None else None
+        self.tokens = api.tokens
+        self.gate = Gate(api.tokens, Sessions(config.state_dir / "session.key"))
+        self.certificate: Certificate | None = None
+        if config.http is not None and config.http.certificate_file is not None and config.http.key_file is not None:
+            self.certificate = Certificate(config.http.certificate_file, config.http.key_file)
+        api.http_problem = self.problem
         control.watchers.append(lambda event, commands: self.stream.heard(event))
 
     def on_socket(self) -> web.Application:
@@ -40,11 +47,25 @@ class Service:
         if self._http is None:
             yield None
             return
-        app = application(self._api, self.stream, Gate(self.tokens, self._sessions))
-        async with serving_tcp(app, self._http, self._context) as url:
+        app = application(self._api, self.stream, self.gate)
+        context = self.certificate.context if self.certificate is not None else None
+        async with serving_tcp(app, self._http, context) as url:
             yield url
+
+    def problem(self) -> str:
+        """Say what keeps people from coming over TCP; empty if nothing does."""
+        of_certificate = self.certificate.problem(time.time()) if self.certificate is not None else ""
+        return "; ".join(filter(None, (of_certificate, self.tokens.problem)))
 
     async def run(self) -> None:
         """Keep the event stream going."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.stream.run(), name="event stream")
+            if self.certificate is not None:
+                tasks.create_task(_watch(self.certificate), name="certificate")
+
+
+async def _watch(certificate: Certificate) -> None:
+    while True:
+        await asyncio.sleep(CERTIFICATE_EVERY_S)
+        certificate.refresh()

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from migd_controller.api import Api
 from migd_controller.http.answers import answer, body
+from migd_controller.http.audited import audited
 from migd_controller.http.callers import Gate, caller_of, socket_peer
 from migd_controller.http.event_stream import EventStream
 from migd_controller.http.page import add_page
@@ -27,7 +28,7 @@ _A_YEAR_S = 31_536_000
 
 def application(api: Api, stream: EventStream, gate: Gate | None) -> web.Application:
     """Return everything that is served: on the socket without a gate, over TCP behind one."""
-    app = api.application(gate.middleware if gate is not None else socket_peer)
+    app = api.application(gate.middleware if gate is not None else socket_peer, audited(api.audit))
 
     async def events(request: web.Request) -> web.StreamResponse:
         return await stream.follow(request, lambda: gate is None or gate.is_still_let_in(request))

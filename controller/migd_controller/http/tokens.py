@@ -66,6 +66,13 @@ class Tokens:
         self._refresh()
         return self._tokens
 
+    def readable(self) -> Mapping[str, Token]:
+        """Return every token by its name. Raises ConfigError where the file cannot be read."""
+        tokens = self.all()
+        if self.problem:
+            raise ConfigError(self.problem)
+        return tokens
+
     def of(self, secret: str) -> tuple[str, Token] | None:
         """Return name and entry of a token, expired or not; every entry is compared, in constant time."""
         digest = _digest(secret)
@@ -81,7 +88,7 @@ class Tokens:
             raise Refused(f"name: expected up to 64 letters, digits and . _ @ -, found {name!r}")
         if expires_at is not None and expires_at <= now_s:
             raise Refused("the token would have expired already; give a time that is to come")
-        tokens = self._writable()
+        tokens = dict(self.readable())
         if name in tokens:
             raise Refused(f"there is a token {name} already; `migctl token revoke {name}` takes it away")
         if len(tokens) >= MAX_TOKENS:
@@ -93,18 +100,12 @@ class Tokens:
 
     def revoke(self, name: str) -> Token:
         """Take a token away and return what was kept of it. Raises UnknownName, ConfigError, MigdError."""
-        tokens = self._writable()
+        tokens = dict(self.readable())
         if (token := tokens.pop(name, None)) is None:
             known = ", ".join(sorted(tokens)) or "there are none"
             raise UnknownName(f"no token is called {name}; known tokens: {known}")
         self._write(tokens)
         return token
-
-    def _writable(self) -> dict[str, Token]:
-        tokens = dict(self.all())
-        if self.problem:
-            raise ConfigError(f"{self.problem}; mend the file first, lest what stands in it is lost")
-        return tokens
 
     def _refresh(self) -> None:
         try:
