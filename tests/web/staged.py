@@ -56,7 +56,7 @@ class StagedCluster(Cluster):
     def sample(self, host: str, wants: dict[str, float]) -> HostSample:
         sample = super().sample(host, wants)
         here = {guest.uuid for guest in sample.guests}
-        sent = {guest: 0.0 for guest in here}
+        sent = dict.fromkeys(here, 0.0)
         heard = dict(sent)
         for (a, b), rate in self.talks.items():
             if a in here:
@@ -133,6 +133,8 @@ class Staged:
         cluster.core.config = config
         self._folder, self._config = folder, config
         self.commands: list[AnyCommand] = []
+        self.under_way: dict[str, StartMigration] = {}
+        self._tokens: dict[Role, str] = {}
         self._ready: Future[str] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -157,13 +159,14 @@ class Staged:
         return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(LIMIT_S)
 
     def token(self, role: Role = Role.OPERATOR) -> str:
-        """Return a new token."""
-        return self.do(lambda: self.service.tokens.new(f"the-{role.value}", role, 0.0))
+        """Return a token of that role."""
+        if role not in self._tokens:
+            self._tokens[role] = self.do(lambda: self.service.tokens.new(f"the-{role.value}", role, 0.0))
+        return self._tokens[role]
 
     def tell(self, event: AnyEvent) -> list[AnyCommand]:
         """Let an event happen."""
-        commands = list(self.do(lambda: self.control.dispatch(event)))
-        return commands
+        return list(self.do(lambda: self.control.dispatch(event)))
 
     def pass_time(self, periods: int = 1) -> None:
         """Let control periods pass."""

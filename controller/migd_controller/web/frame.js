@@ -97,7 +97,7 @@ function showNotices(status, isPaused) {
   if (status) {
     if (isPaused) found.push(["paused", "Paused: migd starts no new migration. Those under way go on."]);
     if (status.xapi_connected === false) found.push(["bad", `The pool cannot be reached: ${status.xapi_problem ?? ""}`]);
-    for (const name of ["policy_problem", "topology_problem", "rules_problem"]) if (status[name]) found.push(["warn", status[name]]);
+    for (const [name, text] of Object.entries(status)) if (name.endsWith("_problem") && name !== "xapi_problem" && text) found.push(["warn", text]);
     if (status.hosts_failing) found.push(["bad", `${count(status.hosts_failing, "host")} failing: nothing is moved there.`]);
   }
   const key = JSON.stringify(found);

@@ -21,6 +21,7 @@ const place = document.getElementById("view");
 let view = null;
 let shown = "";
 let turn = 0;
+let opening = false;
 
 async function whoAmI() {
   const session = await get("/v1/session");
@@ -34,8 +35,11 @@ async function show() {
   const mine = (turn += 1);
   const open = VIEWS[name] ?? VIEWS[""];
   const key = VIEWS[name] ? name : "";
+  opening = true;
   const module = await open();
-  if (mine !== turn || !live.doc) return;
+  if (mine !== turn) return;
+  opening = false;
+  if (!live.doc) return;
   if (view && shown === key && view.turn) {
     view.turn(rest.join("/")); // the same view, with something else in it
   } else {
@@ -60,8 +64,8 @@ function update() {
     return;
   }
   assign(Object.keys(live.doc.jobs).sort());
-  if (!view) show();
-  else view.update();
+  if (view) view.update();
+  else if (!opening) show();
   if (live.state === "refused") frame.askForToken(enter);
 }
 

@@ -120,6 +120,7 @@ export class Threads {
     this.canvas.height = Math.round(height * scale);
     this.canvas.style.width = `${width}px`;
     this.canvas.style.height = `${height}px`;
+    this.canvas.dataset.chords = String(chords.length);
     pen.scale(scale, scale);
     pen.lineCap = "round";
     const colours = new Map();
