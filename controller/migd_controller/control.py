@@ -51,6 +51,7 @@ class Control:
         self.core, self.journal, self.clock = core, journal, clock
         self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
         self.watchers: list[Callable[[AnyEvent, Sequence[AnyCommand]], None]] = []
+        self.took_s = 0.0  # what the core and the journal took for the last event
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
 
@@ -78,9 +79,10 @@ class Control:
         if self._failure is not None:
             raise self._failure
         try:
-            now_s = self.clock.now_s()
+            now_s, began_s = self.clock.now_s(), time.monotonic()
             commands = self.core.handle(event, now_s)
             self.journal.write(now_s, event, commands, self.core.memory)
+            self.took_s = time.monotonic() - began_s
             _log(event, commands)
             self._carry_out(commands)
             for watcher in self.watchers:

@@ -27,6 +27,7 @@ from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.lease_outbox import LeaseOutbox
+from migd_controller.metrics import Metrics
 from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
@@ -61,7 +62,9 @@ async def run(config: ControllerConfig) -> None:
         closing.callback(intake.close)
         outbox = LeaseOutbox(intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in)
         closing.callback(outbox.close)
-        service = Service(Api(control, intake.counts, history.timeline), control, config)
+        metrics = Metrics(control, intake.counts, config.state_dir)
+        control.watchers.append(metrics.heard)
+        service = Service(Api(control, intake.counts, history.timeline), control, config, metrics)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)

@@ -552,6 +552,23 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/audit"): (None, list[AuditView]),
 }
 
+_Limit = Annotated[int, Meta(ge=1, le=1000, description="How many at most, the newest first.")]
+_Hours = Annotated[float, Meta(ge=0.01, le=744, description="How far back, in hours.")]
+# What may stand after the question mark; each may be left out.
+QUERIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
+    ("GET", "/v1/migrations"): {"limit": _Limit},
+    ("GET", "/v1/audit"): {"limit": _Limit},
+    ("GET", "/v1/traffic"): {
+        "limit": Annotated[int, Meta(ge=1, le=1024, description="How many at most, the greatest.")]
+    },
+    ("GET", "/v1/decisions"): {
+        "limit": Annotated[int, Meta(ge=1, le=200, description="How many at most, the newest first.")],
+        "before": Annotated[float, Meta(ge=0, description="Older than this Unix time only: the last page's `before`.")],
+    },
+    ("GET", "/v1/history"): {"hours": _Hours},
+    ("GET", "/v1/jobs/{name}/timeline"): {"hours": _Hours},
+}
+
 # The least role that may ask, for who comes over TCP; who may open the socket may do all. A route without a row is for
 # `admin` alone.
 ROLES: Final[dict[tuple[str, str], Role]] = {
@@ -584,6 +601,8 @@ ROLES: Final[dict[tuple[str, str], Role]] = {
     ("DELETE", "/v1/tokens/{name}"): Role.ADMIN,
     ("GET", "/v1/audit"): Role.ADMIN,
     ("GET", "/v1/events"): Role.VIEWER,
+    ("GET", "/v1/openapi.json"): Role.VIEWER,
+    ("GET", "/metrics"): Role.VIEWER,
     ("GET", "/v1/session"): Role.VIEWER,
     ("DELETE", "/v1/session"): Role.VIEWER,
 }

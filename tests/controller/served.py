@@ -17,6 +17,7 @@ from migd_controller.daemon import serving
 from migd_controller.http.service import Service
 from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal
+from migd_controller.metrics import Metrics
 from migd_core.api import Role
 
 WANTS = {"hog": 4.0}
@@ -55,7 +56,9 @@ class OverTcp:
         self.asked: list[PoolCommand | ProbeCommand] = []
         self.control.submit = self.asked.append
         self.counts = IntakeCounts()
-        self.service = Service(Api(self.control, self.counts), self.control, config)
+        self.metrics = Metrics(self.control, self.counts, folder)
+        self.control.watchers.append(self.metrics.heard)
+        self.service = Service(Api(self.control, self.counts), self.control, config, self.metrics)
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:

@@ -381,7 +381,7 @@ def test_the_audit_sees_what_is_wrong(small: Staged, visit: Visitor) -> None:
     small.pass_time()
     page = visit(small).at()
     page.evaluate(
-        "() => { const faint = document.createElement('button'); faint.style.color = '#eee'; faint.textContent = 'x';"
+        "() => { const faint = document.createElement('button'); faint.style.color = '#eee'; faint.textContent = 'hardly there';"
         " document.querySelector('.summary').after(faint, document.createElement('button')); }"
     )
     assert [each.partition(":")[0] for each in violations(page)] == ["button-name", "color-contrast"]

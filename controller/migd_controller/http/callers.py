@@ -66,8 +66,8 @@ class Gate:
     def __init__(self, tokens: Tokens, sessions: Sessions, now_s: Callable[[], float] = time.time) -> None:
         """`now_s` is the wall clock: that is what a date of expiry means to who gave it."""
         self.tokens, self.sessions, self.now_s = tokens, sessions, now_s
-        self._requests = Buckets(per_s=50.0, burst=400.0)
-        self._failures = Buckets(per_s=0.1, burst=10.0)
+        self.requests = Buckets(per_s=50.0, burst=400.0)
+        self.failures = Buckets(per_s=0.1, burst=10.0)
         self.refused = 0
 
     @web.middleware
@@ -130,12 +130,12 @@ class Gate:
 
     def _failed(self, request: web.Request, why: str) -> None:
         self.refused += 1
-        if wait_s := self._failures.take(str(request.remote), time.monotonic()):
+        if wait_s := self.failures.take(str(request.remote), time.monotonic()):
             raise TooMuch("too many wrong tokens from this address; wait a while", math.ceil(wait_s))
         log.warning("not let in", address=request.remote, why=why)
 
     def _slow_down(self, who: str) -> None:
-        if wait_s := self._requests.take(who, time.monotonic()):
+        if wait_s := self.requests.take(who, time.monotonic()):
             raise TooMuch(f"{who} asks more often than 50 times a second; slow down", math.ceil(wait_s))
 
 

@@ -1,14 +1,17 @@
 """What both listeners serve: the API's routes, sessions, the event stream and the page, with headers for browsers."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from migd_controller.api import Api
 from migd_controller.http.answers import answer, body
 from migd_controller.http.audited import audited
 from migd_controller.http.callers import Gate, caller_of, socket_peer
 from migd_controller.http.event_stream import EventStream
+from migd_controller.http.openapi import openapi
 from migd_controller.http.page import add_page
 from migd_controller.http.sessions import COOKIE
+from migd_controller.metrics import Metrics
 from migd_core.api import SessionRequest, SessionView
 
 _HEADERS = {
@@ -26,19 +29,34 @@ _HEADERS = {
 _A_YEAR_S = 31_536_000
 
 
-def application(api: Api, stream: EventStream, gate: Gate | None) -> web.Application:
+def application(api: Api, stream: EventStream, metrics: Metrics, gate: Gate | None) -> web.Application:
     """Return everything that is served: on the socket without a gate, over TCP behind one."""
     app = api.application(gate.middleware if gate is not None else socket_peer, audited(api.audit))
+    listener = "socket" if gate is None else "tcp"
+
+    async def scrape(request: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def counted(request: web.Request, response: web.StreamResponse) -> None:
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        metrics.requests.labels(listener=listener, method=method, status=str(response.status)).inc()
 
     async def events(request: web.Request) -> web.StreamResponse:
         return await stream.follow(request, lambda: gate is None or gate.is_still_let_in(request))
 
     app.router.add_get("/v1/events", events, allow_head=False)
+    app.router.add_get("/v1/openapi.json", _openapi)
+    app.router.add_get("/metrics", scrape)
     _add_session(app, gate)
     add_page(app)
     app.on_response_prepare.append(_headers)
+    app.on_response_prepare.append(counted)
     app.on_shutdown.append(stream.end)
     return app
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return answer(openapi())
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:
