@@ -31,6 +31,7 @@ from migd_controller.events import (
 from migd_controller.http.service import Service
 from migd_controller.intake import IntakeCounts
 from migd_controller.journal import Journal
+from migd_controller.metrics import Metrics
 from migd_controller.timeline_store import TimelineStore
 from migd_core.api import Role
 from migd_core.messages import DirtyCurve, FlowSample, HostSample
@@ -136,7 +137,7 @@ class Staged:
         self.under_way: dict[str, StartMigration] = {}
         self._tokens: dict[Role, str] = {}
         self._ready: Future[str] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=self._run)
 
     def start(self) -> "Staged":
         """Serve from now on."""
@@ -203,6 +204,14 @@ class Staged:
             self.cluster.guests[migration.guest] = replace(guest, host=host)
         self.tell(MigrationEnded(cause=migration.cause, host_now=host, code=code, text=text))
 
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)  # whoever waits for the start is told why there is none
+
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         core = self.cluster.core
@@ -211,8 +220,9 @@ class Staged:
         self.control = Control(core, journal, _ClusterTime(self.cluster))
         self.control.submit = self.commands.append
         self.control.watchers.append(timeline.watcher(core))
-        api = Api(self.control, IntakeCounts(), timeline.timeline)
-        self.service = Service(api, self.control, self._config)
+        counts = IntakeCounts()
+        metrics = Metrics(self.control, counts, self._folder)
+        self.service = Service(Api(self.control, counts, timeline.timeline), self.control, self._config, metrics)
         beside = asyncio.create_task(self.service.run())
         try:
             async with self.service.over_tcp() as url:
