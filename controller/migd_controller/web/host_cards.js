@@ -85,7 +85,7 @@ export class HostCards {
     const name = h("span.host-name");
     const load = h("span.load");
     const bar = h("ul.guests");
-    const own = h("i.own", { "aria-hidden": "true" });
+    const own = h("i.own", { "aria-hidden": "true", title: "Dom0" });
     const rest = h("i.rest", { "aria-hidden": "true" });
     const limit = h("i.limit", { "aria-hidden": "true" });
     const memory = h("i.memory", { "aria-hidden": "true" }, h("b"));
