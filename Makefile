@@ -70,11 +70,13 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-# Tests of the traffic matrix make network namespaces, which only root may; for anybody else they are skipped.
-$(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py
+# Tests of the traffic matrix make network namespaces, which only root may, and those of the page drive Chromium; where
+# these are missing and nobody may install them, their tests are skipped.
+$(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py Makefile
 	$(BIN)/python tests/deploy/fetch_promtool.py $(VENV)/tools
-	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping; } >/dev/null || { apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iproute2 iputils-ping; } >&2
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium; } >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  nftables iproute2 iputils-ping chromium fonts-dejavu-core; } >&2
 	@touch $@
 
 $(NPM_CLIENTS)/.installed: tests/clients/package-lock.json $(VENV)/.installed-dev

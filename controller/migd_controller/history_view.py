@@ -119,7 +119,7 @@ def happening(at: float, event: Told, inventory: Inventory) -> api.HappeningView
             kind, text = "cancelled", f"migration {cause} cancelled by an operator"
         case RecordHealth(host_name=name, before=before, health=health):
             kind, text = "health", f"host {name} {health.state.value} (before: {before.value})"
-            text += f": {health.text}" if health.text else ""
+            text += f": {health.text}" if health.reasons else ""
     return api.HappeningView(at=at, kind=kind, text=text)
 
 

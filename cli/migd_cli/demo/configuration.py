@@ -19,6 +19,9 @@ listen = "tcp://127.0.0.1:*"
 secret_key_file = {secret_key_file}
 agents_file = {agents_file}
 
+[http]
+listen = "127.0.0.1:0"
+
 [xapi]
 url = {url}
 username = "root"
@@ -70,10 +73,11 @@ url = {control}
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the controller takes samples, and where leases to probe guests come from."""
+    """Where the controller takes samples, where leases to probe guests come from, and where its page is."""
 
     telemetry: str
     leases: str
+    page: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from migd_cli.demo.story import Act, Reading, Story
 from migd_cli.failures import EXIT_FAILED, Failure
 from migd_cli.screen import Screen
 from migd_cli.unreachable import MAX_SOCKET_PATH_BYTES
-from migd_core.api import GuestView, HostView, MigrationView, StatusView
+from migd_core.api import GuestView, HostView, MigrationView, NewTokenView, Role, StatusView, TokenRequest
 from migd_core.errors import MigdError
 
 TICK_S: Final = 0.3
@@ -110,9 +110,11 @@ def _play(folder: Path, children: Brood, *, wants_json: bool, keep: bool) -> int
         click.echo(f"migctl: the demo did not show what it is to show: {why}", err=True)
     if keep:
         migctl = f"migctl --socket {stage.socket}"
+        request = TokenRequest(name="demo", role=Role.OPERATOR)
+        token = msgspec.json.decode(stage.client.ask("POST", "/v1/tokens", request), type=NewTokenView).token
         click.echo(
-            "\nEverything goes on until Ctrl-C. From another terminal, for instance:\n\n"
-            f"    {migctl} status\n    {migctl} policy set colocate\n",
+            f"\nEverything goes on until Ctrl-C. The page is at\n\n    {stage.page}    with the token {token}\n\n"
+            f"and from another terminal, for instance:\n\n    {migctl} status\n    {migctl} policy set colocate\n",
             err=True,
         )
         # A view that is drawn begins anew, below what was printed.

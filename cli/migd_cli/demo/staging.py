@@ -36,9 +36,10 @@ _PUBLIC_KEY: Final = re.compile(r'^\s*public-key = "(.{40})"', re.MULTILINE)  # 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the demo plays on."""
+    """What the demo plays on. `page` is the controller's, in a browser."""
 
     socket: Path
+    page: str
     pool: EmulatedPool
     client: Client
     cast: Cast
@@ -73,7 +74,7 @@ def raise_stage(folder: Path, children: Brood, pause: Pause) -> Stage:
     _until(is_whole, controller, "see the whole pool", pause)
     client.ask("POST", "/v1/jobs", JobRequest(name=job.name, guests=list(job.ranks), remaining_s=JOB_LASTS_S))
     cast = Cast(job.name, frozenset(job.ranks), HOG, HOG_VCPUS)
-    return Stage(files.socket, EmulatedPool(ready.control), client, cast)
+    return Stage(files.socket, endpoints.page, EmulatedPool(ready.control), client, cast)
 
 
 def _start_pool(pool_file: Path, children: Brood) -> Child:
@@ -114,7 +115,7 @@ def _endpoints(controller: Child) -> Endpoints | None:
     for line in controller.log().splitlines():
         if '"controller ready"' in line:
             known = json.loads(line)
-            return Endpoints(known["telemetry"], known["leases"])
+            return Endpoints(known["telemetry"], known["leases"], known["url"])
     return None
 
 
