@@ -21,7 +21,8 @@ from msgspec import Meta
 from migd_core.units import format_ratio
 from migd_core.world import Guest, Host, Move, Plan, Reason, World
 from migd_policies.projection import Projection
-from migd_policies.scoring import communication_ratio, talks
+from migd_policies.scoring import communication_ratio
+from migd_policies.talk import talks
 from migd_policies.target_ladder import TargetLadder
 from migd_policies.trend import highest_load_ratio
 

@@ -113,7 +113,7 @@ def test_a_chatty_rank_goes_where_its_messages_are_faster():
     levels = topology(PAPER_LINKS, a="r1", b="r2", c="r2")
     hosts = [host("a", memory_bytes=5 * GIB), host("b", memory_bytes=5 * GIB), host("c")]
     small = [replace(one, memory_bytes=GIB // 4) for one in ranks]
-    before = world(*hosts, *small, flow("rank0", "rank1", 0.6 * MB), job("brams", "rank0", "rank1"), topology=levels)
+    before = world(*hosts, *small, flow("rank0", "rank1", 1.2 * MB), job("brams", "rank0", "rank1"), topology=levels)
     plan = JobTime().propose(replace(before, pricing=Pricing(horizon_s=86400.0)))
     assert plan.moves
     assert job_step_ratios(before, *plan.moves)["brams"] < 0.6
