@@ -36,7 +36,7 @@ class Watched:
 
     def __init__(self, case: Case, policy: str, reports: str) -> None:
         self._case, self._report = case, REPORTS[reports]
-        self._loop = ClosedLoop(case.pool, _config(case), policy)
+        self._loop = ClosedLoop(case.pool, _config(case), policy, clock_errors=case.clock_errors)
         self.cluster: Cluster = self._loop.cluster
         self.ends: list[MigrationEnd] = self._loop.ends
         self._period_s = self._loop.config.period_s
