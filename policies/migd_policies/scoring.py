@@ -32,11 +32,27 @@ from migd_policies.talk import Crossing, Way, crossings, flow_s, guest_s, talks,
 MOST_COMMUNICATION_RATIO: Final = 0.95
 
 
+@dataclass(frozen=True, slots=True)
+class StepRatio:
+    """g of one job: with the loads of now, and once what guests of no job want now has passed."""
+
+    now: float
+    calm: float
+
+
 def job_step_ratios(world: World, *moves: Move) -> Mapping[str, float]:
     """Return g = t(new)/t(old) for every job that `moves` touch together: below 1 it steps faster, above 1 slower.
 
     Touched are the jobs on the hosts and those the guests talk with. The keys are job names; a guest that belongs to
     no job of `world.jobs` counts as a job of its own, under its uuid. Guests and hosts must exist in `world`.
+    """
+    return {job: ratio.now for job, ratio in step_ratios(world, *moves).items()}
+
+
+def step_ratios(world: World, *moves: Move) -> Mapping[str, StepRatio]:
+    """Return the same, and what becomes of it where the loads of guests that nobody named a job for end.
+
+    Where no job is named at all, every load stays.
     """
     before, after = Projection(world), Projection(world)
     touched: dict[str, Guest] = {}
@@ -70,6 +86,11 @@ def counts(world: World, job: str) -> bool:
     return job in world.jobs or not world.jobs
 
 
+def passing_vcpus(world: World, guest: Guest) -> float:
+    """Return the CPU that a guest wants and will not want for ever: all of it if it is of no job and there are jobs."""
+    return 0.0 if not world.jobs or guest.job in world.jobs else guest.cpu_demand_vcpus
+
+
 def cpu_share_ratio(load_ratio: float) -> float:
     """Return the part of the CPU it wants that a guest gets on a host: all of it until the host is full."""
     return 1.0 if load_ratio <= 1.0 else 1.0 / load_ratio
@@ -83,10 +104,14 @@ def communication_ratio(topology: Topology, host_a: str, host_b: str, bytes_per_
 
 @dataclass(frozen=True, slots=True)
 class _Rank:
-    """One rank's work, and the speed it has for it and its seconds of communication before and after."""
+    """One rank's work, and the speed it has for it and its seconds of communication before and after.
+
+    `calm` are the speeds once passing loads have passed.
+    """
 
     work: float
     speeds: tuple[float, float]
+    calm: tuple[float, float]
     communication: tuple[float, float]
 
     @classmethod
@@ -103,26 +128,39 @@ class _Rank:
         return cls(
             work=guest.cpu_demand_vcpus / guest.vcpus,
             speeds=(_speed(guest, before), _speed(guest, after)),
+            calm=(_speed(guest, before, is_calm=True), _speed(guest, after, is_calm=True)),
             communication=(guest_s(guest, flows_s[0]), guest_s(guest, flows_s[1])),
         )
 
 
-def _speed(guest: Guest, then: Projection) -> float:
-    host = then.host_of(guest.uuid)
-    return cpu_share_ratio(then.load_ratio(host)) * then.world.hosts[host].speed_ratio
+def _speed(guest: Guest, then: Projection, *, is_calm: bool = False) -> float:
+    host = then.world.hosts[then.host_of(guest.uuid)]
+    load_ratio = then.load_ratio(host.uuid)
+    if is_calm:
+        passing = sum(passing_vcpus(then.world, other) for other in then.guests_on(host.uuid))
+        load_ratio = max(0.0, load_ratio - passing / host.cpus)
+    return cpu_share_ratio(load_ratio) * host.speed_ratio
 
 
-def _step_ratio(ranks: Sequence[_Rank]) -> float:
+def _step_ratio(ranks: Sequence[_Rank]) -> StepRatio:
     busiest = max(rank.communication[0] for rank in ranks)
     scale = min(1.0, MOST_COMMUNICATION_RATIO / busiest) if busiest > 0 else 1.0
     k = min(
         ((1.0 - scale * rank.communication[0]) * rank.speeds[0] / rank.work for rank in ranks if rank.work > 0),
         default=0.0,
     )
-    old, new = (
-        max(k * rank.work / rank.speeds[then] + scale * rank.communication[then] for rank in ranks) for then in (0, 1)
-    )
-    return new / old if old > 0 else 1.0
+
+    def step_s(then: int, *, is_calm: bool) -> float:
+        return max(
+            k * rank.work / (rank.calm if is_calm else rank.speeds)[then] + scale * rank.communication[then]
+            for rank in ranks
+        )
+
+    def ratio(*, is_calm: bool) -> float:
+        old_s = step_s(0, is_calm=is_calm)
+        return step_s(1, is_calm=is_calm) / old_s if old_s > 0 else 1.0
+
+    return StepRatio(now=ratio(is_calm=False), calm=ratio(is_calm=True))
 
 
 def _job_of(world: World, guest: Guest) -> tuple[str, list[Guest]]:
