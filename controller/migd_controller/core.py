@@ -75,6 +75,7 @@ from migd_core.errors import MigdError
 from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
+from migd_policies.own_load import without_own_load
 from migd_policies.policy import Policy
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
@@ -183,7 +184,7 @@ class Core:
     def world(self, now_s: float) -> World:
         """Return the cluster as it is known at `now_s`."""
         world = build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
-        return resolve(world, self.config.rules).applied(world, singly=True)
+        return without_own_load(resolve(world, self.config.rules).applied(world, singly=True))
 
     def plan(self, now_s: float) -> Decision:
         """Return what a control cycle would decide at `now_s`, and do nothing about it."""
@@ -447,19 +448,21 @@ class Core:
         )
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)
-        for uuid in (migration.source, migration.target):
-            if (known := self.telemetry.hosts.get(uuid)) is not None:
-                known.load_ratios.clear()  # it held what copying asked of Dom0; a trend starts anew
         return [RecordMigration(migration=migration)]
 
     def _shift_load(self, migration: Migration, now_s: float) -> None:
-        """What migd has moved makes neither load young."""
+        """What migd has moved makes neither load young, and what a host's load was, it was with and without it."""
         world = self.world(now_s)
         guest = world.guests.get(migration.guest)
         for uuid, sign in ((migration.source, -1), (migration.target, +1)):
             known = self.telemetry.hosts.get(uuid)
-            if guest is not None and known is not None and known.standing is not None and uuid in world.hosts:
-                by_ratio = sign * guest.cpu_demand_vcpus / world.hosts[uuid].cpus
+            if guest is None or known is None or uuid not in world.hosts:
+                continue
+            by_ratio = sign * guest.cpu_demand_vcpus / world.hosts[uuid].cpus
+            earlier = [max(0.0, load + by_ratio) for load in known.load_ratios]
+            known.load_ratios.clear()
+            known.load_ratios.extend(earlier)
+            if known.standing is not None:
                 known.standing = imbalance.shifted(known.standing, by_ratio)
 
     def _remember_addresses(self) -> None:
