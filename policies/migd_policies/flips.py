@@ -1,8 +1,8 @@
 """What would flip a decision: how far one thing would have to be otherwise for a move to pay, or to pay no more.
 
 Each thing is turned alone, with everything else as it is: how long the imbalance lasts (solved for, the ledger is
-linear in it), how long the job does, how much the guest writes and how fast the link is (found by bisection, the ledger goes
-one way with each).
+linear in it), how long the job does, how much the guest writes and how fast the link is (found by bisection, the ledger
+goes one way with each).
 """
 
 import math
