@@ -71,8 +71,7 @@ class Watched:
                     self._removed.add(job.name)
                     self._loop.tell(JobRemoved(name=job.name))
                 continue
-            event = self._report(job, self._case.asked_s[job.name], job.name not in self._announced)
-            if event is not None:
+            for event in self._report(job, self._case.asked_s[job.name], job.name not in self._announced):
                 self._announced.add(job.name)
                 self._loop.tell(event)
 
