@@ -138,7 +138,8 @@ class LedgerSection(Section, frozen=True, kw_only=True):
 
     No gain is reckoned for longer than `horizon_s`, nor than a job still runs. A load that has stood for t, or for
     `life_at_least_s` if that is more, is taken to stand for r more with the probability t / (t + r).
-    `speed_while_migrating_ratio` is the job's speed during pre-copy relative to before; 0.5 on a shared NIC.
+    `speed_while_migrating_ratio` is the speed that messages keep which share a NIC with a copy; what else slows a job
+    meanwhile is worked out from the load of both hosts, until migrations of the job itself were watched.
     `bandwidth_ratio` is what one migration gets of the slower of the two NICs; `bandwidth_bytes_per_s` stands in where
     no agent reports a link speed.
     """

@@ -30,6 +30,7 @@ from typing import Final
 from migd_core.precopy import RULE_SETS
 from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
+from migd_policies.copying_speed import expected_speed
 from migd_policies.imbalance import stands_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
 from migd_policies.scoring import StepRatio, counts, step_ratios
@@ -170,7 +171,7 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     guest = world.guests[move.guest]
     job = guest.job if guest.job in world.jobs and guest.job in ratios else guest.uuid
     assert job is not None
-    v, ratio = _speed_while_migrating(world, job), ratios[job].now
+    v, ratio = _speed_while_migrating(world, move, job), ratios[job].now
     total_s, pause_s = migration.total_s, migration.pause_s
 
     def cost_s(total_s: float, pause_s: float, speed: float) -> float:
@@ -226,10 +227,10 @@ def _remaining_s(world: World, job: str) -> tuple[float, float, float]:
     return known.remaining.least_s, known.remaining.median_s, known.remaining.most_s
 
 
-def _speed_while_migrating(world: World, job: str) -> Interval:
+def _speed_while_migrating(world: World, move: Move, job: str) -> Interval:
     known = world.jobs.get(job)
-    if known is None or known.speed_while_migrating is None:
-        return world.pricing.speed_while_migrating
+    if known is None or known.speed_while_migrating is None or not known.speed_while_migrating.watched:
+        return expected_speed(world, move, job)
     speed = known.speed_while_migrating
     return Interval(speed.least_ratio, speed.median_ratio, speed.most_ratio)
 
