@@ -29,6 +29,7 @@ def host(
     is_enabled: bool = True,
     frozen_because: str | None = None,
     health: HostHealth = UNKNOWN,
+    speed_ratio: float = 1.0,
 ) -> Host:
     """Return a host; `load` is what is wanted besides the guests that `world` is given, in shares of its CPUs.
 
@@ -46,6 +47,7 @@ def host(
         is_enabled=is_enabled,
         frozen_because=frozen_because,
         health=health,
+        speed_ratio=speed_ratio,
     )
 
 

@@ -153,9 +153,10 @@ class PhasesSection(Section, frozen=True, kw_only=True):
 class LedgerSection(Section, frozen=True, kw_only=True):
     """How a move is priced.
 
-    `horizon_s` is how long an imbalance is taken to last at most, `life_at_least_s` at least; between the two it is
-    taken to last as long as it has stood. A job gains for no longer than it still runs.
-    `speed_while_migrating_ratio` is the job's speed during pre-copy relative to before; 0.5 on a shared NIC.
+    No gain is reckoned for longer than `horizon_s`, nor than a job still runs. A load that has stood for t, or for
+    `life_at_least_s` if that is more, is taken to stand for r more with the probability t / (t + r).
+    `speed_while_migrating_ratio` is the speed that messages keep which share a NIC with a copy; what else slows a job
+    meanwhile is worked out from the load of both hosts, until migrations of the job itself were watched.
     `bandwidth_ratio` is what one migration gets of the slower of the two NICs; `bandwidth_bytes_per_s` stands in where
     no agent reports a link speed.
     """

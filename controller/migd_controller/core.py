@@ -89,6 +89,7 @@ from migd_core.errors import MigdError
 from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
+from migd_policies.own_load import without_own_load
 from migd_policies.policy import Policy
 from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
@@ -227,8 +228,9 @@ class Core:
         return self.seen(now_s).singly
 
     def seen(self, now_s: float) -> Seen:
-        """Return the cluster as it is known at `now_s`, with its rules."""
-        return self._by_rules(build_world(now_s, self.inventory, self.telemetry, self.memory, self.config))
+        """Return the cluster as it is known at `now_s` but for what migd's own copying asks of it, with its rules."""
+        world = build_world(now_s, self.inventory, self.telemetry, self.memory, self.config)
+        return self._by_rules(without_own_load(world))
 
     def _by_rules(self, measured: World) -> Seen:
         return Seen(measured, resolve(measured, self.config.rules))
@@ -606,9 +608,6 @@ class Core:
         )
         self._hold(after(self.memory.holds, migration, self.config.guards, now_s))
         self.inventory.relocate(migration.guest, event.host_now)
-        for uuid in (migration.source, migration.target):
-            if (known := self.telemetry.hosts.get(uuid)) is not None:
-                known.load_ratios.clear()  # it held what copying asked of Dom0; a trend starts anew
         commands: list[AnyCommand] = [RecordMigration(migration=migration)]
         if (move_set := set_after(self.memory.sets, migration)) is not None:
             commands += self._keep({**self.memory.sets, move_set.name: move_set})
@@ -627,13 +626,18 @@ class Core:
         return commands
 
     def _shift_load(self, migration: Migration, now_s: float) -> None:
-        """What migd has moved makes neither load young."""
+        """What migd has moved makes neither load young, and what a host's load was, it was with and without it."""
         world = self.world(now_s)
         guest = world.guests.get(migration.guest)
         for uuid, sign in ((migration.source, -1), (migration.target, +1)):
             known = self.telemetry.hosts.get(uuid)
-            if guest is not None and known is not None and known.standing is not None and uuid in world.hosts:
-                by_ratio = sign * guest.cpu_demand_vcpus / world.hosts[uuid].cpus
+            if guest is None or known is None or uuid not in world.hosts:
+                continue
+            by_ratio = sign * guest.cpu_demand_vcpus / world.hosts[uuid].cpus
+            earlier = [max(0.0, load + by_ratio) for load in known.load_ratios]
+            known.load_ratios.clear()
+            known.load_ratios.extend(earlier)
+            if known.standing is not None:
                 known.standing = imbalance.shifted(known.standing, by_ratio)
 
     def _remember_addresses(self) -> None:

@@ -56,7 +56,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
 
     `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own; `address` is where its XAPI answers;
     `control_domains` are the uuids of its Dom0 and the like, `storages` and `networks` those of what is attached to it.
-    CPU features are as XAPI writes them, empty if not known.
+    `cpu_mhz` is the clock of its CPUs, 0 if not known; CPU features are as XAPI writes them, empty if not known.
     """
 
     uuid: str
@@ -71,6 +71,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     storages: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     hardware_versions: tuple[int, ...] = ()
+    cpu_mhz: float = 0.0
     cpu_vendor: str = ""
     cpu_features_hvm: str = ""
     cpu_features_pv: str = ""

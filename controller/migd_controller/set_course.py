@@ -25,7 +25,6 @@ from migd_controller.snapshot import UNMEASURED
 from migd_core.world import Move, World
 from migd_policies.move_order import Step, Steps, kept_apart, order_moves
 from migd_policies.move_schedule import Parallel, starting
-from migd_policies.own_load import without_own_load
 from migd_policies.rules import Rules, places
 
 # As long as agents may need to report again after a restart, or of a guest that has just arrived.
@@ -134,7 +133,7 @@ def gains_left(move_set: MoveSet, world: World, bench: Bench) -> dict[str, float
     ]
     goals = {move.guest: move.target for move in moves}
     detours = [s.move for s in (*running, *move_set.waiting) if s.guest in goals and s.target != goals[s.guest]]
-    prices, _ = bench.prices(without_own_load(before), moves, detours)
+    prices, _ = bench.prices(before, moves, detours)
     price_of = {move.guest: price for move, price in zip(moves, prices, strict=False) if price is not None}
     return {step.migration: price_of[step.guest].gain_s for step in running if step.guest in price_of}
 
@@ -150,7 +149,7 @@ def _judged_again(move_set: MoveSet, step: SetStep, situation: Situation, bench:
         if goals[uuid].state is StepState.WAITING and uuid in world.guests
     ]
     detours = [each.move for each in move_set.waiting if each.is_detour]
-    prices, unpriced_because = bench.prices(without_own_load(world), left, detours)
+    prices, unpriced_because = bench.prices(world, left, detours)
     price_of = dict(zip([*(move.guest for move in left), *detours], prices, strict=True))
     now = replace(
         situation,

@@ -46,6 +46,7 @@ def build_world(
     refused = barred_targets(memory.holds)
     job_of = {guest: job.name for job in memory.jobs.values() for guest in job.guests}
     reserved = _reserved_bytes(inventory, memory)
+    fastest = max((host.cpu_mhz for host in inventory.hosts.values()), default=0.0)
     hosts: dict[str, Host] = {}
     guests: dict[str, Guest] = {}
     for uuid, pool_host in inventory.hosts.items():
@@ -70,7 +71,7 @@ def build_world(
         guests.update((guest.uuid, guest) for guest in found)
         host = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
         stood_s = max(0.0, now_s - known.standing.since_s) if known is not None and known.standing is not None else 0.0
-        hosts[uuid] = replace(host, health=health, load_stood_s=stood_s)
+        hosts[uuid] = replace(host, health=health, load_stood_s=stood_s, speed_ratio=_speed_ratio(pool_host, fastest))
     return World(
         now_s=now_s,
         hosts=MappingProxyType(hosts),
@@ -208,6 +209,11 @@ def _host(
         is_enabled=host.is_enabled and not host.is_evacuating,
         frozen_because=frozen_because,
     )
+
+
+def _speed_ratio(host: PoolHost, fastest_mhz: float) -> float:
+    """How fast a CPU of the host is next to the fastest of the pool, by their clocks; 1 where that is not known."""
+    return host.cpu_mhz / fastest_mhz if host.cpu_mhz > 0 else 1.0
 
 
 def _reserved_bytes(inventory: Inventory, memory: Memory) -> dict[str, int]:

@@ -19,9 +19,10 @@ class Interval(msgspec.Struct, frozen=True):
 class Pricing(msgspec.Struct, frozen=True, kw_only=True):
     """How moves are priced; see `[ledger]` of the controller's configuration for each value.
 
-    `horizon_s` is how long an imbalance is taken to last at most, `life_at_least_s` at least; `speed_while_migrating` a
-    job's speed during pre-copy relative to before, `bandwidth_ratio` what one migration gets of the slower of the two
-    NICs, `bandwidth_bytes_per_s` what stands in where no link speed is known.
+    `horizon_s` is what gains are reckoned for at most, `life_at_least_s` the age that a load counts with at least where
+    it is asked how long it will stand; `speed_while_migrating` a job's speed during pre-copy relative to before,
+    `bandwidth_ratio` what one migration gets of the slower of the two NICs, `bandwidth_bytes_per_s` what stands in
+    where no link speed is known.
     """
 
     horizon_s: float = 14400.0

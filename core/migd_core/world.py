@@ -78,7 +78,8 @@ class Host:
     `memory_free_bytes` is what an arriving guest may take, after moves in flight. `frozen_because` says why nothing
     may be decided about the host now (stale telemetry, dead, disabled); None means that it takes part. `health` is what
     its agent last said of its hardware; a failing host receives nothing. `load_stood_s` is for how long its load has
-    been about what it is, what migd moved left aside; None where nobody has watched.
+    been about what it is, what migd moved left aside; None where nobody has watched. `speed_ratio` is how fast one of
+    its CPUs is next to one of the fastest host's.
     """
 
     uuid: str
@@ -93,6 +94,7 @@ class Host:
     frozen_because: str | None = None
     health: HostHealth = UNKNOWN
     load_stood_s: float | None = None
+    speed_ratio: float = 1.0
 
     @property
     def may_receive(self) -> bool:
@@ -149,12 +151,16 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True)
 class SpeedRatio:
-    """A job's speed while one of its guests migrates over its speed before, 0..1: median, 10 % and 90 % ends, basis."""
+    """A job's speed while one of its guests migrates over its speed before, 0..1: median, 10 % and 90 % ends, basis.
+
+    It rests on so many migrations `watched`; on none of this job where that is 0.
+    """
 
     median_ratio: float
     least_ratio: float
     most_ratio: float
     basis: str
+    watched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

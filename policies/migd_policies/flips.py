@@ -1,7 +1,8 @@
 """What would flip a decision: how far one thing would have to be otherwise for a move to pay, or to pay no more.
 
-Each thing is turned alone, with everything else as it is: how long the gain lasts (solved for, the ledger is linear in
-it), how much the guest writes and how fast the link is (found by bisection, the ledger goes one way with either).
+Each thing is turned alone, with everything else as it is: how long the imbalance lasts (solved for, the ledger is
+linear in it), how long the job does, how much the guest writes and how fast the link is (found by bisection, the ledger
+goes one way with each).
 """
 
 import math
@@ -14,7 +15,7 @@ import msgspec
 
 from migd_core.messages import DirtyCurve
 from migd_core.units import PAGE_BYTES, format_bytes, format_duration
-from migd_core.world import Move, World
+from migd_core.world import Move, Remaining, World
 from migd_policies.dirty_fit import usable
 from migd_policies.ledger import PlanPrice, price
 
@@ -57,21 +58,26 @@ def flips(world: World, move: Move, min_gain_s: float, certainty_sds: float) -> 
 
 
 def _by_time(world: World, move: Move, found: PlanPrice, min_gain_s: float, certainty_sds: float, pays: bool) -> str:
-    """How long the gain would have to last: the job's remaining time or the imbalance, whichever is shorter now."""
-    rate = found.gain_rate
+    """How long the job would have to run, or else the imbalance to last."""
+    rate, than = found.gain_rate, "less" if pays else "more"
     if rate <= 0:
         return ""
-    needed_s = (min_gain_s + found.gain_s - found.sure_s(certainty_sds)) / rate
     job = world.jobs.get(world.guests[move.guest].job or "")
-    remaining_s = job.remaining_s if job is not None else None
-    horizon_s = world.pricing.horizon_s
-    if job is not None and remaining_s is not None and (remaining_s <= horizon_s or pays) and needed_s <= horizon_s:
-        than = "less" if pays else "more"
-        return (
-            f"job {job.name} had {than} than {format_duration(needed_s)} left (it has {format_duration(remaining_s)})"
-        )
-    than = "no longer" if pays else "longer"
-    return f"the imbalance lasted {than} than {format_duration(needed_s)} (taken to last {format_duration(horizon_s)})"
+    if job is not None and job.remaining_s is not None:
+
+        def does_pay(left_s: float) -> bool:
+            remaining = Remaining(left_s, left_s, left_s, "if it were so")
+            jobs = MappingProxyType({**world.jobs, job.name: replace(job, remaining=remaining)})
+            return price(replace(world, jobs=jobs), [move]).sure_s(certainty_sds) >= min_gain_s
+
+        low_s, high_s = 0.0, world.pricing.horizon_s
+        if does_pay(high_s) and not does_pay(low_s):
+            left_s = _between(low_s, high_s, does_pay)
+            now_s = format_duration(job.remaining_s)
+            return f"job {job.name} had {than} than {format_duration(left_s)} left (it has {now_s})"
+    needed_s = (min_gain_s + found.gain_s - found.sure_s(certainty_sds)) / rate
+    than, now_s = "no longer" if pays else "longer", format_duration(max(0.0, found.gain_s / rate))
+    return f"the imbalance lasted {than} than {format_duration(needed_s)} (it is taken to last {now_s})"
 
 
 def _by_writing(world: World, move: Move, does_pay: Callable[[World], bool], pays: bool) -> str:

@@ -1,24 +1,32 @@
 """How long an imbalance lasts: nobody gains from a move longer than what it answers stands.
 
-A load that has stood for e is taken to stand for as long again (Lindy), so it ends at a rate of 1 / e; a difference
-between two hosts ends with either:
+A load that has stood for a stands for r more with the probability a / (a + r), as processes do (Harchol-Balter and
+Downey, Exploiting Process Lifetime Distributions for Dynamic Load Balancing, 1997): half of them for as long again, and
+a few for very much longer. A difference between two loads ends with either, so within the next L seconds it stands for
 
-    H = 1 / (1 / age at the source + 1 / age at the target)
+    ∫ a / (a + r) dr        = a ln(1 + L / a)                                      with a load at the source only
+    ∫ ab / ((a+r)(b+r)) dr  = ab / (b − a) · ln((a + L) b / ((b + L) a))           with one at the target, too
+
+on average, from 0 to L. A load at the target is one of guests that nobody named a job for: a host that is idle may be
+hit by a new load, but so may the source.
 
 The age of a load is since when it has been about what it is. What migd itself moves shifts a load without making it
 young: that was not the imbalance's own doing.
 """
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import log, log1p
 from typing import Final
 
 from migd_core.world import Move, World
+from migd_policies.scoring import passing_vcpus
 
 # A load this near to its level, in shares of the host's CPUs, is the same load: samples and phases move it by as much.
 SAME_LOAD_RATIO: Final = 0.15
 # So many periods in a row away from the level are a new load; fewer are a burst.
 NEW_AFTER_PERIODS: Final = 3
+# Two ages closer than this are one: the formula for two divides by their difference.
+ALIKE_RATIO: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +59,25 @@ def shifted(standing: Standing, by_ratio: float) -> Standing:
     return replace(standing, ratio=max(0.0, standing.ratio + by_ratio), away=away)
 
 
-def life_s(world: World, move: Move) -> float:
-    """Return H, how long the difference in load that `move` answers is going to last, in s.
+def stands_s(world: World, move: Move, within_s: float) -> float:
+    """Return for how many of the next `within_s` seconds the difference in load that `move` answers stands on average.
 
-    Infinite where nobody has watched either host; a host that nobody watched does not bound it. Source and target must
-    exist in `world`.
+    No load is taken to be younger than `life_at_least_s`, and one that nobody watched to stand for all of them. Source
+    and target must exist in `world`.
     """
-    rates_per_s = 0.0
-    for uuid in (move.source, move.target):
-        age_s = world.hosts[uuid].load_stood_s
-        if age_s is not None:
-            rates_per_s += 1.0 / age_s if age_s > 0 else inf
-    return 1.0 / rates_per_s if rates_per_s > 0 else inf
+    least_s = world.pricing.life_at_least_s
+    target = world.hosts[move.target]
+    passing = sum(passing_vcpus(world, guest) for guest in world.guests_on[move.target])
+    counts = [move.source, *([move.target] if not world.jobs or passing / target.cpus > SAME_LOAD_RATIO else [])]
+    ages_s = [max(least_s, age) for uuid in counts if (age := world.hosts[uuid].load_stood_s) is not None]
+    if within_s <= 0 or (ages_s and min(ages_s) <= 0):
+        return 0.0
+    match ages_s:
+        case [a_s]:
+            return a_s * log1p(within_s / a_s)
+        case [a_s, b_s] if abs(a_s - b_s) <= ALIKE_RATIO * a_s:
+            return a_s * within_s / (a_s + within_s)
+        case [a_s, b_s]:
+            return a_s * b_s / (b_s - a_s) * log((a_s + within_s) * b_s / ((b_s + within_s) * a_s))
+        case _:
+            return within_s

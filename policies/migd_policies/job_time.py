@@ -25,7 +25,6 @@ from migd_core.units import format_duration, format_ratio
 from migd_core.world import Move, Plan, Reason, World
 from migd_policies.ledger import PlanPrice, price
 from migd_policies.move_order import order_moves
-from migd_policies.own_load import without_own_load
 from migd_policies.rules import Rules
 from migd_policies.set_search import Found, SetSearch, moves_of
 from migd_policies.trend import highest_load_ratio, lowest_load_ratio
@@ -60,7 +59,6 @@ class JobTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             text = "guests are being moved already"
             under_way = float(len(world.moves_in_flight))
             return Plan((), Reason("already-moving", text, under_way, float(self.max_moves), "migrations"))
-        world = without_own_load(world)
         seen = [host for host in world.hosts.values() if highest_load_ratio(host, self.sustained_periods) is not None]
         takes = [host for host in seen if host.may_receive]
         leaves = frozenset(host.uuid for host in seen if host.frozen_because is None)

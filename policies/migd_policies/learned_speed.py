@@ -6,6 +6,7 @@ observations counts as so many as there are, against PRIOR_WEIGHT observations o
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from typing import Final
@@ -53,7 +54,8 @@ def estimate(learned: LearnedSpeed, prior_ratio: float = PRIOR_RATIO) -> SpeedRa
     centre = (PRIOR_WEIGHT * prior_ratio + count * middle) / (PRIOR_WEIGHT + count)
     variance = (PRIOR_WEIGHT * PRIOR_SPREAD**2 + count * spread**2) / (PRIOR_WEIGHT + count)
     watched = "one migration" if count == 1 else f"{count} migrations"
-    return _around(centre, variance**0.5, f"{watched} of this job watched, {middle:.2f} in the middle")
+    found = _around(centre, variance**0.5, f"{watched} of this job watched, {middle:.2f} in the middle")
+    return replace(found, watched=count)
 
 
 def observed(reports: Sequence[Report], began_s: float, stopped_s: float) -> float | None:

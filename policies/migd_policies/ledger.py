@@ -4,31 +4,42 @@ A job of R remaining seconds that runs on as it is ends after R. With moves, it 
 guests are copied, stands still while one is switched over, and then steps in g of the time (`scoring`); so it ends
 earlier by
 
-    net = (1 − g) · L − Σ over its moves of [(T − pause)(1 − v·g) + pause + warm-up]      L = min(R, horizon, H, R_m)
+    net = (1 − g) · H + (1 − g₀)(L − H) − Σ over its moves of [(T − pause)(1 − v·g) + pause + warm-up]
 
-T and pause are the predicted migration (`precopy_prediction`), R_m the remaining time of the jobs whose guests move:
-once those are over, nobody gains from the moves any more. H is how long the imbalance lasts (`imbalance`), not less
-than `life_at_least_s`, of the shortest-lived that the moves answer. A job whose step takes longer (g > 1) counts with
-its loss, at the speed v rather than v·g while guests are copied. Several moves are priced together, because moving one
-of two equally slow ranks gains nothing and moving both does.
+T and pause are the predicted migration (`precopy_prediction`). L = min(R, horizon, R_m), with R_m the remaining time of
+the jobs whose guests move: once those are over, nobody gains from the moves any more. H is for how much of L the
+imbalance stands (`imbalance`), of the shortest-lived that the moves answer; g₀ is g once the loads of guests of no job
+are gone: what is gained by faster hosts or nearer neighbours stays, and what a neighbour left behind costs stays, too,
+until the guests can go back. Remaining times are intervals: what is gained is worked out at their 10, 50 and 90 %, and
+counts 3 : 4 : 3 (Swanson's rule for a mean). A job whose step takes longer (g > 1) counts with its loss, at the speed v
+rather than v·g while guests are copied. Several moves are priced together, because moving one of two equally slow
+ranks gains nothing and moving both does.
 
 What is not known for sure is worked out at both ends of its interval, one thing at a time, and the differences are
-added up as squares: `net_sd_s` is a standard deviation of `net_s`. Break-even is the L at which net is 0:
+added up as squares: `net_sd_s` is a standard deviation of `net_s`. Break-even is the H at which net is 0 if nothing
+is gained afterwards:
 
-    L* = Σ [(T − pause)(1 − v·g) + pause + warm-up] / (1 − g)
+    H* = Σ [(T − pause)(1 − v·g) + pause + warm-up] / (1 − g)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Final
 
 from migd_core.precopy import RULE_SETS
 from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
+from migd_policies.copying_speed import expected_speed
 from migd_policies.dirty_fit import usable
-from migd_policies.imbalance import life_s
+from migd_policies.imbalance import stands_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
-from migd_policies.scoring import counts, job_step_ratios
+from migd_policies.scoring import StepRatio, counts, step_ratios
+
+# What the 10, 50 and 90 % quantiles count in a mean.
+SWANSON: Final = (0.3, 0.4, 0.3)
+# How long a guest that was moved stays where it is, whatever happens: the cooldown, unless a site sets another.
+RESTS_S: Final = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,9 @@ class MovePrice:
 
 @dataclass(frozen=True, slots=True)
 class JobPrice:
-    """What the moves do to one job: its step takes `step_ratio` of the time it took, for `lasts_s`.
+    """What the moves do to one job: its step takes `step_ratio` of the time it took as long as loads are as they are.
 
-    `gain_rate` is what that counts for a second.
+    `gain_rate` is what that counts for a second; at this rate the job has gained `gain_s` after `lasts_s`.
     """
 
     job: str
@@ -106,20 +117,18 @@ def price(
 
     Raises ValueError where no migration can be predicted: no bandwidth.
     """
-    ratios = job_step_ratios(world, *moves)
+    ratios = step_ratios(world, *moves)
     made = (*moves, *detours)
     priced = tuple(
         _move_price(world, move, migration, ratios)
         for move, migration in zip(made, _migrations(world, made), strict=True)
     )
-    remaining_s = [_remaining_s(world, each.job) for each in priced]
-    lives_s = [max(world.pricing.life_at_least_s, life_s(world, move)) for move in moves]
-    lasts_s = min([world.pricing.horizon_s, *remaining_s, *lives_s])
+    cost_s = _sum([each.cost_s for each in priced])
+    moved = {each.job for each in priced}
     jobs = tuple(
-        _job_price(world, job, ratio, lasts_s, may_gain=not for_jobs_only or counts(world, job))
+        _job_price(world, moves, moved, job, ratio, cost_s.median, may_gain=not for_jobs_only or counts(world, job))
         for job, ratio in ratios.items()
     )
-    cost_s = _sum([each.cost_s for each in priced])
     rate = sum(job.gain_rate for job in jobs)
     return PlanPrice(
         moves=priced,
@@ -165,11 +174,11 @@ def _migrations(world: World, moves: Sequence[Move]) -> list[MigrationPrediction
     return predict_many(requests, RULE_SETS[world.rule_set], widening=world.learned.widening)
 
 
-def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios: Mapping[str, float]) -> MovePrice:
+def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios: Mapping[str, StepRatio]) -> MovePrice:
     guest = world.guests[move.guest]
     job = guest.job if guest.job in world.jobs and guest.job in ratios else guest.uuid
     assert job is not None
-    v, ratio = speed_while_migrating(world, job), ratios[job]
+    v, ratio = speed_while_migrating(world, move, job), ratios[job].now
     total_s, pause_s = migration.total_s, migration.pause_s
 
     def cost_s(total_s: float, pause_s: float, speed: float) -> float:
@@ -194,23 +203,42 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     return MovePrice(move, job, migration, Interval(low, median_s, high), least, most)
 
 
-def _job_price(world: World, job: str, ratio: float, lasts_s: float, *, may_gain: bool) -> JobPrice:
-    lasts_s = min(lasts_s, _remaining_s(world, job))
-    rate = 1.0 - ratio if may_gain else min(0.0, 1.0 - ratio)
-    return JobPrice(job, ratio, lasts_s, rate, rate * lasts_s)
+def _job_price(
+    world: World,
+    moves: Sequence[Move],
+    moved: Set[str],
+    job: str,
+    ratio: StepRatio,
+    cost_s: float,
+    *,
+    may_gain: bool,
+) -> JobPrice:
+    rate, calm_rate = (1.0 - each if may_gain else min(0.0, 1.0 - each) for each in (ratio.now, ratio.calm))
+    gain_s = stands = 0.0
+    for quantile, weight in enumerate(SWANSON):
+        within_s = min(world.pricing.horizon_s, *(_remaining_s(world, each)[quantile] for each in {*moved, job}))
+        loaded_s = min(stands_s(world, move, within_s) for move in moves)
+        calm_s = within_s - loaded_s
+        # Guests that are in a worse place once it is calm go back, when they have rested and for the same price.
+        calm_gain_s = max(calm_rate * calm_s, min(0.0, calm_rate * min(calm_s, RESTS_S) - cost_s))
+        gain_s += weight * (rate * loaded_s + calm_gain_s)
+        stands += weight * loaded_s
+    return JobPrice(job, ratio.now, max(0.0, gain_s / rate) if rate > 0 else stands, rate, gain_s)
 
 
-def _remaining_s(world: World, job: str) -> float:
-    """The job's remaining time; infinite where there is no such job or nobody said."""
+def _remaining_s(world: World, job: str) -> tuple[float, float, float]:
+    """The job's remaining time, at 10, 50 and 90 %; infinite where there is no such job or nobody said."""
     known = world.jobs.get(job)
-    return math.inf if known is None or known.remaining_s is None else known.remaining_s
+    if known is None or known.remaining is None:
+        return math.inf, math.inf, math.inf
+    return known.remaining.least_s, known.remaining.median_s, known.remaining.most_s
 
 
-def speed_while_migrating(world: World, job: str) -> Interval:
-    """Return a job's speed while one of its guests migrates, over its speed before: learned of it, or assumed."""
+def speed_while_migrating(world: World, move: Move, job: str) -> Interval:
+    """Return a job's speed while a guest of it migrates, over its speed before: learned of it, or expected."""
     known = world.jobs.get(job)
-    if known is None or known.speed_while_migrating is None:
-        return world.pricing.speed_while_migrating
+    if known is None or known.speed_while_migrating is None or not known.speed_while_migrating.watched:
+        return expected_speed(world, move, job)
     speed = known.speed_while_migrating
     return Interval(speed.least_ratio, speed.median_ratio, speed.most_ratio)
 

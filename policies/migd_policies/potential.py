@@ -38,7 +38,8 @@ from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.precopy_prediction import Overheads
 from migd_policies.projection import Projection
 from migd_policies.rules import are_kept_apart
-from migd_policies.scoring import communication_ratio, cpu_share_ratio, job_step_ratios, talks
+from migd_policies.scoring import communication_ratio, cpu_share_ratio, job_step_ratios
+from migd_policies.talk import talks
 from migd_policies.target_ladder import TargetLadder
 from migd_policies.trend import highest_load_ratio, lowest_load_ratio
 

@@ -183,7 +183,8 @@ def _cost_now(world: World, now: PlanPrice, quiet: PlanPrice, begins_in_s: float
     begins there: it has only slowed the job down for longer, and what is not known of the copying is so of both. A
     quiet part that is due and not seen may not come.
     """
-    took, then, speed = now.moves[0].migration, quiet.moves[0].migration, speed_while_migrating(world, now.moves[0].job)
+    took, then = now.moves[0].migration, quiet.moves[0].migration
+    speed = speed_while_migrating(world, now.moves[0].move, now.moves[0].job)
     if begins_in_s == 0.0 or begins_in_s + then.total_s.median >= took.total_s.median:
         return now.cost_s.median, math.hypot(_sd(now.cost_s), _sd(quiet.cost_s))
     copied_s = max(1e-9, took.total_s.median - took.pause_s.median)

@@ -2,32 +2,42 @@
 
 A bulk-synchronous job steps as fast as its slowest rank. One second of the job as it is now holds, for rank r,
 
-    1 >= k · w_r / s_r + c_r         with equality for the slowest rank, which gives k
+    1 >= k · w_r / (s_r · q_r) + c_r         with equality for the slowest rank, which gives k
 
     w_r   CPU that the rank wants, per vCPU (0..1): ranks that want the same have the same work
     s_r   share of it that its host gives: 1 up to a load of 1, else 1 / load
-    c_r   seconds it communicates: Σ over its flows of bytes_per_s / bandwidth of the level they cross, and where one of
-          them leaves the host not less than that host's NIC needs for all that leaves or enters it: half of it each way
+    q_r   how fast its host's CPUs are, next to the others'
+    c_r   seconds it talks: by the levels that its flows cross and by what shares their links (`talk`)
 
-and after a move with the same k, t(new) = max over ranks (k · w_r / s'_r + c'_r); the score is g = t(new) / t(old). A
-rank that stays behind as slow as before bounds g from below, so moving one of two equally slow ranks gains nothing.
+and after a move with the same k, t(new) = max over ranks (k · w_r / (s'_r · q'_r) + c'_r); the score is g = t(new) /
+t(old). A rank that stays behind as slow as before bounds g from below, so moving one of two equally slow ranks gains
+nothing.
 
 What this assumes. The scheduler shares a full host evenly. Work is proportional to the CPU wanted: true of ranks that
 spin while they wait, and of a head node that does nothing. Messages cost bandwidth, not latency (their number is not
-known), they do not overlap with computing, and a flow's two directions take turns on the link. A level that was not
-measured changes nothing. Moves under way count as done.
+known), and they do not overlap with computing. A level that was not measured changes nothing. Moves under way count as
+done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 from migd_core.world import Guest, Move, Topology, World
 from migd_policies.projection import Projection
+from migd_policies.talk import Crossing, Way, crossings, flow_s, guest_s, talks, ways
 
-# Both directions of a flow are added up and a full-duplex link carries them at once, so the sum of a rank can pass one
-# second a second; a rank that only communicated would leave nothing to compare computing with.
+# Flows need not take turns, so the sum of a rank can pass one second a second; and a rank that only communicated would
+# leave nothing to compare computing with.
 MOST_COMMUNICATION_RATIO: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class StepRatio:
+    """g of one job: with the loads of now, and once what guests of no job want now has passed."""
+
+    now: float
+    calm: float
 
 
 def job_step_ratios(world: World, *moves: Move) -> Mapping[str, float]:
@@ -35,6 +45,14 @@ def job_step_ratios(world: World, *moves: Move) -> Mapping[str, float]:
 
     Touched are the jobs on the hosts and those the guests talk with. The keys are job names; a guest that belongs to
     no job of `world.jobs` counts as a job of its own, under its uuid. Guests and hosts must exist in `world`.
+    """
+    return {job: ratio.now for job, ratio in step_ratios(world, *moves).items()}
+
+
+def step_ratios(world: World, *moves: Move) -> Mapping[str, StepRatio]:
+    """Return the same, and what becomes of it where the loads of guests that nobody named a job for end.
+
+    Where no job is named at all, every load stays.
     """
     before, after = Projection(world), Projection(world)
     touched: dict[str, Guest] = {}
@@ -47,10 +65,12 @@ def job_step_ratios(world: World, *moves: Move) -> Mapping[str, float]:
             *(world.guests[peer] for peer, _ in talks(world, move.guest)),
         )
         touched |= {guest.uuid: guest for guest in near}
-    crossing = [crossing_bytes_per_s(world, then.host_of) for then in (before, after)]
-    for uuid in world.hosts:
-        if crossing[0].get(uuid, 0.0) != crossing[1].get(uuid, 0.0):
-            touched |= {guest.uuid: guest for guest in after.guests_on(uuid) if world.flows_of.get(guest.uuid)}
+    crossing = [crossings(world, then.host_of) for then in (before, after)]
+    changed = {way for way in {**crossing[0], **crossing[1]} if crossing[0].get(way) != crossing[1].get(way)}
+    for flow in world.flows if changed else ():
+        ends = [world.guests[uuid] for uuid in (flow.guest_a, flow.guest_b) if uuid in world.guests]
+        if len(ends) == 2 and changed & set(ways(world, *(after.host_of(guest.uuid) for guest in ends))):
+            touched |= {guest.uuid: guest for guest in ends}
     jobs = dict(_job_of(world, guest) for guest in touched.values())
     return {
         name: _step_ratio([_Rank.of(rank, (before, crossing[0]), (after, crossing[1])) for rank in ranks])
@@ -66,37 +86,14 @@ def counts(world: World, job: str) -> bool:
     return job in world.jobs or not world.jobs
 
 
-def crossing_bytes_per_s(world: World, host_of: Callable[[str], str]) -> dict[str, float]:
-    """Return what leaves and enters each host (uuid), with guests where `host_of` says; no entry where nothing does."""
-    found: dict[str, float] = {}
-    for flow in world.flows:
-        if flow.guest_a in world.guests and flow.guest_b in world.guests:
-            a, b = host_of(flow.guest_a), host_of(flow.guest_b)
-            if a != b:
-                for uuid in (a, b):
-                    found[uuid] = found.get(uuid, 0.0) + flow.bytes_per_s
-    return found
-
-
-def nic_ratio(world: World, host: str, crossing: Mapping[str, float]) -> float:
-    """Return the seconds a second that a host's NIC is busy with what crosses it; 0 where its speed is not known."""
-    link = world.hosts[host].link_bytes_per_s
-    return crossing.get(host, 0.0) / 2 / link if link > 0 else 0.0
+def passing_vcpus(world: World, guest: Guest) -> float:
+    """Return the CPU that a guest wants and will not want for ever: all of it if it is of no job and there are jobs."""
+    return 0.0 if not world.jobs or guest.job in world.jobs else guest.cpu_demand_vcpus
 
 
 def cpu_share_ratio(load_ratio: float) -> float:
     """Return the part of the CPU it wants that a guest gets on a host: all of it until the host is full."""
     return 1.0 if load_ratio <= 1.0 else 1.0 / load_ratio
-
-
-def talks(world: World, guest_uuid: str) -> list[tuple[str, float]]:
-    """Return whom the guest talks with (uuid) and their bytes per second, both directions together."""
-    found = []
-    for flow in world.flows_of.get(guest_uuid, ()):
-        peer = flow.guest_b if flow.guest_a == guest_uuid else flow.guest_a
-        if peer in world.guests:
-            found.append((peer, flow.bytes_per_s))
-    return found
 
 
 def communication_ratio(topology: Topology, host_a: str, host_b: str, bytes_per_s: float) -> float | None:
@@ -107,51 +104,63 @@ def communication_ratio(topology: Topology, host_a: str, host_b: str, bytes_per_
 
 @dataclass(frozen=True, slots=True)
 class _Rank:
-    """One rank's work, and its share of the CPU and seconds of communication before and after."""
+    """One rank's work, and the speed it has for it and its seconds of communication before and after.
+
+    `calm` are the speeds once passing loads have passed.
+    """
 
     work: float
-    shares: tuple[float, float]
+    speeds: tuple[float, float]
+    calm: tuple[float, float]
     communication: tuple[float, float]
 
     @classmethod
-    def of(cls, guest: Guest, *thens: tuple[Projection, Mapping[str, float]]) -> Self:
+    def of(cls, guest: Guest, *thens: tuple[Projection, Mapping[Way, Crossing]]) -> Self:
         (before, _), (after, _) = thens
         world = before.world
-        seconds = [0.0, 0.0]
+        flows_s: tuple[list[float], list[float]] = ([], [])
         for peer, bytes_per_s in talks(world, guest.uuid):
-            old, new = (
-                communication_ratio(world.topology, then.host_of(guest.uuid), then.host_of(peer), bytes_per_s)
-                for then in (before, after)
-            )
-            if old is not None:
-                seconds[0] += old
-                seconds[1] += old if new is None else new
-        for number, (then, crossing) in enumerate(thens):
-            here = then.host_of(guest.uuid)
-            if any(then.host_of(peer) != here for peer, _ in talks(world, guest.uuid)):
-                seconds[number] = max(seconds[number], nic_ratio(world, here, crossing))
+            old, new = ((then.host_of(guest.uuid), then.host_of(peer)) for then in (before, after))
+            now_s = flow_s(world, thens[0][1], *old, bytes_per_s)
+            then_s = flow_s(world, thens[1][1], *new, bytes_per_s, now_s if new != old else 0.0)
+            flows_s[0].append(now_s)
+            flows_s[1].append(then_s)
         return cls(
             work=guest.cpu_demand_vcpus / guest.vcpus,
-            shares=(_share(guest, before), _share(guest, after)),
-            communication=(seconds[0], seconds[1]),
+            speeds=(_speed(guest, before), _speed(guest, after)),
+            calm=(_speed(guest, before, is_calm=True), _speed(guest, after, is_calm=True)),
+            communication=(guest_s(guest, flows_s[0]), guest_s(guest, flows_s[1])),
         )
 
 
-def _share(guest: Guest, then: Projection) -> float:
-    return cpu_share_ratio(then.load_ratio(then.host_of(guest.uuid)))
+def _speed(guest: Guest, then: Projection, *, is_calm: bool = False) -> float:
+    host = then.world.hosts[then.host_of(guest.uuid)]
+    load_ratio = then.load_ratio(host.uuid)
+    if is_calm:
+        passing = sum(passing_vcpus(then.world, other) for other in then.guests_on(host.uuid))
+        load_ratio = max(0.0, load_ratio - passing / host.cpus)
+    return cpu_share_ratio(load_ratio) * host.speed_ratio
 
 
-def _step_ratio(ranks: Sequence[_Rank]) -> float:
+def _step_ratio(ranks: Sequence[_Rank]) -> StepRatio:
     busiest = max(rank.communication[0] for rank in ranks)
     scale = min(1.0, MOST_COMMUNICATION_RATIO / busiest) if busiest > 0 else 1.0
     k = min(
-        ((1.0 - scale * rank.communication[0]) * rank.shares[0] / rank.work for rank in ranks if rank.work > 0),
+        ((1.0 - scale * rank.communication[0]) * rank.speeds[0] / rank.work for rank in ranks if rank.work > 0),
         default=0.0,
     )
-    old, new = (
-        max(k * rank.work / rank.shares[then] + scale * rank.communication[then] for rank in ranks) for then in (0, 1)
-    )
-    return new / old if old > 0 else 1.0
+
+    def step_s(then: int, *, is_calm: bool) -> float:
+        return max(
+            k * rank.work / (rank.calm if is_calm else rank.speeds)[then] + scale * rank.communication[then]
+            for rank in ranks
+        )
+
+    def ratio(*, is_calm: bool) -> float:
+        old_s = step_s(0, is_calm=is_calm)
+        return step_s(1, is_calm=is_calm) / old_s if old_s > 0 else 1.0
+
+    return StepRatio(now=ratio(is_calm=False), calm=ratio(is_calm=True))
 
 
 def _job_of(world: World, guest: Guest) -> tuple[str, list[Guest]]:

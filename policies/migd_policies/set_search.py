@@ -14,6 +14,7 @@ from typing import Final
 
 from migd_core.units import PAGE_BYTES
 from migd_core.world import Guest, Host, Move, Reason, World
+from migd_policies.copying_speed import TRACKED_RATIO
 from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.projection import Projection
 from migd_policies.rules import are_kept_apart
@@ -251,7 +252,7 @@ class SetSearch:
             once_s = guest.memory_bytes / bytes_per_s if bytes_per_s > 0 else math.inf
             live_s = once_s * sum(written**n for n in range(LIVE_ROUNDS))
             stop_s = once_s * written**LIVE_ROUNDS
-            slowed = 1.0 - pricing.speed_while_migrating.median
+            slowed = 1.0 - TRACKED_RATIO  # at best: what is not worth its cost then never is
             known = self._costs[uuid, target] = live_s * slowed + stop_s + pricing.warm_up_s
         return known
 

@@ -11,21 +11,40 @@ from dataclasses import dataclass
 
 from migd_core.world import Guest, World
 from migd_policies.projection import Projection
-from migd_policies.scoring import (
-    MOST_COMMUNICATION_RATIO,
-    communication_ratio,
-    cpu_share_ratio,
-    crossing_bytes_per_s,
-    nic_ratio,
+from migd_policies.scoring import MOST_COMMUNICATION_RATIO, cpu_share_ratio
+from migd_policies.talk import (
+    NOTHING,
+    Crossing,
+    Way,
+    capacity_bytes_per_s,
+    crossings,
+    flow_s,
+    guest_s,
+    level_s,
     talks,
+    ways,
 )
 
 Places = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class _Flow:
+    """What a rank says to a `peer` (uuid): the seconds a second that this takes now, and would with its level alone.
+
+    `over` are the ways that it shares with others, and what they carry.
+    """
+
+    peer: str
+    bytes_per_s: float
+    now_s: float
+    level_s: float
+    over: tuple[tuple[Way, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Rank:
-    """What a rank's time is made of: `computes` at a whole CPU share, and `talks` with its peers (uuid, bytes per s).
+    """What a rank's time is made of: `computes` at a whole CPU of the fastest, and `talks` with its peers.
 
     Its job talks `scale` seconds for each that the bandwidths say.
     """
@@ -35,7 +54,7 @@ class _Rank:
     computes: float
     talks: float
     scale: float
-    peers: tuple[tuple[str, float], ...]
+    flows: tuple[_Flow, ...]
 
 
 class StepTimes:
@@ -54,9 +73,14 @@ class StepTimes:
         place = {uuid: self._projection.host_of(uuid) for uuid in world.guests}
         for uuid, host in place.items():
             self._residents[host].append(uuid)
-        self._crossing = crossing_bytes_per_s(world, place.__getitem__)
-        self._nic = {uuid: nic_ratio(world, uuid, self._crossing) for uuid in self._crossing}
+        self._crossing = crossings(world, place.__getitem__)
+        self._users: dict[Way, set[str]] = {}
+        for flow in world.flows:
+            if flow.guest_a in place and flow.guest_b in place:
+                for way in ways(world, place[flow.guest_a], place[flow.guest_b]):
+                    self._users.setdefault(way, set()).update((flow.guest_a, flow.guest_b))
         self._fastest = max((link.bandwidth_bytes_per_s for link in world.topology.links.values()), default=0.0)
+        self._fastest_cpu = max((host.speed_ratio for host in world.hosts.values()), default=1.0)
         for name, guests in _jobs(world).items():
             self._add(name, guests, place)
 
@@ -77,8 +101,9 @@ class StepTimes:
     def load_ratio(self, host: str) -> float:
         return self._load[host]
 
-    def peers(self, guest: str) -> tuple[tuple[str, float], ...]:
-        return self._ranks[guest].peers
+    def peers(self, guest: str) -> list[tuple[str, float]]:
+        """Return whom a guest talks with (uuid), and their bytes a second."""
+        return [(flow.peer, flow.bytes_per_s) for flow in self._ranks[guest].flows]
 
     def slowest(self, job: str) -> list[str]:
         """Return the job's ranks, the slowest first."""
@@ -103,27 +128,29 @@ class StepTimes:
             share[host] = cpu_share_ratio(max(0.0, self._load[host] + vcpus / self._world.hosts[host].cpus))
             if share[host] != self._share[host]:
                 touched.update(self._residents[host])
-        talking = {peer for uuid in going for peer, _ in self._ranks[uuid].peers} | going.keys()
-        nic = self._nics(going)
-        for host in nic:
-            talking.update(uuid for uuid in self._residents[host] if self._ranks[uuid].peers)
-        return {uuid: self._time(uuid, going, share, nic, uuid in talking) for uuid in touched | talking}
+        talking = {flow.peer for uuid in going for flow in self._ranks[uuid].flows} | going.keys()
+        crossing = self._crossing_with(going)
+        for way, then in crossing.items():
+            capacity = capacity_bytes_per_s(self._world, way)
+            if not (then.is_idle(capacity) and self._crossing.get(way, NOTHING).is_idle(capacity)):
+                talking |= self._users.get(way, set())
+        talking &= self._ranks.keys()
+        every = {**self._crossing, **crossing}
+        return {uuid: self._time(uuid, going, share, every, uuid in talking) for uuid in touched | talking}
 
-    def _nics(self, going: Places) -> dict[str, float]:
-        """Return how busy NICs are then, of those that are busy with other traffic than now."""
-        shift: dict[str, float] = {}
+    def _crossing_with(self, going: Places) -> dict[Way, Crossing]:
+        """Return what crosses ways once guests are `going`, of those that it changes on."""
+        found: dict[Way, Crossing] = {}
         for uuid in going:
-            for peer, bytes_per_s in self._ranks[uuid].peers:
-                if peer in going and peer < uuid:
+            for flow in self._ranks[uuid].flows:
+                if flow.peer in going and flow.peer < uuid:
                     continue  # the flow between two guests that both move is one flow
-                old = (self._ranks[uuid].host, self._host_now(peer))
-                new = (going[uuid], going.get(peer, old[1]))
-                for (a, b), sign in ((old, -1.0), (new, 1.0)):
-                    if a != b:
-                        for host in (a, b):
-                            shift[host] = shift.get(host, 0.0) + sign * bytes_per_s
-        crossing = {host: self._crossing.get(host, 0.0) + by for host, by in shift.items() if by != 0.0}
-        return {host: nic_ratio(self._world, host, crossing) for host in crossing}
+                here, beside = self._ranks[uuid].host, self._host_now(flow.peer)
+                for ends, sign in (((here, beside), -1), ((going[uuid], going.get(flow.peer, beside)), 1)):
+                    for way in ways(self._world, *ends):
+                        known = found.get(way) or self._crossing.get(way, NOTHING)
+                        found[way] = known.shifted(sign, sign * flow.bytes_per_s / 2)
+        return {way: then for way, then in found.items() if then != self._crossing.get(way)}
 
     def _host_now(self, uuid: str) -> str:
         return self._ranks[uuid].host if uuid in self._ranks else self._projection.host_of(uuid)
@@ -143,60 +170,65 @@ class StepTimes:
         return found
 
     def _time(
-        self, uuid: str, going: Places, share: Mapping[str, float], nic: Mapping[str, float], talks_anew: bool
+        self,
+        uuid: str,
+        going: Places,
+        share: Mapping[str, float],
+        crossing: Mapping[Way, Crossing],
+        talks_anew: bool,
     ) -> float:
         rank = self._ranks[uuid]
         host = going.get(uuid, rank.host)
-        talks = rank.scale * self._talk_s(rank, host, going, nic) if talks_anew and rank.peers else rank.talks
-        return rank.computes / share.get(host, self._share[host]) + talks
+        talks = rank.scale * self._talk_s(uuid, host, going, crossing) if talks_anew and rank.flows else rank.talks
+        return rank.computes / (share.get(host, self._share[host]) * self._world.hosts[host].speed_ratio) + talks
 
-    def _talk_s(self, rank: _Rank, host: str, going: Places, nic: Mapping[str, float]) -> float:
+    def _talk_s(self, uuid: str, host: str, going: Places, crossing: Mapping[Way, Crossing]) -> float:
         """Return the seconds of talk a second; a level that was not measured changes nothing."""
-        topology, seconds, leaves = self._world.topology, 0.0, False
-        for peer, bytes_per_s in rank.peers:
-            beside = self._host_now(peer)
-            leaves |= going.get(peer, beside) != host
-            old = communication_ratio(topology, rank.host, beside, bytes_per_s)
-            if old is not None:
-                new = communication_ratio(topology, host, going.get(peer, beside), bytes_per_s)
-                seconds += old if new is None else new
-        return max(seconds, nic.get(host, self._nic.get(host, 0.0))) if leaves else seconds
+        flows_s = []
+        for flow in self._ranks[uuid].flows:
+            if uuid in going or flow.peer in going:
+                there = going.get(flow.peer) or self._host_now(flow.peer)
+                seconds = flow_s(self._world, crossing, host, there, flow.bytes_per_s, flow.now_s)
+            else:
+                seconds = flow.level_s
+                for way, capacity in flow.over:
+                    seconds = max(seconds, crossing[way].shared_s(flow.bytes_per_s, capacity))
+            flows_s.append(seconds)
+        return guest_s(self._world.guests[uuid], flows_s)
+
+    def _flow(self, here: str, there: str, peer: str, bytes_per_s: float) -> _Flow:
+        now_s = flow_s(self._world, self._crossing, here, there, bytes_per_s)
+        alone_s = level_s(self._world, here, there, bytes_per_s)
+        over = tuple((way, capacity_bytes_per_s(self._world, way)) for way in ways(self._world, here, there))
+        return _Flow(peer, bytes_per_s, now_s, alone_s or 0.0, over)
 
     def _add(self, job: str, guests: list[Guest], place: Places) -> None:
         """Take in one job: its scale and k as in `scoring`, and each rank's time as it is."""
-        topology = self._world.topology
         talk_s: dict[str, float] = {}
+        flows: dict[str, tuple[_Flow, ...]] = {}
         for guest in guests:
-            known = (
-                communication_ratio(topology, place[guest.uuid], place[peer], rate)
-                for peer, rate in talks(self._world, guest.uuid)
-            )
-            talk_s[guest.uuid] = sum(seconds for seconds in known if seconds is not None)
             here = place[guest.uuid]
-            if any(place[peer] != here for peer, _ in talks(self._world, guest.uuid)):
-                talk_s[guest.uuid] = max(talk_s[guest.uuid], self._nic.get(here, 0.0))
+            found = talks(self._world, guest.uuid)
+            flows[guest.uuid] = tuple(self._flow(here, place[peer], peer, rate) for peer, rate in found)
+            talk_s[guest.uuid] = guest_s(guest, [flow.now_s for flow in flows[guest.uuid]])
         busiest = max(talk_s.values())
         scale = min(1.0, MOST_COMMUNICATION_RATIO / busiest) if busiest > 0 else 1.0
         work = {guest.uuid: guest.cpu_demand_vcpus / guest.vcpus for guest in guests}
+        speed = {uuid: self._share[place[uuid]] * self._world.hosts[place[uuid]].speed_ratio for uuid in work}
         k = min(
-            (
-                (1.0 - scale * talk_s[uuid]) * self._share[place[uuid]] / wanted
-                for uuid, wanted in work.items()
-                if wanted > 0
-            ),
+            ((1.0 - scale * talk_s[uuid]) * speed[uuid] / wanted for uuid, wanted in work.items() if wanted > 0),
             default=0.0,
         )
-        times = {uuid: k * work[uuid] / self._share[place[uuid]] + scale * talk_s[uuid] for uuid in work}
+        times = {uuid: k * work[uuid] / speed[uuid] + scale * talk_s[uuid] for uuid in work}
         step = max(times.values())
         step = step if step > 0 else 1.0
         for uuid in work:
-            peers = tuple(talks(self._world, uuid))
             talks_s = scale * talk_s[uuid] / step
-            self._ranks[uuid] = _Rank(job, place[uuid], k * work[uuid] / step, talks_s, scale / step, peers)
+            self._ranks[uuid] = _Rank(job, place[uuid], k * work[uuid] / step, talks_s, scale / step, flows[uuid])
             self.time[uuid] = times[uuid] / step
-            bytes_per_s = sum(rate for _, rate in peers)
-            talk_at_least_s = min(talk_s[uuid], bytes_per_s / self._fastest) if self._fastest > 0 else 0.0
-            self.least[uuid] = k * work[uuid] / step + scale / step * talk_at_least_s
+            least_s = [flow.bytes_per_s / 2 / self._fastest for flow in flows[uuid]] if self._fastest > 0 else []
+            talk_at_least_s = min(talk_s[uuid], guest_s(self._world.guests[uuid], least_s))
+            self.least[uuid] = k * work[uuid] / step / self._fastest_cpu + scale / step * talk_at_least_s
         self._slowest[job] = sorted(work, key=lambda uuid: (-self.time[uuid], uuid))
 
 

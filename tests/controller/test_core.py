@@ -616,7 +616,7 @@ def test_moves_that_gain_nothing_singly_pass_as_one_set() -> None:
     moves = (in_a_set("rank0", "a", "c"), in_a_set("rank1", "b", "d"))
     # less than both relieved hosts and the job gain together, more than either move does
     for cluster in (singly, together):
-        limits = replace(CONFIG.guards, min_gain_s=1500.0)
+        limits = replace(CONFIG.guards, min_gain_s=1000.0)
         cluster.core.config = replace(CONFIG, guards=limits)
     singly.core.policy = Proposes(tuple(Move(m.guest, m.source, m.target, REASON) for m in moves))
     together.core.policy = Proposes(moves)

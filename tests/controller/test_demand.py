@@ -17,6 +17,12 @@ def test_a_saturated_host_holds_its_busiest_guests_back() -> None:
     assert demand_vcpus(1.0, got) == {"hog": 4.0, "rank0": 1.0, "rank1": 1.0, "idle": pytest.approx(0.06)}
 
 
+def test_a_guest_half_idle_is_held_back_for_the_vcpus_that_are_not() -> None:
+    """4 CPUs under four ranks and 4 busy vCPUs of 8: each gets half a CPU, so the 8 vCPUs show a quarter."""
+    got = {"hog": (8, 0.25), **{f"rank{n}": (1, 0.5) for n in range(4)}}
+    assert demand_vcpus(1.0, got) == {"hog": 4.0, **{f"rank{n}": 1.0 for n in range(4)}}
+
+
 def test_nobody_wants_anything_on_an_empty_host() -> None:
     assert demand_vcpus(0.99, {}) == {}
 

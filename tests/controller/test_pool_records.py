@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from migd_controller.events import PoolGuest, PoolHost, Resource
 from migd_controller.pool_records import NULL_REF, PoolMirror, migration_task_of
 
@@ -221,6 +223,7 @@ def test_cpu_and_virtual_hardware_are_told_as_the_pool_has_them() -> None:
     )
     info = {
         "cpu_count": "16",
+        "speed": "2394.230",
         "vendor": "AuthenticAMD",
         "features_hvm": "f",
         "features_pv": "1",
@@ -229,7 +232,19 @@ def test_cpu_and_virtual_hardware_are_told_as_the_pool_has_them() -> None:
     changed = mirror_of().apply([event("host", "host-a", host(cpu_info=info))])
     assert changed is not None
     (told,) = changed.hosts
-    assert (told.cpu_vendor, told.cpu_features_hvm, told.cpu_features_pv) == ("AuthenticAMD", "f", "3")
+    assert (told.cpu_mhz, told.cpu_vendor, told.cpu_features_hvm, told.cpu_features_pv) == (
+        2394.23,
+        "AuthenticAMD",
+        "f",
+        "3",
+    )
+
+
+@pytest.mark.parametrize("speed", ["", "unknown", "nan", "inf", "-1"])
+def test_a_clock_that_is_none_is_not_known(speed: str) -> None:
+    changed = mirror_of().apply([event("host", "host-a", host(cpu_info={"cpu_count": "8", "speed": speed}))])
+    assert changed is not None
+    assert changed.hosts[0].cpu_mhz == 0.0
 
 
 def test_progress_of_a_task_does_not_change_the_inventory() -> None:

@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 from functools import reduce
-from math import inf
+from math import prod
 from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import guest, host, move, world
+from builders import guest, host, job, move, world
+from migd_core.pricing import Pricing
 from migd_core.world import World
-from migd_policies.imbalance import NEW_AFTER_PERIODS, SAME_LOAD_RATIO, Standing, following, life_s, shifted
+from migd_policies.imbalance import NEW_AFTER_PERIODS, SAME_LOAD_RATIO, Standing, following, shifted, stands_s
 
 PERIOD_S = 5.0
 
@@ -32,20 +33,62 @@ def aged(source_s: float | None, target_s: float | None) -> World:
     return replace(found, hosts=MappingProxyType(hosts))
 
 
+HOUR_S = 3600.0
+
+
+def stood_s(before: World, within_s: float = HOUR_S) -> float:
+    return stands_s(replace(before, pricing=Pricing(life_at_least_s=0.0)), move("rank0", "a", "b"), within_s)
+
+
+def simulated_s(*ages_s: float) -> float:
+    """The mean of how much of an hour loads stand together that outlive r more with the probability a / (a + r)."""
+    steps = 200_000
+    each_s = HOUR_S / steps
+    return sum(prod(a / (a + (n + 0.5) * each_s) for a in ages_s) for n in range(steps)) * each_s
+
+
 @pytest.mark.parametrize(
-    ("source_s", "target_s", "expected_s"),
-    [(600.0, 600.0, 300.0), (100.0, 300.0, 75.0), (0.0, 900.0, 0.0), (120.0, None, 120.0), (None, None, inf)],
+    ("source_s", "target_s"), [(600.0, 600.0), (100.0, 300.0), (5000.0, 20.0), (120.0, None), (None, 50.0)]
 )
-def test_a_difference_ends_with_either_load(source_s: float | None, target_s: float | None, expected_s: float) -> None:
-    assert life_s(aged(source_s, target_s), move("rank0", "a", "b")) == pytest.approx(expected_s)
+def test_a_difference_stands_for_as_long_as_both_of_its_loads_do_on_average(
+    source_s: float | None, target_s: float | None
+) -> None:
+    ages_s = [age for age in (source_s, target_s) if age is not None]
+    assert stood_s(aged(source_s, target_s)) == pytest.approx(simulated_s(*ages_s), rel=1e-4)
 
 
-@given(st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_difference_is_never_older_than_half_of_its_elder_load_nor_than_its_younger(a_s: int, b_s: int) -> None:
-    found_s = life_s(aged(a_s, b_s), move("rank0", "a", "b"))
-    assert 0 <= found_s <= min(a_s, b_s) * (1 + 1e-9)
-    assert found_s <= max(a_s, b_s) / 2 * (1 + 1e-9)
-    assert found_s == pytest.approx(life_s(aged(b_s, a_s), move("rank0", "a", "b")))
+def test_a_load_that_nobody_watched_stands_and_one_that_has_just_come_does_not() -> None:
+    assert [stood_s(aged(None, None)), stood_s(aged(0.0, 900.0)), stood_s(aged(900.0, 900.0), 0.0)] == [
+        HOUR_S,
+        0.0,
+        0.0,
+    ]
+
+
+def test_no_load_is_taken_to_be_younger_than_is_set() -> None:
+    young = replace(aged(1.0, None), pricing=Pricing(life_at_least_s=120.0))
+    assert stands_s(young, move("rank0", "a", "b"), HOUR_S) == pytest.approx(stood_s(aged(120.0, None)))
+
+
+def test_where_jobs_are_named_an_idle_target_is_no_younger_than_the_source() -> None:
+    """A new load may hit the one as well as the other; of a target that is loaded now, the load may change."""
+    idle = aged(600.0, 30.0)
+    named = replace(idle, jobs=MappingProxyType({"brams": job("brams", "rank0")}))
+    busy = world(host("a"), host("b"), guest("rank0", on="a", job="brams"), guest("noise", on="b", vcpus=2))
+    busy = replace(busy, hosts=idle.hosts)
+    assert [stood_s(named), stood_s(busy)] == [
+        pytest.approx(simulated_s(600.0)),
+        pytest.approx(simulated_s(600.0, 30.0)),
+    ]
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**9), st.integers(1, 10**6))
+def test_a_difference_stands_no_longer_than_either_load_nor_than_there_is_time(a_s: int, b_s: int, left_s: int) -> None:
+    found_s = stood_s(aged(a_s, b_s), left_s)
+    alone_s = min(stood_s(aged(a_s, None), left_s), stood_s(aged(b_s, None), left_s))
+    assert 0 <= found_s <= alone_s * (1 + 1e-6)
+    assert alone_s <= left_s * (1 + 1e-9)
+    assert found_s == pytest.approx(stood_s(aged(b_s, a_s), left_s))
 
 
 def test_noise_and_a_burst_leave_a_load_as_old_as_it_is() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from builders import flow, guest, host, job, move, topology, world
-from migd_core.world import PAPER_LINKS
+from migd_core.world import PAPER_LINKS, Level, Link
 from migd_policies.scoring import counts, cpu_share_ratio, job_step_ratios
 
 MB = 1e6
@@ -56,8 +56,8 @@ def test_a_job_whose_guests_partly_vanished_is_judged_by_the_others():
 def test_communication_counts_by_the_level_it_crosses():
     ranks = [guest("rank0", on="a", job="brams"), guest("rank1", on="b", job="brams")]
     levels = topology(PAPER_LINKS, a="r1", b="r2", c="r2")
-    before = world(host("a"), host("b"), host("c"), *ranks, flow("rank0", "rank1", 0.6 * MB), topology=levels)
-    # half of each second goes into talk over 1.2 MB/s; over 11.7 MB/s it would be a twentieth, over 22.5 less still
+    before = world(host("a"), host("b"), host("c"), *ranks, flow("rank0", "rank1", 1.2 * MB), topology=levels)
+    # both directions at once, half of each second goes into talk over 1.2 MB/s; over 11.7 MB/s it would be a twentieth, over 22.5 less still
     assert job_step_ratios(before, move("rank0", "a", "c"))["brams"] == pytest.approx(0.5 + 0.6 / 11.7)
     assert job_step_ratios(before, move("rank0", "a", "b"))["brams"] == pytest.approx(0.5 + 0.6 / 22.5)
 
@@ -70,14 +70,52 @@ def test_a_level_that_was_not_measured_changes_nothing_nor_does_a_nic_of_unknown
 
 
 def test_ranks_of_a_host_share_its_nic():
-    """Apart, three pairs keep a NIC of 10 MB/s busy for 0.6 s a second; one pair less, for 0.4 s."""
+    """Apart, three pairs keep a NIC of 10 MB/s busy for 0.6 s a second, each way; one pair less, for 0.4 s."""
     pairs = [(f"here{n}", f"there{n}") for n in range(3)]
     ranks = [guest(name, on=on, job="brams") for pair in pairs for name, on in zip(pair, "ab", strict=True)]
     flows = [flow(a, b, 4 * MB) for a, b in pairs]
     hosts = [host(name, cpus=8, link_bytes_per_s=10 * MB) for name in "ab"]
     before = world(*hosts, *ranks, *flows, topology=topology(PAPER_LINKS))
-    # 4 MB/s at the 22.5 MB/s of one host are less than what is left of the NIC's work
+    # 2 MB/s at the 22.5 MB/s of one host are less than what is left of the NIC's work
     assert job_step_ratios(before, move("here0", "a", "b")) == {"brams": pytest.approx(0.4 + 0.4)}
+
+
+def test_a_rank_that_leaves_its_neighbours_makes_them_share_the_nic():
+    """A ring of six on two hosts sends two messages over each NIC; one of its inner ranks gone, four."""
+    ranks = [guest(f"rank{n}", on="a" if n < 3 else "b", job="brams") for n in range(6)]
+    flows = [flow(f"rank{n}", f"rank{(n + 1) % 6}", 2 * MB) for n in range(6)]
+    hosts = [host(name, cpus=8, link_bytes_per_s=10 * MB) for name in "abc"]
+    before = world(*hosts, *ranks, *flows, topology=topology({Level.SAME_HOST: Link(100 * MB, 0.0)}))
+    # An end rank waits for 0.2 s of a message that it shares the NIC with, and for 0.01 s of one that stays. Of a
+    # rank between two hosts both messages share a NIC with three others.
+    assert job_step_ratios(before, move("rank1", "a", "c"))["brams"] == pytest.approx((1 - 0.21) + 2 * 0.4)
+
+
+def test_flows_of_a_guest_with_several_ranks_are_carried_by_several():
+    """Two vCPUs that are kept busy talk with one peer each; one alone would talk with both in turn."""
+    peers = [guest("left", on="b", job="brams"), guest("right", on="b", job="brams")]
+    flows = [flow("left", "middle", 2 * MB), flow("middle", "right", 2 * MB)]
+    hosts = [host(name, cpus=8, link_bytes_per_s=0.0) for name in "abc"]
+    levels = topology({Level.SAME_SWITCH: Link(10 * MB, 0.0), Level.SAME_HOST: Link(100 * MB, 0.0)})
+    for vcpus, talks_s, then_s in ((1, 0.2, 0.02), (2, 0.1, 0.01)):
+        middle = guest("middle", on="a", vcpus=vcpus, job="brams")
+        before = world(*hosts, middle, *peers, *flows, topology=levels)
+        assert job_step_ratios(before, move("middle", "a", "b"))["brams"] == pytest.approx(1 - talks_s + then_s)
+
+
+def test_a_level_that_was_not_measured_is_not_sought():
+    """Nobody knows what a message takes between two guests of one host, so leaving the NIC gains nothing."""
+    ranks = [guest("rank0", on="a", job="brams"), guest("rank1", on="b", job="brams")]
+    hosts = [host(name, link_bytes_per_s=10 * MB) for name in "ab"]
+    before = world(*hosts, *ranks, flow("rank0", "rank1", 8 * MB), topology=topology({}))
+    assert job_step_ratios(before, move("rank0", "a", "b")) == {"brams": pytest.approx(1.0)}
+
+
+def test_a_rank_on_a_slower_host_makes_its_job_wait():
+    ranks = [guest("rank0", on="a", job="brams"), guest("rank1", on="b", job="brams")]
+    before = world(host("a", speed_ratio=0.8), host("b"), host("c"), *ranks)
+    assert job_step_ratios(before, move("rank0", "a", "c")) == {"brams": pytest.approx(0.8)}
+    assert job_step_ratios(before, move("rank1", "b", "a")) == {"brams": pytest.approx(1.0)}
 
 
 def test_where_jobs_are_named_a_guest_of_none_is_no_reason_to_move_them():
@@ -90,14 +128,14 @@ def test_where_jobs_are_named_a_guest_of_none_is_no_reason_to_move_them():
 def test_traffic_beyond_what_a_level_carries_still_leaves_time_to_compute():
     ranks = [guest("rank0", on="a", job="brams"), guest("rank1", on="b", job="brams")]
     levels = topology(PAPER_LINKS, a="r1", b="r2", c="r2")
-    before = world(host("a"), host("b"), host("c"), *ranks, flow("rank0", "rank1", 2.3 * MB), topology=levels)
+    before = world(host("a"), host("b"), host("c"), *ranks, flow("rank0", "rank1", 4.6 * MB), topology=levels)
     assert job_step_ratios(before, move("rank0", "a", "c"))["brams"] == pytest.approx(0.05 + 0.95 * 1.2 / 11.7)
 
 
 def test_the_job_of_a_peer_elsewhere_is_touched_too():
     parts = [guest("rank0", on="a", job="brams"), guest("viewer", on="c", demand=0.1)]
     levels = topology(PAPER_LINKS, a="r1", b="r2", c="r2")
-    before = world(host("a"), host("b"), host("c"), *parts, flow("rank0", "viewer", 0.6 * MB), topology=levels)
+    before = world(host("a"), host("b"), host("c"), *parts, flow("rank0", "viewer", 1.2 * MB), topology=levels)
     assert job_step_ratios(before, move("rank0", "a", "b"))["viewer"] == pytest.approx(0.5 + 0.6 / 11.7)
 
 

@@ -1,12 +1,15 @@
 """Moves priced together: what the job gains by all of them, at its own speed while each is copied."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import guest, host, job, move, world
 from migd_core.messages import DirtyCurve
-from migd_core.world import World
+from migd_core.world import SpeedRatio, World
+from migd_policies.copying_speed import expected_speed
 from migd_policies.ledger import price
 
 IDLE = DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(0, 0))
@@ -40,10 +43,21 @@ def test_moving_one_of_two_equally_slow_ranks_gains_nothing_and_both_do() -> Non
 
 def test_what_a_job_loses_while_it_is_copied_is_measured_by_how_fast_it_will_be() -> None:
     """During pre-copy it does v of its old steps; they would have taken v times g of the time afterwards."""
-    both = price(two_slow_ranks(), [move("rank0", "a", "c"), move("rank1", "b", "d")])
+    before = two_slow_ranks()
+    both = price(before, [move("rank0", "a", "c"), move("rank1", "b", "d")])
     for each in both.moves:
         total_s, pause_s = each.migration.total_s.median, each.migration.pause_s.median
-        assert each.cost_s.median == pytest.approx((total_s - pause_s) * (1 - 0.5 * 0.8) + pause_s + 1.0)
+        v = expected_speed(before, each.move, "brams").median
+        assert each.cost_s.median == pytest.approx((total_s - pause_s) * (1 - v * 0.8) + pause_s + 1.0)
+
+
+def test_a_job_whose_migrations_were_watched_goes_on_as_it_did_then() -> None:
+    before = two_slow_ranks()
+    speed = SpeedRatio(0.4, 0.3, 0.5, "one migration of this job watched", watched=1)
+    before = replace(before, jobs={"brams": replace(before.jobs["brams"], speed_while_migrating=speed)})
+    (priced, _) = price(before, [move("rank0", "a", "c"), move("rank1", "b", "d")]).moves
+    total_s, pause_s = priced.migration.total_s.median, priced.migration.pause_s.median
+    assert priced.cost_s.median == pytest.approx((total_s - pause_s) * (1 - 0.4 * 0.8) + pause_s + 1.0)
 
 
 def test_after_break_even_a_move_pays() -> None:

@@ -6,7 +6,9 @@ from random import Random
 import msgspec
 import pytest
 
+from migd_controller.events import JobAdded, JobProgressed
 from migd_core.errors import ConfigError, UnknownName
+from migd_core.progress import Progress
 from migd_core.units import GIB, MIB
 from migd_sim.model import Cluster, MigrationEnd
 from migd_sim.model.spec import GuestSpec, HogSpec, HostSpec, JobSpec, PoolSpec
@@ -175,10 +177,19 @@ def test_what_is_known_of_the_remaining_time_is_what_is_told() -> None:
     cluster = Cluster(case().pool)
     cluster.run_until(400.0)
     job = cluster.jobs["job"]
-    told = {name: report(job, 6000.0, True) for name, report in REPORTS.items()}
-    remaining = {name: getattr(event, "remaining_s", "missing") for name, event in told.items()}
-    assert remaining == {"progress": pytest.approx(600.0, rel=1e-3), "wall-time": 6000.0, "nothing": None}
-    assert [REPORTS[name](job, 6000.0, False) for name in ("wall-time", "nothing")] == [None, None]
+    progress = JobProgressed(name="job", progress=Progress(float(int(job.steps_done)), float(job.spec.steps)))
+    guests = tuple(job.ranks_of)
+    limit = JobAdded(name="job", guests=guests, wall_time_limit_s=6000.0)
+    assert {name: report(job, 6000.0, True) for name, report in REPORTS.items()} == {
+        "progress": (limit, progress),
+        "wall-time": (limit,),
+        "nothing": (JobAdded(name="job", guests=guests),),
+    }
+    assert {name: report(job, 6000.0, False) for name, report in REPORTS.items()} == {
+        "progress": (progress,),
+        "wall-time": (),
+        "nothing": (),
+    }
 
 
 def test_users_ask_for_about_six_times_what_they_need() -> None:

@@ -55,6 +55,8 @@ from migd_sim.run.sim_agent import SimAgent
 SAMPLE_S: Final = 1.0
 # Virtual time starts at this Unix time: 2026-01-01 00:00 UTC.
 EPOCH_S: Final = 1_767_225_600.0
+# What the pool says of the clock of a host whose speed is 1.
+MHZ_AT_SPEED_1: Final = 2400.0
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class ClosedLoop:
 
     `instead` is a policy that no registry knows, in place of the named one. Hosts (uuids) that are `silent` send no
     samples; those `disabled` are so in the pool, and `cpus_told` is what the pool says of the CPUs of some, true
-    or not.
+    or not. `clock_errors` are, by host name, how much more its clock promises than its CPUs do.
     """
 
     spec: PoolSpec
@@ -71,6 +73,7 @@ class ClosedLoop:
     policy: str
     policy_config: Mapping[str, Any] = field(default_factory=dict)
     instead: Policy | None = None
+    clock_errors: Mapping[str, float] = field(default_factory=dict)
     cluster: Cluster = field(init=False)
     core: Core = field(init=False)
     log: list[str] = field(init=False, default_factory=list)
@@ -273,6 +276,7 @@ class ClosedLoop:
                 is_enabled=uuid not in self.disabled,
                 is_live=state.is_up,
                 cpus=self.cpus_told.get(uuid, state.spec.cpus),
+                cpu_mhz=MHZ_AT_SPEED_1 * state.spec.speed * (1.0 + self.clock_errors.get(state.spec.name, 0.0)),
                 memory_for_guests_bytes=state.spec.memory_bytes,
             )
             for uuid, state in self.cluster.hosts.items()

@@ -31,7 +31,8 @@ class Case:
 
     `asked_s` is the wall-clock limit that each job's user asked for. A job that loses a guest goes on from its last
     checkpoint (`checkpoint_steps` apart, 0: from the start) `restart_s` later, the lost guests on other hosts.
-    `link_errors` is what a measurement of a level's bandwidth gives over what is true. With `loads_follow`, the hog of
+    `link_errors` is what a measurement of a level's bandwidth gives over what is true, `clock_errors` by host what its
+    clock promises over what its CPUs do. With `loads_follow`, the hog of
     a host goes along to wherever a guest of a job has moved from there. Whatever is not over at `horizon_s` is cut off.
     """
 
@@ -45,6 +46,7 @@ class Case:
     restart_s: float = 600.0
     loads_follow: bool = False
     link_errors: Mapping[Level, float] = field(default_factory=dict)
+    clock_errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def change_times_s(self) -> tuple[float, ...]:

@@ -1,35 +1,37 @@
-"""What the controller is told of a job's remaining time: what its ranks report, what its user asked for, or nothing.
+"""What the controller is told of a job: how far it is, what its user asked for, or nothing but its guests.
 
-Each kind is a function from what is true to what is said, or None where there is nothing new to say.
+Each kind is a function from what is true to the events that say it; none where there is nothing new to say.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from migd_controller.events import AnyEvent, JobAdded
+from migd_controller.events import AnyEvent, JobAdded, JobProgressed
+from migd_core.progress import Progress
 from migd_sim.model.job import JobState
 
 
-def _progress(job: JobState, asked_s: float, is_first: bool) -> AnyEvent | None:
-    """The job reports its steps: those left at the present speed; while it stands still, what it said last holds."""
-    if job.steps_per_s <= 0 and not is_first:
-        return None
-    remaining_s = (job.spec.steps - job.steps_done) / job.steps_per_s if job.steps_per_s > 0 else None
-    return JobAdded(name=job.name, guests=tuple(job.ranks_of), remaining_s=remaining_s)
+def _progress(job: JobState, asked_s: float, is_first: bool) -> tuple[AnyEvent, ...]:
+    """The job tells its whole steps whenever it is asked; what the batch system says is known besides."""
+    done = min(int(job.steps_done + 1e-9), job.spec.steps)
+    told = JobProgressed(name=job.name, progress=Progress(float(done), float(job.spec.steps)))
+    return (*_wall_time(job, asked_s, is_first), told)
 
 
-def _wall_time(job: JobState, asked_s: float, is_first: bool) -> AnyEvent | None:
+def _wall_time(job: JobState, asked_s: float, is_first: bool) -> tuple[AnyEvent, ...]:
     """The batch system says once when it would end the job."""
-    return JobAdded(name=job.name, guests=tuple(job.ranks_of), remaining_s=asked_s) if is_first else None
+    if not is_first:
+        return ()
+    return (JobAdded(name=job.name, guests=tuple(job.ranks_of), wall_time_limit_s=asked_s),)
 
 
-def _nothing(job: JobState, asked_s: float, is_first: bool) -> AnyEvent | None:
+def _nothing(job: JobState, asked_s: float, is_first: bool) -> tuple[AnyEvent, ...]:
     """Only which guests a job has is known."""
-    return JobAdded(name=job.name, guests=tuple(job.ranks_of)) if is_first else None
+    return (JobAdded(name=job.name, guests=tuple(job.ranks_of)),) if is_first else ()
 
 
-Report = Callable[[JobState, float, bool], AnyEvent | None]
+Report = Callable[[JobState, float, bool], tuple[AnyEvent, ...]]
 REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
     {"progress": _progress, "wall-time": _wall_time, "nothing": _nothing}
 )

@@ -33,6 +33,7 @@ NEVER_TAG: Final = "migd:never"
 # So many times as long as with nobody in its way a job may take.
 PATIENCE: Final = 6.0
 BANDWIDTH_ERROR: Final = 0.03
+CLOCK_ERROR: Final = 0.06
 ROOM_FOR_NOISE_BYTES: Final = 64 * GIB
 
 
@@ -216,12 +217,16 @@ def _case(
         rule_set=rule_set,
     )
     takes_s = undisturbed_s(pool)
+    asked_s = {job: drawing.asked_s(rng, seconds) for job, seconds in takes_s.items()}
+    link_errors = {level: rng.gauss(0.0, BANDWIDTH_ERROR / 2) for level in Level}
+    clock_errors = {speed: rng.gauss(0.0, CLOCK_ERROR / 2) for speed in sorted({host.speed for host in hosts})}
     return Case(
         name=name,
         pool=replace(pool, hogs=tuple(hogs)),
-        asked_s={job: drawing.asked_s(rng, seconds) for job, seconds in takes_s.items()},
+        asked_s=asked_s,
         horizon_s=PATIENCE * max(takes_s.values()),
-        link_errors={level: rng.gauss(0.0, BANDWIDTH_ERROR / 2) for level in Level},
+        link_errors=link_errors,
+        clock_errors={host.name: clock_errors[host.speed] for host in hosts},
     )
 
 

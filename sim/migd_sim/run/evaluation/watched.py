@@ -36,7 +36,7 @@ class Watched:
 
     def __init__(self, case: Case, policy: str, reports: str) -> None:
         self._case, self._report = case, REPORTS[reports]
-        self._loop = ClosedLoop(case.pool, _config(case), policy)
+        self._loop = ClosedLoop(case.pool, _config(case), policy, clock_errors=case.clock_errors)
         self.cluster: Cluster = self._loop.cluster
         self.ends: list[MigrationEnd] = self._loop.ends
         self._period_s = self._loop.config.period_s
@@ -71,8 +71,7 @@ class Watched:
                     self._removed.add(job.name)
                     self._loop.tell(JobRemoved(name=job.name))
                 continue
-            event = self._report(job, self._case.asked_s[job.name], job.name not in self._announced)
-            if event is not None:
+            for event in self._report(job, self._case.asked_s[job.name], job.name not in self._announced):
                 self._announced.add(job.name)
                 self._loop.tell(event)
 
