@@ -15,7 +15,7 @@ const MOST_DECISIONS = 3;
 export function mount(place, argument) {
   let isGone = false;
   let timer = 0;
-  let uuid = argument;
+  let uuid = named(argument);
   const standing = h("p.lead");
   const flips = h("p.flips", { hidden: true });
   const facts = h("dl.facts");
@@ -77,7 +77,7 @@ export function mount(place, argument) {
       say(standing, `${found.text}.`);
       flips.hidden = !found.flips;
       if (found.flips) fill(flips, h("b", {}, "What would flip it: "), `${found.flips}.`);
-      showDecisions(decisions, found.decisions ?? []);
+      showDecisions(decisions, uuid, found.decisions ?? []);
     } else if (explained.reason.status === 404) {
       fill(title, "No such guest");
       say(standing, explained.reason.message);
@@ -102,7 +102,7 @@ export function mount(place, argument) {
     title: doc.guests[uuid]?.name ?? "Guest",
     update,
     turn(next) {
-      uuid = next;
+      uuid = named(next);
       facts.dataset.key = curve.element.dataset.key = "";
       update();
       look();
@@ -113,6 +113,11 @@ export function mount(place, argument) {
       curve.leave();
     },
   };
+}
+
+/** The uuid of a guest, given that or, typed by hand, its name. */
+function named(text) {
+  return doc.guests[text] ? text : (Object.values(doc.guests).find((guest) => guest.name === text)?.uuid ?? text);
 }
 
 /** Ages, then the fit's least, most and expected bytes, and the counts of every session. */
@@ -176,7 +181,7 @@ function showOutcomes(place, found) {
   );
 }
 
-function showDecisions(place, found) {
+function showDecisions(place, guest, found) {
   const key = found.map((each) => each.cause).join();
   if (place.dataset.key === key) return;
   place.dataset.key = key;
@@ -186,10 +191,8 @@ function showDecisions(place, found) {
     found.length
       ? found.slice(0, MOST_DECISIONS).map((each) => [
           h("p", {}, h("a", { href: `#/decisions/${each.cause}` }, each.cause), ` · ${clock(each.at, now())} · policy ${each.policy} · ${each.text}`),
-          (each.candidates ?? []).filter((move) => move.guest === shownGuest()).map((move) => candidate(move)),
+          (each.candidates ?? []).filter((move) => move.guest === guest).map((move) => candidate(move)),
         ]).flat(2)
       : h("p.nothing", {}, "No policy has proposed to move it."),
   );
 }
-
-const shownGuest = () => decodeURIComponent(location.hash.split("/")[2] ?? "");

@@ -29,14 +29,32 @@ async function whoAmI() {
   return session;
 }
 
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // typed by hand
+  }
+}
+
 async function show() {
   const hash = location.hash.replace(/^#\/?/, "");
-  const [name, ...rest] = hash.split("/").map(decodeURIComponent);
+  const [name, ...rest] = hash.split("/").map(decoded);
   const mine = (turn += 1);
   const open = VIEWS[name] ?? VIEWS[""];
   const key = VIEWS[name] ? name : "";
   opening = true;
-  const module = await open();
+  let module;
+  try {
+    module = await open();
+  } catch {
+    if (mine !== turn) return;
+    if (view) view.leave();
+    view = null;
+    opening = false; // what changes next makes another try
+    fill(place, h("p.loading", {}, "This view cannot be loaded: the controller does not answer."));
+    return;
+  }
   if (mine !== turn) return;
   opening = false;
   if (!live.doc) return;
