@@ -31,6 +31,7 @@ from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
 from migd_controller.xapi import Pool
+from migd_core import systemd
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
 
@@ -81,6 +82,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
+                        tasks.create_task(_feed_watchdog(), name="watchdog"),
                     ]
                     log.info(
                         "controller ready",
@@ -92,10 +94,10 @@ async def run(config: ControllerConfig) -> None:
                         policy_problem=core.policy_problem or None,
                         adopted=len(core.memory.in_flight),
                     )
-                    _notify_systemd("READY=1")
+                    systemd.notify("READY=1")
                     await stop.wait()
                     log.info("controller stops", under_way=len(core.memory.in_flight))
-                    _notify_systemd("STOPPING=1")
+                    systemd.notify("STOPPING=1")
                     for task in background:
                         task.cancel()
             finally:
@@ -119,7 +121,6 @@ async def _tick(control: Control, period_s: float) -> None:
     while True:
         await asyncio.sleep(max(0.0, due_s - loop.time()))
         control.dispatch(Tick())
-        _notify_systemd("WATCHDOG=1")
         while due_s <= loop.time():
             due_s += period_s
 
@@ -128,6 +129,14 @@ async def _prune(control: Control, config: ControllerConfig) -> None:
     while True:
         control.journal.prune(control.clock.now_s(), config.keep_s, config.keep_samples_s)
         await asyncio.sleep(PRUNE_S)
+
+
+async def _feed_watchdog() -> None:
+    """Tell systemd's watchdog that the loop turns, for as long as it does."""
+    period_s = systemd.watchdog_period_s()
+    while period_s is not None:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)
 
 
 @contextlib.contextmanager
@@ -200,13 +209,3 @@ def _is_answered(path: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def _notify_systemd(state: str) -> None:
-    """Tell systemd how things are, where it asked to be told (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        notify.connect("\0" + address[1:] if address.startswith("@") else address)
-        notify.sendall(state.encode())
