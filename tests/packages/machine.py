@@ -19,7 +19,7 @@ BOOT_S = 90.0
 LIMIT_S = 60.0
 # What a bare host has, and what its apt has at hand: so nothing is fetched while a test runs.
 _BARE = ("systemd", "systemd-sysv", "iproute2", "procps")
-_AT_HAND = ("python3", "libstdc++6", "zlib1g", "nftables")
+_AT_HAND = ("python3", "libstdc++6", "zlib1g", "nftables", "python3-apt")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -40,7 +40,7 @@ class Machine:
 
     uuid: str
     files: Path
-    _leader: int
+    leader: int
 
     def run(self, *command: str, timeout_s: float = LIMIT_S, stdin: str | None = None) -> str:
         """Return what a command there prints. Raises LabError where it fails."""
@@ -64,7 +64,7 @@ class Machine:
 
     @property
     def _enter(self) -> tuple[str, ...]:
-        enter = ("nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+        enter = ("nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
         return (
             *enter,
             "--root",
@@ -86,6 +86,7 @@ def booted(name: str, namespace: str, shared: Path) -> Iterator[Machine]:
         nspawn = subprocess.Popen(
             [
                 *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--volatile=overlay"),
+                "--capability=CAP_IPC_LOCK",  # nspawn forbids memory to be locked otherwise; a real host does not
                 *(f"--directory={bare_tree()}", f"--machine={name}", f"--uuid={machine_id.hex}"),
                 *(f"--network-namespace-path=/run/netns/{namespace}", f"--bind-ro={shared}:/mnt"),
                 "--console=pipe",

@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from built import NAMES, NEXT, next_release, packages
+from built import NAMES, NEXT, PROJECT, next_release, packages
 from machine import Machine, booted, until
 
 from migd_lab.commands import run
@@ -281,8 +282,35 @@ def test_migctl_of_the_package_judges_policies_and_answers_at_once(installed: Si
     controller = installed.controller
     assert "balance" in controller.run("migctl", "evaluate", "--runs", "1", "--processes", "1", timeout_s=120)
     assert "migctl keys" in controller.shell("zcat /usr/share/man/man1/migctl-keys.1.gz")
-    controller.shell("zcat /usr/share/man/man8/migd-controller.8.gz | grep -q pool")
+    controller.shell("zcat /usr/share/man/man8/migd-controller.8.gz | grep -q migd-controller")
     assert "_MIGCTL_COMPLETE=bash_complete" in controller.run("cat", "/usr/share/bash-completion/completions/migctl")
+
+
+def test_the_playbook_lets_a_bare_host_in_and_changes_nothing_a_second_time(installed: Site, tmp_path: Path) -> None:
+    controller, dom0 = installed.controller, installed.dom0
+    uuid, _ = dom0.run("migd-agent", "key").split()
+    controller.run("migctl", "keys", "revoke", uuid)
+    dom0.shell("apt-get purge -y migd-agent; apt-get install -y python3 python3-apt", timeout_s=300)
+    until(lambda: not installed.reports())
+    (package,) = dom0.files.glob("migd-agent_[0-8]*.deb")
+    inventory = tmp_path / "hosts.ini"
+    inventory.write_text(
+        f"[migd_hosts]\nxen01 ansible_host={dom0.leader}\n[migd_controller]\nctl ansible_host={controller.leader}\n"
+        "[all:vars]\nansible_connection=nsenter\nansible_python_interpreter=/usr/bin/python3\n"
+    )
+
+    def play() -> str:
+        program = Path(sys.executable).with_name("ansible-playbook")
+        values = {"migd_package": str(package), "migd_agent_endpoint": "127.0.0.1", "ansible_become": False}
+        here = {"ANSIBLE_CONNECTION_PLUGINS": str(Path(__file__).parent / "connection_plugins")}
+        here |= {"ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+        playbook = PROJECT / "deploy/ansible/agents.yml"
+        env = {**os.environ, **here}
+        return run(program, "-i", inventory, "-e", json.dumps(values), playbook, env=env, timeout_s=300)
+
+    assert "failed=0" in play()
+    until(installed.reports, why=lambda: dom0.journal(AGENT))
+    assert "changed=0 " in play()
 
 
 def test_an_upgrade_keeps_configuration_keys_and_state_and_starts_the_daemons_anew(
