@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-xen test-xen-integrity lab lab-stop lint bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint packages bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,10 +18,13 @@ demo: $(VENV)/.installed  ## watch migd speed up a job on an emulated pool (abou
 	@$(BIN)/migctl demo $(DEMO)
 
 test: $(NPM_CLIENTS)/.installed $(VENV)/.installed-tools lint  ## run every check that fits in ten minutes
-	$(BIN)/pytest -m 'not clients and not xen' $(SIDE_BY_SIDE) $(PYTEST)
+	$(BIN)/pytest -m 'not clients and not packages and not xen' $(SIDE_BY_SIDE) $(PYTEST)
 
 test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every foreign client drive the emulated pool
 	$(BIN)/pytest tests/clients $(PYTEST)
+
+test-packages: $(VENV)/.installed-dev $(VENV)/.installed-machines  ## as root: install, upgrade and purge the packages on bare Debian machines
+	$(BIN)/pytest tests/packages --durations 0 $(PYTEST)
 
 test-xen: $(VENV)/.installed-dev  ## as root: boot real Xen under QEMU, and let migd measure and move real guests
 	$(LAB) --name test stop
@@ -42,6 +45,9 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+packages: $(VENV)/.installed-dev  ## build the Debian packages migd-agent, migd-controller and migctl, in dist
+	PIP=$(CURDIR)/$(BIN)/pip deploy/packages.sh dist
 
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -77,6 +83,11 @@ $(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py Makefile
 	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium; } >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  nftables iproute2 iputils-ping chromium fonts-dejavu-core; } >&2
+	@touch $@
+
+$(VENV)/.installed-machines: $(BIN)/python
+	@command -v systemd-nspawn && command -v mmdebstrap && command -v ip >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd-container mmdebstrap iproute2; } >&2
 	@touch $@
 
 $(NPM_CLIENTS)/.installed: tests/clients/package-lock.json $(VENV)/.installed-dev

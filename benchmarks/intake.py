@@ -20,10 +20,10 @@ from typing import Final
 import zmq
 import zmq.auth
 
-from migd_controller import keys
 from migd_controller.config import TelemetrySection
 from migd_controller.intake import Intake
 from migd_controller.telemetry import Telemetry
+from migd_core import keys
 from migd_core.frames import decode_sample, encode_sample
 from migd_core.messages import DirtyCurve, FlowSample, GuestSample, HostSample
 
@@ -74,7 +74,7 @@ def measure() -> dict[str, float]:
         keys.create(folder, "controller")
         for host in range(HOSTS):
             keys.create(folder, f"host-{host}")
-            keys.authorize(folder / "agents.toml", f"host-{host}", folder / f"host-{host}.key")
+            keys.authorise(folder / "agents.toml", f"host-{host}", keys.read_public(folder / f"host-{host}.key"))
         bare, through = [], []
         for _ in range(ROUNDS):
             bare.append(_bare(folder))

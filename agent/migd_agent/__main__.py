@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import faulthandler
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the agent until it is told to end; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command is not None:
+            sys.stdout.write(options.answer(options))
+            return ENDED
         if options.print_sample:
             settings = config.load(options.config) if options.config else None
             measure = settings.measure if settings else config.MeasureSection()
@@ -62,7 +66,35 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="measure for one period, print the sample as JSON, send nothing; without --config, this host alone",
     )
+    commands = parser.add_subparsers(dest="command", metavar="", title="without them, the agent runs; to let it in")
+    join = commands.add_parser(
+        "join", help="as root: write this host's configuration and keys, start the agent, and say how it is let in"
+    )
+    join.add_argument("controller", help="the controller's NAME or NAME:PORT")
+    join.add_argument("key", help="its public key, as `migctl keys list` shows it")
+    join.set_defaults(answer=_join)
+    key = commands.add_parser("key", help="show this host's uuid and the agent's public key; or change the key")
+    change = key.add_mutually_exclusive_group()
+    change.add_argument("--next", action="store_true", help="make the key that is to be used next, and show that one")
+    change.add_argument("--use-next", action="store_true", help="use that key from the agent's next start on")
+    key.set_defaults(answer=_key)
     return parser
+
+
+def _join(options: argparse.Namespace) -> str:
+    from migd_agent import joining  # what a running agent does not need takes none of a Dom0's memory
+
+    answer = joining.join(options.controller, options.key)
+    joining.restart()
+    return answer
+
+
+def _key(options: argparse.Namespace) -> str:
+    from migd_agent import joining
+
+    if options.use_next:
+        joining.use_next()
+    return joining.who(options.config or config.DEFAULT_PATH, is_next=options.next)
 
 
 def _print_sample(measure: config.MeasureSection, health: config.HealthSection) -> int:
@@ -86,6 +118,7 @@ def _print_sample(measure: config.MeasureSection, health: config.HealthSection) 
 
 
 def _serve(settings: config.AgentConfig) -> None:
+    faulthandler.enable()  # so that the journal has the stack on which the watchdog found it
     logs.configure(component="agent", level=settings.log_level)
     measure, log = settings.measure, structlog.get_logger()
     host_uuid = identity.host_uuid(measure.host_uuid)

@@ -19,7 +19,7 @@ HEARTBEAT_TIMEOUT_MS: Final = 6000
 RETRY_REFUSED_S: Final = 2.0
 
 _REFUSALS: Final = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the controller does not know this agent's key; add it to its agents file",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the controller does not know this agent's key; authorise it there: `migctl keys`",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the peer does not speak as a controller; check the endpoint and both keys",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake broke off; check the endpoint and the controller's public key",
 }

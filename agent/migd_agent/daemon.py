@@ -20,6 +20,7 @@ from migd_agent.pace import next_due_s
 from migd_agent.probing import Probing
 from migd_agent.publisher import Publisher
 from migd_agent.sampler import NOTHING_PROBED, Sampler
+from migd_core import systemd
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,23 +61,30 @@ def run(sampler: Sampler, probing: Probing | None, publisher: Publisher, period_
     """Publish one sample a period until `stop` is asked for."""
     log = structlog.get_logger()
     start_s = due_s = time.monotonic()
+    watchdog_s, fed_s = systemd.watchdog_period_s(), -math.inf
+    systemd.notify("READY=1")
     while not stop.is_asked:
         now_s = time.monotonic()
+        if watchdog_s is not None and now_s >= fed_s + watchdog_s:
+            systemd.notify("WATCHDOG=1")
+            fed_s = now_s
         if now_s >= due_s:
             sample = sampler.tick(now_s, probing.probed if probing else NOTHING_PROBED, publisher.dropped)
             if sample is not None:
                 is_sent = publisher.send(sample)
                 log.debug("sample", sequence=sample.sequence, guests=len(sample.guests), is_sent=is_sent)
             due_s = next_due_s(start_s, period_s, time.monotonic())
-        _wait(sampler, probing, publisher, due_s, stop)
+        until_s = due_s if watchdog_s is None else min(due_s, fed_s + watchdog_s)
+        _wait(sampler, probing, publisher, until_s, stop)
+    systemd.notify("STOPPING=1")
 
 
-def _wait(sampler: Sampler, probing: Probing | None, publisher: Publisher, due_s: float, stop: StopRequest) -> None:
-    """Wait until `due_s` or the first thing that happens before, and deal with that."""
+def _wait(sampler: Sampler, probing: Probing | None, publisher: Publisher, until_s: float, stop: StopRequest) -> None:
+    """Wait until `until_s` or the first thing that happens before, and deal with that."""
     poller = zmq.Poller()
     for readable in (stop, *publisher.sockets, *(probing.readable if probing else ())):
         poller.register(readable, zmq.POLLIN)
-    until_s = min(due_s, publisher.due_s, probing.due_s if probing else due_s)
+    until_s = min(until_s, publisher.due_s, probing.due_s if probing else until_s)
     # Whole milliseconds, rounded up: rounded down, the last one would be spent spinning.
     poller.poll(math.ceil(max(0.0, until_s - time.monotonic()) * 1000))
     now_s = time.monotonic()

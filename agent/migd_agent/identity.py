@@ -12,6 +12,7 @@ from typing import Final
 import zmq
 import zmq.auth
 
+from migd_core import systemd
 from migd_core.errors import ConfigError
 
 _INSTALLATION_UUID: Final = re.compile(r"^INSTALLATION_UUID=['\"]?([0-9a-fA-F-]{36})['\"]?\s*$", re.MULTILINE)
@@ -73,15 +74,16 @@ def parse_machine_id(text: str, name: str) -> str:
 
 
 def load_keys(controller_public_file: Path, secret_file: Path) -> Keys:
-    """Return the keys in two ZeroMQ certificate files (`migd-controller keys new` makes them). Raises ConfigError.
+    """Return the keys in two ZeroMQ certificate files (`migctl keys new` makes them). Raises ConfigError.
 
     A secret key that everybody on the machine can read is refused.
     """
+    read_from = systemd.secret(secret_file)
     controller_public, _ = _certificate(controller_public_file)
-    _, secret = _certificate(secret_file)
+    _, secret = _certificate(read_from)
     if secret is None:
         raise ConfigError(f"{secret_file}: holds no secret key; give the file that ends in .key_secret")
-    if (mode := stat.S_IMODE(secret_file.stat().st_mode)) & stat.S_IRWXO:
+    if (mode := stat.S_IMODE(read_from.stat().st_mode)) & stat.S_IRWXO:
         raise ConfigError(f"{secret_file}: a secret key open to everybody (mode {mode:04o}); chmod 0600 {secret_file}")
     return Keys(controller_public, zmq.curve_public(secret), secret)
 
@@ -92,7 +94,7 @@ def _certificate(path: Path) -> tuple[bytes, bytes | None]:
         for key in (public, secret or public):
             zmq.curve_public(key)  # any 32 bytes are a key, so this refuses exactly what is not 40 characters of Z85
     except (OSError, ValueError, zmq.ZMQError) as error:
-        raise ConfigError(f"{path}: no CURVE key can be read: {error}; `migd-controller keys new` makes one") from error
+        raise ConfigError(f"{path}: no CURVE key can be read: {error}; `migctl keys new` makes one") from error
     return public, secret
 
 

@@ -33,6 +33,9 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },
+    "Set up": {
+        "keys": ("keys", "Make, authorise, rotate and revoke the keys of agents."),
+    },
     "Try": {
         "measure": ("measure", "Measure what migd must not assume."),
         "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),

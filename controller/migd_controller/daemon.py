@@ -35,6 +35,7 @@ from migd_controller.rrd_poll import RrdPoll
 from migd_controller.timeline_store import TimelineStore
 from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
+from migd_core import systemd
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
 
@@ -100,6 +101,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(_prune(control, config), name="prune"),
                         tasks.create_task(service.run(), name="http"),
                         *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
+                        tasks.create_task(_feed_watchdog(), name="watchdog"),
                     ]
                     log.info(
                         "controller ready",
@@ -112,10 +114,10 @@ async def run(config: ControllerConfig) -> None:
                         policy_problem=core.policy_problem or None,
                         adopted=len(core.memory.in_flight),
                     )
-                    _notify_systemd("READY=1")
+                    systemd.notify("READY=1")
                     await stop.wait()
                     log.info("controller stops", under_way=len(core.memory.in_flight))
-                    _notify_systemd("STOPPING=1")
+                    systemd.notify("STOPPING=1")
                     for task in background:
                         task.cancel()
             finally:
@@ -141,7 +143,6 @@ async def _tick(control: Control, period_s: float) -> None:
         control.dispatch(Tick())
         if control.core.memory.contest.shadows:
             control.dispatch(ShadowTurn())
-        _notify_systemd("WATCHDOG=1")
         while due_s <= loop.time():
             due_s += period_s
 
@@ -150,6 +151,14 @@ async def _prune(control: Control, config: ControllerConfig) -> None:
     while True:
         control.journal.prune(control.clock.now_s(), config.keep_s, config.keep_samples_s)
         await asyncio.sleep(PRUNE_S)
+
+
+async def _feed_watchdog() -> None:
+    """Tell systemd's watchdog that the loop turns, for as long as it does."""
+    period_s = systemd.watchdog_period_s()
+    while period_s is not None:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)
 
 
 @contextlib.contextmanager
@@ -222,13 +231,3 @@ def _is_answered(path: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def _notify_systemd(state: str) -> None:
-    """Tell systemd how things are, where it asked to be told (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        notify.connect("\0" + address[1:] if address.startswith("@") else address)
-        notify.sendall(state.encode())

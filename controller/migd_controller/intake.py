@@ -14,9 +14,9 @@ import structlog
 import zmq
 import zmq.auth.thread
 
-from migd_controller import keys
-from migd_controller.agents_file import AllowedAgents
 from migd_controller.config import TelemetrySection
+from migd_core import keys, systemd
+from migd_core.agents_file import AllowedAgents
 from migd_core.errors import ConfigError, FrameError, MigdError
 from migd_core.frames import MAX_MESSAGE_BYTES, decode_sample
 from migd_core.messages import HostSample
@@ -52,7 +52,7 @@ class Intake:
         self._sink = sink
         self._agents = AllowedAgents(section.agents_file)
         self._logged: set[str] = set()
-        public, secret = keys.read_secret(section.secret_key_file)
+        public, secret = keys.read_secret(systemd.secret(section.secret_key_file))
         self.context: zmq.Context[Any] = zmq.Context()
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self.context)
         self._authenticator.start()
@@ -88,17 +88,13 @@ class Intake:
         try:
             while True:
                 self.drain()  # the socket's descriptor is edge-triggered: never rely on it alone
-                try:
-                    if self._agents.refresh():
-                        log.info("list of agents read", agents=len(self._agents.host_of_key))
-                except ConfigError as error:
-                    self._complain(str(error))
                 await asyncio.sleep(1.0)
         finally:
             loop.remove_reader(descriptor)
 
     def drain(self) -> None:
         """Hand on what waits, at most one batch; if more waits, come back after everybody else had a turn."""
+        self._refresh()  # a key that was revoked before these came does not count for them
         newest: dict[str, HostSample] = {}
         for _ in range(BATCH):
             try:
@@ -126,6 +122,14 @@ class Intake:
             self._socket.close()
         self._authenticator.stop()
         self.context.term()
+
+    def _refresh(self) -> None:
+        """Read the list of agents again if it changed; called in the loop and in the authenticator's thread."""
+        try:
+            if self._agents.refresh():
+                log.info("list of agents read", agents=len(set(self._agents.host_of_key.values())))
+        except ConfigError as error:
+            self._complain(str(error))
 
     def _take(self, parts: list[bytes], key: str, newest: dict[str, HostSample]) -> None:
         try:
@@ -163,11 +167,11 @@ class _Credentials:
 
     def callback(self, domain: str, key: bytes) -> bool:
         public = key.decode("ascii")
+        self._intake._refresh()
         if self._intake._agents.is_allowed(public):
             return True
         self._intake.counts.agents_refused += 1
         self._intake.counts.last_refusal = (
-            f"an agent with the unknown key {public} was refused; "
-            "`migd-controller keys authorize` lets it in, if it is yours"
+            f"an agent with the unknown key {public} was refused; `migctl keys authorise` lets it in, if it is yours"
         )
         return False

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import zmq
 
-from migd_controller import keys
 from migd_controller.events import AgentListens
 from migd_controller.intake import ZAP_DOMAIN
+from migd_core import keys, systemd
 from migd_core.errors import MigdError
 from migd_core.frames import encode_request
 from migd_core.messages import ProbeLease, ProbeRevoked
@@ -32,7 +32,7 @@ class LeaseOutbox:
 
         Raises ConfigError for bad keys, MigdError where the address cannot be had.
         """
-        public, secret = keys.read_secret(secret_key_file)
+        public, secret = keys.read_secret(systemd.secret(secret_key_file))
         self._emit = emit
         self._socket = context.socket(zmq.XPUB)
         self._socket.linger, self._socket.sndhwm = 0, QUEUE_REQUESTS

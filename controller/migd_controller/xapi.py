@@ -23,6 +23,7 @@ import XenAPI
 
 from migd_controller.config import XapiSection
 from migd_controller.xapi_transport import AuthorityTransport, PinnedTransport, Transport, WrongCertificate, authorities
+from migd_core import systemd
 from migd_core.errors import ConfigError, MigdError
 
 ORIGINATOR: Final = "migd"
@@ -302,9 +303,12 @@ def _translated(url: str) -> Iterator[None]:
 
 
 def _read_password(section: XapiSection) -> str:
-    """Read at every login, so that a password that is changed in the pool is changed in its file and nowhere else."""
+    """Read at every login, so that a password that is changed in the pool is changed in its file and nowhere else.
+
+    From systemd it is a copy of that file, made when the service started.
+    """
     try:
-        return section.password_file.read_text(encoding="utf-8").strip()
+        return systemd.secret(section.password_file).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(
             f"xapi.password_file: {section.password_file} cannot be read: {error.strerror}; "

@@ -66,8 +66,8 @@ def test_a_secret_key_that_everybody_can_read_is_refused(key_folder: Path) -> No
     ("name", "text", "what"),
     [
         ("agent.key", None, "holds no secret key; give the file that ends in .key_secret"),
-        ("absent.key_secret", None, "no CURVE key can be read: .*`migd-controller keys new` makes one"),
-        ("empty.key_secret", "", "no CURVE key can be read: .*`migd-controller keys new` makes one"),
+        ("absent.key_secret", None, "no CURVE key can be read: .*`migctl keys new` makes one"),
+        ("empty.key_secret", "", "no CURVE key can be read: .*`migctl keys new` makes one"),
         (
             "odd.key_secret",
             'metadata\ncurve\n    public-key = "short"\n    secret-key = "short"\n',

@@ -18,8 +18,7 @@ import msgspec
 from migd_cli.client import Client
 from migd_cli.demo.children import Brood, Child
 from migd_cli.failures import Failure
-from migd_controller import keys
-from migd_core import api
+from migd_core import api, keys
 
 T = TypeVar("T")
 LIMIT_S = 30.0
@@ -273,7 +272,7 @@ class LiveCluster:
         for name in ("controller", *self._agents):
             keys.create(folder, name)
         for host in self._agents:
-            keys.authorize(folder / "agents.toml", host, folder / f"{host}.key")
+            keys.authorise(folder / "agents.toml", host, keys.read_public(folder / f"{host}.key"))
         self.password_file = folder / "xapi.password"
         self.password_file.write_text("migd\n")
         self._controllers = itertools.count(1)

@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import zmq
 from msgspec.structs import replace
 
-from migd_controller import keys
-from migd_controller.agents_file import AllowedAgents
 from migd_controller.config import TelemetrySection
 from migd_controller.intake import Intake
+from migd_core import keys
+from migd_core.agents_file import AllowedAgents
 from migd_core.errors import ConfigError, MigdError
 from migd_core.frames import MAX_MESSAGE_BYTES, encode_sample
 from migd_core.messages import HostSample
@@ -70,7 +71,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
     for name in ("h1", "h2", "stranger"):
         keys.create(tmp_path, name)
     for name in ("h1", "h2"):
-        keys.authorize(tmp_path / "agents.toml", name, tmp_path / f"{name}.key")
+        keys.authorise(tmp_path / "agents.toml", name, keys.read_public(tmp_path / f"{name}.key"))
     receiver = Receiver(tmp_path)
     running = asyncio.create_task(receiver.intake.run())
     yield receiver
@@ -111,7 +112,7 @@ async def test_an_unknown_key_is_refused_and_counted(receiver: Receiver, connect
     await receiver.until(lambda: counts.agents_refused > 0, lambda: socket.send_multipart(encode_sample(SAMPLE)))
     assert receiver.samples == []
     assert keys.read_public(receiver.folder / "stranger.key") in counts.last_refusal
-    assert "keys authorize" in counts.last_refusal
+    assert "keys authorise" in counts.last_refusal
 
 
 async def test_an_agent_speaks_for_its_own_host_only(receiver: Receiver, connect: Connect) -> None:
@@ -122,16 +123,38 @@ async def test_an_agent_speaks_for_its_own_host_only(receiver: Receiver, connect
     assert counts.last_refusal == "the agent of host h2 sent a sample of host h1"
 
 
-async def test_a_key_taken_off_the_list_is_cut_off_though_it_is_connected(receiver: Receiver, connect: Connect) -> None:
+async def test_a_revoked_key_is_cut_off_with_the_next_sample_though_it_is_connected(
+    receiver: Receiver, connect: Connect
+) -> None:
     socket = connect("h1")
 
     def send() -> None:
         socket.send_multipart(encode_sample(SAMPLE))
 
     await receiver.until(lambda: bool(receiver.samples), send)
-    (receiver.folder / "agents.toml").write_text("[agents]\n")
+    receiver.intake.drain()  # what came before the revocation
+    keys.revoke(receiver.folder / "agents.toml", "h1")
+    before = len(receiver.samples)
     await receiver.until(lambda: receiver.intake.counts.refused > 0, send)
+    assert len(receiver.samples) == before
     assert "taken off the list" in receiver.intake.counts.last_refusal
+
+
+async def test_while_a_key_is_rotated_the_old_and_the_next_one_speak_for_the_host(
+    receiver: Receiver, connect: Connect
+) -> None:
+    agents, (next_key, _) = receiver.folder / "agents.toml", keys.create(receiver.folder, "next")
+    keys.rotate(agents, "h1", keys.read_public(next_key))
+    for sequence, name in enumerate(("h1", "next"), start=1):
+        socket, sample = connect(name), encode_sample(replace(SAMPLE, sequence=sequence))
+        await receiver.until(lambda: bool(receiver.samples), partial(socket.send_multipart, sample))
+        assert receiver.samples[-1].sequence == sequence
+        receiver.samples.clear()
+    keys.finish(agents, "h1")
+    old = connect("h1")
+    await receiver.until(
+        lambda: receiver.intake.counts.agents_refused > 0, lambda: old.send_multipart(encode_sample(SAMPLE))
+    )
 
 
 async def test_garbage_and_another_version_are_counted_and_the_rest_goes_on(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import zmq
 
-from migd_controller import keys
 from migd_controller.commands import BeginProbe, EndProbe, RevokeProbe
 from migd_controller.config import TelemetrySection, XapiSection
 from migd_controller.events import AgentListens, ProbeEnded
@@ -19,6 +18,7 @@ from migd_controller.leases import Lease
 from migd_controller.pool_calls import PoolCalls
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.xapi import Pool
+from migd_core import keys
 from migd_core.errors import MigdError
 from migd_core.frames import decode_request
 from migd_core.messages import ProbeLease, ProbeRevoked
@@ -51,7 +51,7 @@ class Rig:
         password_file.write_text("migd\n")
         for name in ("controller", "agent"):
             keys.create(folder, name)
-        keys.authorize(folder / "agents.toml", "host-0", folder / "agent.key")
+        keys.authorise(folder / "agents.toml", "host-0", keys.read_public(folder / "agent.key"))
         section = TelemetrySection(
             secret_key_file=folder / "controller.key_secret",
             agents_file=folder / "agents.toml",

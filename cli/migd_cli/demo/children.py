@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -99,17 +99,6 @@ class Brood:
         child = Child(name, module, arguments, self._folder)
         self._children.append(child)
         return child
-
-    def run_to_end(self, jobs: Mapping[str, Sequence[str]], module: str, pause: Callable[[], None]) -> None:
-        """Run `python -m module arguments` for each of `jobs` (name: arguments) at once, until the last has ended.
-
-        Raises ChildDied when one fails, and what `pause` raises.
-        """
-        running = [self.start(name, module, *arguments) for name, arguments in jobs.items()]
-        for child in running:
-            while not child.has_succeeded():
-                pause()
-            self._children.remove(child)
 
     def check(self) -> None:
         """Raises ChildDied when any child has ended."""

@@ -1,7 +1,6 @@
 """Raises the demo's stage: the emulated pool, the controller, an agent for each host, and the job made known."""
 
 import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from migd_cli.demo.configuration import Endpoints, Files, agent_toml, agents_tom
 from migd_cli.demo.emulated_pool import POOL_FILE, EmulatedPool, Outline, Ready, outline
 from migd_cli.demo.scene import Cast
 from migd_cli.failures import Failure
+from migd_core import keys
 from migd_core.api import JobRequest, StatusView
 from migd_core.errors import MigdError
 
@@ -31,7 +31,6 @@ JOB_LASTS_S: Final = 6 * 3600.0
 # On a loaded machine a Python process takes seconds to come up.
 PATIENCE_S: Final = 30.0
 POLL_S: Final = 0.05
-_PUBLIC_KEY: Final = re.compile(r'^\s*public-key = "(.{40})"', re.MULTILINE)  # in a ZeroMQ certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,11 @@ def raise_stage(folder: Path, children: Brood, pause: Pause) -> Stage:
     (job,) = known.jobs
     with resources.as_file(POOL_FILE) as pool_file:
         pool_child = _start_pool(pool_file, children)
-        _make_keys(files, known, children, pause)
+        for name in ("controller", *(host.name for host in known.hosts)):
+            keys.create(folder, name)
         ready = _until(lambda: _ready(pool_child), pool_child, "come up", pause)
-    files.agents.write_text(agents_toml(_public_keys(files, known)), encoding="utf-8")
+    let_in = {host.uuid: keys.read_public(files.public_key(host.name)) for host in known.hosts}
+    files.agents.write_text(agents_toml(let_in), encoding="utf-8")
     files.password.write_text("migd\n", encoding="utf-8")
     files.config("controller").write_text(controller_toml(files, ready.url), encoding="utf-8")
     controller = children.start("controller", "migd_controller", "--config", str(files.config("controller")))
@@ -85,24 +86,6 @@ def _start_pool(pool_file: Path, children: Brood) -> Child:
         *("--pool", str(pool_file), "--faster", str(TIMES_FASTER), "--listen", any_port, "--control", any_port),
         *("--log-level", "warning"),
     )
-
-
-def _make_keys(files: Files, known: Outline, children: Brood, pause: Pause) -> None:
-    """Make a pair of keys for the controller and each agent, all at once: most of it is Python starting."""
-    names = ["controller", *(host.name for host in known.hosts)]
-    jobs = {f"keys-of-{name}": ("keys", "new", str(files.folder), name) for name in names}
-    children.run_to_end(jobs, "migd_controller", lambda: pause(POLL_S))
-
-
-def _public_keys(files: Files, known: Outline) -> dict[str, str]:
-    """Return the public key of each host's agent, by the host's uuid. Raises MigdError."""
-    found = {}
-    for host in known.hosts:
-        path = files.public_key(host.name)
-        if (match := _PUBLIC_KEY.search(path.read_text(encoding="utf-8"))) is None:
-            raise MigdError(f"{path}: expected a ZeroMQ certificate with a public-key, found none")
-        found[host.uuid] = match[1]
-    return found
 
 
 def _ready(pool: Child) -> Ready | None:

@@ -80,13 +80,20 @@ def unpack(package: str, version: str, folder: Path) -> bool:
     return True
 
 
-def tree(packages: Sequence[str], folder: Path) -> None:
-    """Make a minimal Debian system with these packages in `folder`."""
+def tree(
+    packages: Sequence[str], folder: Path, at_hand: Sequence[str] = (), left_out: Sequence[str] = _LEFT_OUT
+) -> None:
+    """Make a minimal Debian system with these packages in `folder`, without some folders of /usr/share.
+
+    Packages `at_hand` are not installed, but apt has them and what they need, and installs them without a network.
+    """
+    fetch = f"apt-get -qq install --download-only {' '.join(at_hand)}"
     run(
         "mmdebstrap",
         *("--variant=minbase", "--mode=root", f"--include={','.join(packages)}"),
         *('--aptopt=APT::Install-Recommends "false"', *(f"--aptopt={line}" for line in _fetching())),
-        *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in _LEFT_OUT),
+        *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in left_out),
+        *(("--skip=cleanup/apt", f'--customize-hook=chroot "$1" {fetch}') if at_hand else ()),
         *(SUITE, folder),
         *sources(_SOURCES),
         timeout_s=900,

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from migd_controller import keys
+from migd_core import keys
 from migd_lab import debian, dom0_image, guest_images, hypervisor, network, payload
 from migd_lab.addresses import CONTROLLER, MAX_NODES
 from migd_lab.commands import run
@@ -167,7 +167,7 @@ class Lab:
         for name in ("controller", *(node.name for node in self.nodes)):
             keys.create(self.folder, name)
         for node in self.nodes:
-            keys.authorize(self.folder / "agents.toml", node.uuid, self.folder / f"{node.name}.key")
+            keys.authorise(self.folder / "agents.toml", node.uuid, keys.read_public(self.folder / f"{node.name}.key"))
 
     def _files(self, node: Node, source: str) -> dict[str, str]:
         """Return the files that one node gets, by their paths from the root."""
