@@ -2,7 +2,7 @@
 
 import re
 import time
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import pytest
@@ -119,7 +119,7 @@ def test_an_mpi_job_survives_the_migration_of_one_of_its_ranks(lab: Lab, migd: M
 
 
 def test_the_dirty_curve_of_a_steady_writer_and_of_a_working_set(migd: Migd, figures: dict[str, Any]) -> None:
-    """Within 10 % of the pages that the guests say they wrote, in the mean of three sessions at random phases.
+    """Within 10 % of the pages that the guests say they wrote, in the median of three sessions at random phases.
 
     What an idle guest writes besides, some tens of pages, is not taken off.
     """
@@ -153,7 +153,7 @@ def _curves(migd: Migd, guest: Guest, since: float, sessions: int) -> list[Dirty
 def _curve_error(curves: list[DirtyCurve], written: list[dict[str, float]], limit_pages: int) -> dict[str, Any]:
     first, *others = written
     per_s = sum(line["pages"] for line in others) / (others[-1]["t"] - first["t"])
-    unique_pages = [fmean(pages) for pages in zip(*(curve.unique_pages for curve in curves), strict=True)]
+    unique_pages = [median(pages) for pages in zip(*(curve.unique_pages for curve in curves), strict=True)]
     errors = {
         age_s: round(pages / min(limit_pages, per_s * age_s) - 1, 4)
         for age_s, pages in zip(curves[0].ages_s, unique_pages, strict=True)
