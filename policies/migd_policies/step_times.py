@@ -192,7 +192,8 @@ class StepTimes:
             else:
                 seconds = flow.level_s
                 for way, capacity in flow.over:
-                    seconds = max(seconds, crossing[way].shared_s(flow.bytes_per_s, capacity))
+                    shared_s = crossing[way].shared_s(flow.bytes_per_s, capacity)
+                    seconds = shared_s if shared_s > seconds else seconds
             flows_s.append(seconds)
         return guest_s(self._world.guests[uuid], flows_s)
 
