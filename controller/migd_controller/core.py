@@ -484,7 +484,6 @@ class Core:
             self.memory.quiet_waits.get(move.guest),
             now_s,
             self.config.phases.wait_at_most_s,
-            self.config.guards.certainty_sds,
             self.config.rules.time_zone,
         )
 

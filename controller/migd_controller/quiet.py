@@ -78,7 +78,6 @@ def gate(
     wait: QuietWait | None,
     now_s: float,
     at_most_s: float,
-    certainty_sds: float,
     time_zone: str,
 ) -> Gate:
     """Return the gate of a move that nothing else stops: it does not pass while waiting is worth more than moving."""
@@ -89,7 +88,7 @@ def gate(
         value, needed = (seen.value, seen.needed) if isinstance(seen, Unknown) else (None, None)
         return Gate(name=PHASE, passed=True, text=f"no quiet phase is known: {text}", value=value, threshold=needed)
     since_s = now_s if wait is None else min(wait.since, now_s)
-    found = start(seen, _gain_rate(price), now_s - since_s, at_most_s, certainty_sds)
+    found = start(seen, _gain_rate(price), now_s - since_s, at_most_s)
     if not found.waits:
         return Gate(name=PHASE, passed=True, text=found.text, value=found.loses_s, threshold=found.saves_s, unit="s")
     zone = ZoneInfo(time_zone)

@@ -712,7 +712,7 @@ ROLES: Final[dict[tuple[str, str], Role]] = {
     ("PUT", "/v1/links"): Role.OPERATOR,
     ("GET", "/v1/policies"): Role.VIEWER,
     ("PUT", "/v1/policy"): Role.OPERATOR,
-    ("POST", "/v1/policy/dry-run"): Role.VIEWER,
+    ("POST", "/v1/policy/dry-run"): Role.OPERATOR,
     ("GET", "/v1/policies/comparison"): Role.VIEWER,
     ("GET", "/v1/shadows"): Role.VIEWER,
     ("POST", "/v1/shadows"): Role.OPERATOR,

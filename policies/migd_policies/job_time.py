@@ -8,9 +8,8 @@ they go to with the highest. The moves of a set belong together: the gates price
 job is named, guests of no job count with what they lose only: no rank makes way for a guest that nobody waits for.
 
 The wrong choice where nobody has named the jobs (each guest then counts as one), where jobs wait for disks, for many
-small messages, or on levels that were not measured (none is seen), and where load comes and goes faster than the
-horizon of the ledger. Of guests whose dirty pages nobody counts it moves only those that pay even if
-they write all of their memory all the time.
+small messages, or on levels that were not measured (none is seen), and where clocks do not tell how fast hosts are. Of
+guests whose dirty pages nobody counts it moves only those that pay even if they write all of their memory all the time.
 """
 
 from collections.abc import Sequence

@@ -21,10 +21,10 @@ from types import MappingProxyType
 from typing import Final
 
 from migd_core.messages import DirtyCurve
-from migd_core.pricing import QUANTILE_SDS, Interval
+from migd_core.pricing import Interval
 from migd_core.units import format_duration
 from migd_core.world import Move, World
-from migd_policies.ledger import PlanPrice, price, speed_while_migrating
+from migd_policies.ledger import PlanPrice, price
 from migd_policies.rhythm import Part, Rhythm, Series, seek
 
 # Sessions whose last counts differ by less than this are of one phase as far as anybody can tell.
@@ -66,16 +66,16 @@ class Outlook:
     curves: tuple[DirtyCurve, ...]
     cost_now_s: float
     cost_quiet_s: float
-    saves_sd_s: float
     quiet_total_s: Interval
 
     @property
     def is_long_enough(self) -> bool:
         return self.rhythm.lasts_s(self.quiet) >= self.quiet_total_s.high
 
-    def saves_s(self, certainty_sds: float) -> float:
-        """Return the job-seconds that the move costs less in the quiet part, for so many standard deviations sure."""
-        return self.cost_now_s - self.cost_quiet_s - certainty_sds * self.saves_sd_s
+    @property
+    def saves_s(self) -> float:
+        """The job-seconds that the move is expected to cost less in the quiet part."""
+        return self.cost_now_s - self.cost_quiet_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _outlook(world: World, move: Move, watched: Watched, rhythm: Rhythm) -> Outl
     if under_way is quiet and not is_now:
         begins_in_s = max(begins_in_s, rhythm.period_s - for_s)
     now = quiet if is_now else busy  # a migration that outlasts the quiet part is taken to meet nothing else
-    cost_now_s, saves_sd_s = _cost_now(world, priced[now], priced[quiet], begins_in_s)
+    cost_now_s = _cost_now(world, priced[now], priced[quiet], begins_in_s)
     return Outlook(
         rhythm=rhythm,
         quiet=quiet,
@@ -140,20 +140,19 @@ def _outlook(world: World, move: Move, watched: Watched, rhythm: Rhythm) -> Outl
         curves=curves[now],
         cost_now_s=cost_now_s,
         cost_quiet_s=priced[quiet].cost_s.median,
-        saves_sd_s=saves_sd_s,
         quiet_total_s=total_s,
     )
 
 
-def start(seen: Outlook, gain_rate: float, waited_s: float, at_most_s: float, certainty_sds: float) -> Start:
+def start(seen: Outlook, gain_rate: float, waited_s: float, at_most_s: float) -> Start:
     """Return whether a move waits that has waited for `waited_s` and gains `gain_rate` job-seconds a second once made.
 
-    No move waits for longer than `at_most_s` in all.
+    No move waits for longer than `at_most_s` in all. What is expected decides: waiting is the more careful of the two.
     """
     lasts_s, begins_in_s = seen.rhythm.lasts_s(seen.quiet), seen.begins_in_s
     phase = f"a quiet phase of {format_duration(lasts_s)} ({seen.rhythm.text})"
     cost, quiet = format_duration(seen.cost_now_s), format_duration(seen.cost_quiet_s)
-    loses_s, saves_s = max(0.0, gain_rate) * begins_in_s, seen.saves_s(certainty_sds)
+    loses_s, saves_s = max(0.0, gain_rate) * begins_in_s, seen.saves_s
     if seen.is_now:
         return Start(False, f"the guest is in {phase}, in which the move costs {quiet}")
     if waited_s >= at_most_s:
@@ -166,8 +165,8 @@ def start(seen: Outlook, gain_rate: float, waited_s: float, at_most_s: float, ce
         text = f"{phase} begins in {format_duration(begins_in_s)}, and no move waits longer than "
         return Start(False, text + format_duration(at_most_s - waited_s), loses_s, saves_s)
     balance = (
-        f"the move would cost {quiet} then instead of {cost}, which saves {format_duration(max(0.0, saves_s))} for "
-        f"sure, and waiting loses {format_duration(loses_s)}"
+        f"the move would cost {quiet} then instead of {cost}, which saves {format_duration(max(0.0, saves_s))}, "
+        f"and waiting loses {format_duration(loses_s)}"
     )
     if saves_s <= loses_s:
         return Start(
@@ -176,24 +175,18 @@ def start(seen: Outlook, gain_rate: float, waited_s: float, at_most_s: float, ce
     return Start(True, f"{phase}: {balance}", loses_s, saves_s)
 
 
-def _cost_now(world: World, now: PlanPrice, quiet: PlanPrice, begins_in_s: float) -> tuple[float, float]:
-    """Return what the move costs at once, and the standard deviation of how much less it costs in the quiet part.
+def _cost_now(world: World, now: PlanPrice, quiet: PlanPrice, begins_in_s: float) -> float:
+    """Return what the move is expected to cost at once.
 
     A migration that comes into the quiet part before it is done sends at most all of memory again there, as one that
-    begins there: it has only slowed the job down for longer, and what is not known of the copying is so of both. A
-    quiet part that is due and not seen may not come.
+    begins there: it has only slowed the job down for longer.
     """
     took, then = now.moves[0].migration, quiet.moves[0].migration
-    speed = speed_while_migrating(world, now.moves[0].move, now.moves[0].job)
     if begins_in_s == 0.0 or begins_in_s + then.total_s.median >= took.total_s.median:
-        return now.cost_s.median, math.hypot(_sd(now.cost_s), _sd(quiet.cost_s))
+        return now.cost_s.median
     copied_s = max(1e-9, took.total_s.median - took.pause_s.median)
     a_second = (now.cost_s.median - took.pause_s.median - world.pricing.warm_up_s) / copied_s
-    return min(now.cost_s.median, quiet.cost_s.median + begins_in_s * a_second), begins_in_s * _sd(speed)
-
-
-def _sd(interval: Interval) -> float:
-    return (interval.high - interval.low) / QUANTILE_SDS
+    return min(now.cost_s.median, quiet.cost_s.median + begins_in_s * a_second)
 
 
 def _differ(curves: Sequence[DirtyCurve]) -> bool:

@@ -20,7 +20,6 @@ from migd_policies.talk import (
     crossings,
     flow_s,
     guest_s,
-    level_s,
     talks,
     ways,
 )
@@ -74,6 +73,7 @@ class StepTimes:
         for uuid, host in place.items():
             self._residents[host].append(uuid)
         self._crossing = crossings(world, place.__getitem__)
+        self._ways: dict[tuple[str, str], tuple[float | None, tuple[tuple[Way, float], ...]]] = {}
         self._users: dict[Way, set[str]] = {}
         for flow in world.flows:
             if flow.guest_a in place and flow.guest_b in place:
@@ -147,7 +147,7 @@ class StepTimes:
                     continue  # the flow between two guests that both move is one flow
                 here, beside = self._ranks[uuid].host, self._host_now(flow.peer)
                 for ends, sign in (((here, beside), -1), ((going[uuid], going.get(flow.peer, beside)), 1)):
-                    for way in ways(self._world, *ends):
+                    for way, _ in self._way(*ends)[1]:
                         known = found.get(way) or self._crossing.get(way, NOTHING)
                         found[way] = known.shifted(sign, sign * flow.bytes_per_s / 2)
         return {way: then for way, then in found.items() if then != self._crossing.get(way)}
@@ -187,20 +187,28 @@ class StepTimes:
         flows_s = []
         for flow in self._ranks[uuid].flows:
             if uuid in going or flow.peer in going:
-                there = going.get(flow.peer) or self._host_now(flow.peer)
-                seconds = flow_s(self._world, crossing, host, there, flow.bytes_per_s, flow.now_s)
+                bandwidth, over = self._way(host, going.get(flow.peer) or self._host_now(flow.peer))
+                seconds = flow.now_s if bandwidth is None else flow.bytes_per_s / 2 / bandwidth
             else:
-                seconds = flow.level_s
-                for way, capacity in flow.over:
-                    seconds = max(seconds, crossing[way].shared_s(flow.bytes_per_s, capacity))
+                seconds, over = flow.level_s, flow.over
+            for way, capacity in over:
+                shared_s = crossing.get(way, NOTHING).shared_s(flow.bytes_per_s, capacity)
+                seconds = shared_s if shared_s > seconds else seconds
             flows_s.append(seconds)
         return guest_s(self._world.guests[uuid], flows_s)
 
     def _flow(self, here: str, there: str, peer: str, bytes_per_s: float) -> _Flow:
         now_s = flow_s(self._world, self._crossing, here, there, bytes_per_s)
-        alone_s = level_s(self._world, here, there, bytes_per_s)
-        over = tuple((way, capacity_bytes_per_s(self._world, way)) for way in ways(self._world, here, there))
-        return _Flow(peer, bytes_per_s, now_s, alone_s or 0.0, over)
+        bandwidth, over = self._way(here, there)
+        return _Flow(peer, bytes_per_s, now_s, 0.0 if bandwidth is None else bytes_per_s / 2 / bandwidth, over)
+
+    def _way(self, here: str, there: str) -> tuple[float | None, tuple[tuple[Way, float], ...]]:
+        """Return what the level between two hosts carries, None if not measured, and the ways there with theirs."""
+        if (known := self._ways.get((here, there))) is None:
+            link = self._world.topology.links.get(self._world.topology.level(here, there))
+            over = tuple((way, capacity_bytes_per_s(self._world, way)) for way in ways(self._world, here, there))
+            known = self._ways[here, there] = None if link is None else link.bandwidth_bytes_per_s, over
+        return known
 
     def _add(self, job: str, guests: list[Guest], place: Places) -> None:
         """Take in one job: its scale and k as in `scoring`, and each rank's time as it is."""

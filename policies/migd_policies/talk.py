@@ -68,12 +68,14 @@ def ways(world: World, host_a: str, host_b: str) -> tuple[Way, ...]:
 
 def crossings(world: World, host_of: Callable[[str], str]) -> dict[Way, Crossing]:
     """Return what crosses each way, with guests where `host_of` says; no entry where nothing does."""
-    found: dict[Way, Crossing] = {}
+    flows: dict[Way, int] = {}
+    bytes_per_s: dict[Way, float] = {}
     for flow in world.flows:
         if flow.guest_a in world.guests and flow.guest_b in world.guests:
             for way in ways(world, host_of(flow.guest_a), host_of(flow.guest_b)):
-                found[way] = found.get(way, NOTHING).shifted(1, flow.bytes_per_s / 2)
-    return found
+                flows[way] = flows.get(way, 0) + 1
+                bytes_per_s[way] = bytes_per_s.get(way, 0.0) + flow.bytes_per_s / 2
+    return {way: Crossing(count, bytes_per_s[way]) for way, count in flows.items()}
 
 
 def capacity_bytes_per_s(world: World, way: Way) -> float:

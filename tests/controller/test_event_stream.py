@@ -235,4 +235,6 @@ def test_numbers_are_told_as_an_eye_tells_them_apart_and_times_of_day_are_not() 
         "iteration_s": 0.0123,
         "speed_while_migrating_basis": "",
         "missing": [],
+        "limits": {},
+        "stalled_s": 0.0,
     }

@@ -30,7 +30,7 @@ async def migctl(*arguments: str) -> tuple[int, str, str]:
         "-m",
         "migd_cli",
         *arguments,
-        env={**variables, "NO_COLOR": "1"},
+        env={**variables, "NO_COLOR": "1", "COLUMNS": "400"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -122,7 +122,7 @@ def test_a_curve_ends_the_lease_and_the_guest_may_move_once_the_pool_lets_it() -
     cluster = Probed(pool_guest("g", on="a"))
     cluster.run(1)
     (lease,) = cluster.begun
-    assert cluster.immovable("g") == "migd counts its dirty pages (D1.p1); it may be migrated again in 27 s at most"
+    assert cluster.immovable("g") == "migd counts its dirty pages (D1.p1); it may be migrated again in 29 s at most"
     cluster.says(lease, "under-way")
     cluster.run(1)
     assert cluster.ended == []

@@ -13,7 +13,8 @@ from visits import LAPTOP, LIMIT_S, PHONE, Stager, Visit, Visitor, complain, sma
 from migd_core.api import Role
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it is there, no other test of this process can run an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The machine's own Chromium."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
