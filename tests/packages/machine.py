@@ -86,7 +86,7 @@ def booted(name: str, namespace: str, shared: Path) -> Iterator[Machine]:
         nspawn = subprocess.Popen(
             [
                 *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--volatile=overlay"),
-                "--capability=CAP_IPC_LOCK,CAP_NET_ADMIN",  # a real host has them, nspawn takes them away
+                "--capability=CAP_IPC_LOCK,CAP_NET_ADMIN,CAP_SYS_RESOURCE",  # a real host has them, nspawn takes them away
                 *(f"--directory={bare_tree()}", f"--machine={name}", f"--uuid={machine_id.hex}"),
                 *(f"--network-namespace-path=/run/netns/{namespace}", f"--bind-ro={shared}:/mnt"),
                 "--console=pipe",

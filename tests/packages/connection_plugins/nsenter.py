@@ -5,6 +5,7 @@ from typing import Any
 
 from ansible.plugins.connection import ConnectionBase
 
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 DOCUMENTATION = """
 name: nsenter
 short_description: machines that systemd-nspawn has booted
@@ -45,5 +46,15 @@ class Connection(ConnectionBase):  # type: ignore[misc, unused-ignore]
 
     def _run(self, command: str, data: bytes) -> "subprocess.CompletedProcess[bytes]":
         pid = self.get_option("pid")
-        enter: list[Any] = ["nsenter", f"--target={pid}", "--all", "--root", "--wd=/", "env", "-i", "HOME=/root"]
+        enter: list[Any] = [
+            "nsenter",
+            f"--target={pid}",
+            "--all",
+            "--root",
+            "--wd=/",
+            "env",
+            "-i",
+            "HOME=/root",
+            f"PATH={_PATH}",
+        ]
         return subprocess.run([*enter, "/bin/sh", "-c", command], input=data, capture_output=True, check=False)
