@@ -1,5 +1,6 @@
 """The documentation's site is built, has all that the code has, and asks nothing of another network."""
 
+import ast
 import html
 import re
 import shutil
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served import OverTcp
 
 from migd_cli.app import migctl
+from migd_controller.pool_failures import MEANINGS
 from migd_core.api import ROUTES
 from migd_policies.registry import BUILT_IN
 
@@ -169,3 +171,30 @@ def test_a_new_page_finds_its_place_and_a_link_to_what_is_no_page_names_it(small
     assert 'href="docs/slurm.html"' in navigation
     assert 'href="docs/else.html"' in navigation
     assert "the hooks (docs/site/hooks.py), site\n" in page(tmp_path / "built", "docs/slurm")
+
+
+def strings_in(source: str) -> list[str]:
+    """Return the texts in Python source, with `…` for what an f-string puts in."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            parts = [each.value if isinstance(each, ast.Constant) else "…" for each in node.values]
+            found.append("".join(str(part) for part in parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def test_what_operations_quotes_is_what_the_code_says() -> None:
+    sources = [path for folder in ("agent", "cli", "controller", "core") for path in (ROOT / folder).rglob("*.py")]
+    said = "\n".join(text for path in sources for text in strings_in(path.read_text()))
+    rows = re.findall(r"^\| ([^|]*) \|[^|]*\|[^|]*\|$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    quoted = [quote for row in rows for quote in re.findall(r"`([^`]+)`", row) if " " in quote]
+    pieces = {piece.strip() for quote in quoted for piece in quote.split("…") if len(piece.strip()) > 3}
+    assert len(pieces) > 30
+    assert {piece for piece in pieces if piece not in said} == set()
+
+
+def test_every_failure_is_in_the_reference(site: Path) -> None:
+    text = page(site, "docs/reference/failures")
+    assert {code for code in MEANINGS if code not in text} == set()

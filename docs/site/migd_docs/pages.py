@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from migd_docs import api, commands, configuration, metrics
+from migd_docs import api, commands, configuration, failures, metrics
 
 # What stands in the repository and is a page, or is shown by one.
 GLOBS: Final = (
@@ -56,6 +56,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "docs/reference/commands.md",
             "docs/reference/api.md",
             "docs/reference/metrics.md",
+            "docs/reference/failures.md",
             "deploy/prometheus/README.md",
         ),
     }
@@ -73,6 +74,7 @@ MADE: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "migctl": commands.commands,
         "api": api.api,
         "metrics": metrics.metrics,
+        "failures": failures.failures,
     }
 )
 
