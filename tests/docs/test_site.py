@@ -18,6 +18,7 @@ from served import OverTcp
 from migd_cli.app import migctl
 from migd_controller.pool_failures import MEANINGS
 from migd_core.api import ROUTES
+from migd_docs.pages import filled
 from migd_policies.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
@@ -155,11 +156,24 @@ def test_what_leads_nowhere_ends_the_build(small: Path, tmp_path: Path) -> None:
     assert "#nowhere" in done.stderr
 
 
-def test_a_mark_that_nothing_makes_ends_the_build(small: Path, tmp_path: Path) -> None:
-    (small / "docs" / "one.md").write_text("# One\n\n<!-- made of the code: nothing -->\n")
-    done = build(small, tmp_path / "built")
-    assert done.returncode != 0
-    assert "nothing is made of the code by the name 'nothing'" in done.stderr
+@pytest.mark.parametrize(
+    ("marked", "complaint"),
+    [
+        (
+            "<!-- made of the code: it --> <!-- until here -->",
+            "nothing is made of the code by the name 'it'; there are: ",
+        ),
+        ("<!-- made of the code: api -->", "what is made of the code by the name 'api' has no end; write "),
+        (
+            "<!-- made of the code: api --> <!-- made of the code: metrics --> <!-- until here -->",
+            "what is made of the code by the name 'api' has no end; write ",
+        ),
+    ],
+    ids=["unknown", "open", "open before another"],
+)
+def test_a_mark_that_is_wrong_is_named(marked: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(complaint)}"):
+        filled(marked)
 
 
 def test_a_new_page_finds_its_place_and_a_link_to_what_is_no_page_names_it(small: Path, tmp_path: Path) -> None:

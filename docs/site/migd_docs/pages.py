@@ -3,6 +3,7 @@
 A page has on the site the path that it has in the repository, so that a relative link leads to the same place in both.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ GLOBS: Final = (
     "docs/**/*.svg",
     "docs/**/*.png",
     "docs/*.json",
+    "docs/site/*.css",
     "agent/*.md",
     "cli/*.md",
     "controller/*.md",
@@ -64,8 +66,9 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 MORE: Final = "More"
 INSIDE: Final = "Inside"
 
-# A line of this form in a page is replaced by what the code says.
-MARK: Final = "<!-- made of the code: {} -->"
+# What stands between the two, for readers of a code forge, is replaced by what the code says.
+BEGIN: Final = re.compile("<!-- made of the code: (.+?) -->")
+END: Final = "<!-- until here -->"
 MADE: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "controller.toml": configuration.controller,
@@ -97,12 +100,14 @@ def navigation(paths: Iterable[str]) -> list[dict[str, list[str]]]:
 
 
 def filled(markdown: str) -> str:
-    """Return a page with its marks replaced by what the code says. Raises ValueError for a mark that nothing makes."""
-    for name, make in MADE.items():
-        mark = MARK.format(name)
-        if mark in markdown:
-            markdown = markdown.replace(mark, make())
-    if (start := MARK.partition("{}")[0]) in markdown:
-        found = markdown.partition(start)[2].partition(" -->")[0]
-        raise ValueError(f"nothing is made of the code by the name {found!r}; there are: {', '.join(MADE)}")
-    return markdown
+    """Return a page with what is marked replaced by what the code says. Raises ValueError for a mark that is wrong."""
+    before, *marked = BEGIN.split(markdown)
+    parts = [before]
+    for name, rest in zip(marked[::2], marked[1::2], strict=True):
+        if name not in MADE:
+            raise ValueError(f"nothing is made of the code by the name {name!r}; there are: {', '.join(MADE)}")
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ValueError(f"what is made of the code by the name {name!r} has no end; write {END} below it")
+        parts += [MADE[name](), after]
+    return "".join(parts)
