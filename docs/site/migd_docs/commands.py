@@ -39,7 +39,7 @@ def _options(context: click.Context, but: set[str]) -> str:
     rows = []
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and not but.intersection(parameter.opts):
+        if record is not None and record[1] and not but.intersection(parameter.opts):
             rows.append((code(record[0]), record[1]))
     return table(("option", "what it does"), rows) if rows else ""
 
