@@ -46,6 +46,7 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Not --quiet: mkdocs then counts no warning, and a strict build passes whatever leads nowhere.
 docs: $(VENV)/.installed-docs  ## build the documentation's site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

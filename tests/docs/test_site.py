@@ -18,6 +18,7 @@ from served import OverTcp
 from migd_cli.app import migctl
 from migd_controller.pool_failures import MEANINGS
 from migd_core.api import ROUTES
+from migd_docs.links import mended
 from migd_docs.pages import filled
 from migd_policies.registry import BUILT_IN
 
@@ -174,6 +175,27 @@ def test_what_leads_nowhere_ends_the_build(small: Path, tmp_path: Path) -> None:
 def test_a_mark_that_is_wrong_is_named(marked: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(complaint)}"):
         filled(marked)
+
+
+@pytest.mark.parametrize(
+    ("written", "on_the_site"),
+    [
+        ("[a](jobs.md#x)", "[a](jobs.md#x)"),
+        ("[a](../agent)", "[a](../agent/README.md)"),
+        ("[a](../agent/#x)", "[a](../agent/README.md#x)"),
+        ("[a](../agent/a.py)", "a (`agent/a.py`)"),
+        ("[`a.py`](../agent/a.py)", "`a.py`"),
+        ("[a](gone.md)", "[a](gone.md)"),
+        ("[a](https://example.org/jobs)", "[a](https://example.org/jobs)"),
+        ("```\n[a](../agent/a.py)\n```", "```\n[a](../agent/a.py)\n```"),
+        ("![a](../agent/a.py)", "![a](../agent/a.py)"),
+    ],
+)
+def test_a_link_leads_to_the_same_place_on_the_site(tmp_path: Path, written: str, on_the_site: str) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "a.py").touch()
+    is_page = {"agent/README.md", "docs/jobs.md"}.__contains__
+    assert mended(written, "docs/page.md", tmp_path, is_page) == on_the_site
 
 
 def test_a_new_page_finds_its_place_and_a_link_to_what_is_no_page_names_it(small: Path, tmp_path: Path) -> None:

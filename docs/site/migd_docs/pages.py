@@ -38,7 +38,6 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "Install": ("docs/install-debian.md", "docs/install-xcp-ng.md", "deploy/README.md", "docs/dom0.md"),
         "Decide": (
             "docs/policies.md",
-            "docs/automation.md",
             "docs/jobs.md",
             "docs/slurm.md",
             "docs/model.md",
@@ -46,8 +45,6 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "Operate": (
             "docs/operations.md",
-            "docs/doctor.md",
-            "docs/top.md",
             "docs/page.md",
             "docs/http.md",
             "docs/logs.md",
