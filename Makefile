@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint packages bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint docs packages bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,10 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Not --quiet: mkdocs then counts no warning, and a strict build passes whatever leads nowhere.
+docs: $(VENV)/.installed-docs  ## build the documentation's site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 packages: $(VENV)/.installed-dev  ## build the Debian packages migd-agent, migd-controller and migctl, in dist
 	PIP=$(CURDIR)/$(BIN)/pip deploy/packages.sh dist
 
@@ -70,6 +74,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
