@@ -9,9 +9,11 @@ import pytest
 
 from migd_cli.commands.automation import automation_lines
 from migd_cli.commands.cancel import cancel_lines
+from migd_cli.commands.evacuate import evacuation_lines
 from migd_cli.commands.explain import explain_lines
 from migd_cli.commands.guests import guest_lines
 from migd_cli.commands.history import history_lines
+from migd_cli.commands.host import maintenance_lines
 from migd_cli.commands.hosts import host_lines
 from migd_cli.commands.jobs import job_lines
 from migd_cli.commands.links import link_lines
@@ -45,6 +47,10 @@ LINES = {
     ("POST", "/v1/migrations"): migrate_lines,
     ("POST", "/v1/migrations/{name}/cancel"): cancel_lines,
     ("POST", "/v1/guests/{guest}/release"): release_lines,
+    ("PUT", "/v1/hosts/{host}/maintenance"): maintenance_lines,
+    ("DELETE", "/v1/hosts/{host}/maintenance"): maintenance_lines,
+    ("GET", "/v1/hosts/{host}/evacuation"): evacuation_lines,
+    ("POST", "/v1/hosts/{host}/evacuation"): evacuation_lines,
     ("GET", "/v1/automation"): automation_lines,
     ("GET", "/v1/recommendations"): recommendation_lines,
     ("POST", "/v1/recommendations/{name}/approve"): approved_lines,
