@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
+from migd_controller.automation import cluster_level
 from migd_controller.commands import RecordDecision, RecordMigration, RecordRecommendation
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
@@ -54,6 +55,7 @@ from migd_controller.views import (
     hosts_view,
     jobs_view,
     links_view,
+    maintenance_text,
     migration_view,
     policies_view,
     policy_config,
@@ -473,6 +475,9 @@ class Api:
             hosts_frozen=sum(host.frozen_because is not None for host in world.hosts.values()),
             hosts_degraded=sum(host.health.state is HealthState.DEGRADED for host in world.hosts.values()),
             hosts_failing=sum(host.health.state is HealthState.FAILING for host in world.hosts.values()),
+            hosts_in_maintenance=sum(bool(maintenance_text(core, host)) for host in world.hosts.values()),
+            automation=cluster_level(core.memory, core.config.automation),
+            recommendations=len(core.memory.recommendations),
             guests=len(world.guests),
             jobs=len(world.jobs),
             migrations=[migration_view(migration) for migration in core.memory.in_flight.values()],

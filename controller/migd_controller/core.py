@@ -99,6 +99,7 @@ from migd_core.errors import MigdError
 from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
+from migd_policies.evacuate import Emptying
 from migd_policies.policy import Policy
 from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
@@ -389,7 +390,7 @@ class Core:
             decision = Decision(cause=self._cause, at=now_s, policy=self.policy.name, reason=reason)
             return Verdict(decision, (), self.memory.sets)
         promised = as_promised(seen.singly, self.memory.sets)
-        leaving = maintenance.leaving(self.memory.maintenance, promised, self.config.guards)
+        leaving = self._leaving(promised)
         try:
             plan = _by_value(self.policy.propose(maintenance.begun_in(promised, leaving)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
@@ -397,6 +398,13 @@ class Core:
             text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be journaled
             plan = Plan((), Reason("policy-failed", text))
         return self._verdict(self.policy.name, maintenance.beside(plan, leaving), seen, now_s)
+
+    def _leaving(self, world: World) -> Emptying | None:
+        try:
+            return maintenance.leaving(self.memory.maintenance, world, self.config.guards)
+        except Exception as error:  # noqa: BLE001 - a host that cannot be emptied must not stop everything else for good
+            text = f"hosts that are to be emptied are not, because of {_text(error)}"
+            return Emptying(Plan((), Reason("emptying-failed", text)), {}, {})
 
     def _judge_request(self, guest: str, target: str, now_s: float) -> Verdict:
         seen = self.seen(now_s)

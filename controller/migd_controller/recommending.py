@@ -63,7 +63,8 @@ def _why_withdrawn(
 
 def on_approved(memory: Memory, recommendation: Recommendation, decision: Decision) -> Told:
     """Return the memory once the moves of a recommendation have begun."""
-    return closed(memory, [recommendation], Standing.APPROVED, decision.reason.text, decision.at, decision.cause)
+    text = f"an operator has approved {recommendation.name}"
+    return closed(memory, [recommendation], Standing.APPROVED, text, decision.at, decision.cause)
 
 
 def on_refused(memory: Memory, recommendation: Recommendation, section: AutomationSection, now_s: float) -> Told:

@@ -270,7 +270,8 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The controller at a glance. What ends in `_problem` says in words what is wrong, or is empty.
 
-    `holds` are the guests held back after failed migrations, those that need a human first.
+    `holds` are the guests held back after failed migrations, those that need a human first; `recommendations` counts
+    what waits for an operator's word.
     """
 
     version: str
@@ -296,6 +297,9 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     holds: list[HoldView] = []
     hosts_degraded: int = 0
     hosts_failing: int = 0
+    hosts_in_maintenance: int = 0
+    automation: Automation = Automation.AUTOMATIC
+    recommendations: int = 0
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):

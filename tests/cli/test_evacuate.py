@@ -1,5 +1,9 @@
 """Watching a host being emptied: until it is empty, or until what stays is named."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -60,3 +64,25 @@ def test_watching_ends_when_somebody_stops_it() -> None:
     seen = iter([(0.0, replace(EMPTY, guests=[WAITING])), (1.0, replace(EMPTY, is_under_way=False, guests=[WAITING]))])
     with pytest.raises(RequestFailed, match="an operator lets the guests stay that are still on xen01: rank1"):
         list(watched(seen, PIPE))
+
+
+def test_an_interrupt_ends_the_watching_and_says_how_to_go_on(controller) -> None:
+    route = ("GET", "/v1/hosts/{host}/evacuation")
+    controller.answers[route] = controller.answers["POST", route[1]]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "migd_cli", "evacuate", "xen01"],
+        env={**os.environ, "MIGD_SOCKET": str(controller.socket), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert first == "xen01 is being emptied; guests on it: 3\n"
+    assert "xen01 is emptied further; `migctl evacuate xen01` watches, with --stop it ends that." in rest
+    assert process.returncode == 1
+    assert {method for method, _, _ in controller.asked} <= {"POST", "GET"}

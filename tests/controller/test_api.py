@@ -756,10 +756,16 @@ async def test_an_approval_that_does_not_hold_any_more_is_refused_with_its_reaso
         served.cluster.run(1, WANTS)
         served.control.dispatch(Tick())
     (found,) = await served.ask("GET", "/v1/recommendations")
+    status = await served.ask("GET", "/v1/status")
+    assert (status.automation, status.recommendations) == ("recommend", 1)
+    explained = await served.ask("GET", f"/v1/explain/{found.moves[0].guest_name}")
+    assert f"moving it is recommended: `migctl approve {found.name}` lets it move" in explained.text
     await served.ask("POST", "/v1/pause")
     status, code, text = await served.refused("POST", f"/v1/recommendations/{found.name}/approve")
     assert (status, code) == (409, "Refused")
     assert text.startswith(f"{found.name} does not hold any more: migd is paused; `migctl resume` allows migrations")
+    cause = text.rpartition("explain ")[2].rstrip("`)")
+    assert (await served.ask("GET", f"/v1/explain/{cause}.r1")).subject == cause
     assert (await served.ask("POST", f"/v1/recommendations/{found.name}/refuse")).standing == "refused"
     assert (await served.refused("POST", f"/v1/recommendations/{found.name}/refuse"))[0] == 409
     assert (await served.refused("POST", "/v1/recommendations/D9999.r1/refuse"))[0] == 404

@@ -13,6 +13,7 @@ from migd_controller.config import AutomationSection, ControllerConfig
 from migd_controller.core import Core
 from migd_controller.decision import Decision
 from migd_controller.events import (
+    AnyEvent,
     AutomationSet,
     JobAdded,
     JobLimited,
@@ -147,24 +148,33 @@ def test_what_the_policy_proposes_no_more_lapses() -> None:
 
 
 @pytest.mark.parametrize(
-    "happens",
+    ("event", "text"),
     [
-        lambda cluster: cluster.tell(PolicySet(name="observe", config={})),
-        lambda cluster: cluster.tell(AutomationSet(level=Automation.OFF)),
-        lambda cluster: cluster.tell(MigrationRequested(guest="rank0", target="b")),
+        (PolicySet(name="observe", config={}), "policy observe was set meanwhile"),
+        (AutomationSet(level=Automation.OFF), "automation is off; `migctl automation set` changes that"),
+        (AutomationSet(level=None), "automation is automatic"),
     ],
 )
-def test_what_can_no_longer_be_meant_lapses_at_once(happens) -> None:
+def test_what_can_no_longer_be_meant_lapses_at_once(event: AnyEvent, text: str) -> None:
     cluster = recommending()
     cluster.run(10, HOG)
-    (each,) = cluster.core.memory.recommendations.values()
-    happens(cluster)
-    if cluster.started:
-        cluster.guests["rank0"] = replace(cluster.guests["rank0"], host="b")
-        cluster.tell_inventory()
-    cluster.run(1, {"hog": 0.1, "rank0": 0.1, "rank1": 0.1})
-    is_elsewhere = bool(cluster.started) and each.guests != {"rank0"}
-    assert (names(cluster) == []) is not is_elsewhere
+    cluster.tell(event)
+    cluster.run(1, dict.fromkeys(("hog", "rank0", "rank1"), 0.1))
+    assert names(cluster) == []
+    assert records(cluster)[-1][1] is Standing.LAPSED
+    last = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][-1]
+    assert last.text == text
+
+
+def test_a_guest_that_has_moved_otherwise_is_not_recommended_any_more() -> None:
+    cluster = recommending()
+    cluster.run(10, HOG)
+    ((guest,),) = [each.guests for each in cluster.core.memory.recommendations.values()]
+    cluster.guests[guest] = replace(cluster.guests[guest], host="b")
+    cluster.tell_inventory()
+    cluster.run(1, HOG)
+    lapsed = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][1]
+    assert (lapsed.standing, lapsed.text) == (Standing.LAPSED, f"guest {guest} is on host b now")
 
 
 def test_recommendations_and_levels_survive_a_restart(tmp_path: Path) -> None:
