@@ -523,7 +523,7 @@ class Core:
             is_jobs_hour=self.config.rules.may_move(now_s, own.allowed_hours),
         )
         gates = judge(move, situation, by_hand=stance is None)
-        if stance is not None:
+        if stance is not None and gates[0].passed:  # what is not there has but one gate
             gates = (*gates, stance.gate)
         if phases is not None and all(gate.passed for gate in gates):
             outlook = phases.outlooks(situation.world, [move]).get(move.guest)
