@@ -353,3 +353,11 @@ def test_status_says_what_waits_for_an_operator_and_who_is_out_of_service(ordina
     assert "  automation recommend; `migctl automation show` says what that means" in lines
     assert "  hosts      3 (1 frozen, 1 in maintenance; `migctl hosts` says why)" in lines
     assert not [line for line in shown(route, ordinary[route], PIPE) if "automation" in line or "YOUR WORD" in line]
+
+
+def test_a_host_out_of_service_shows_it_and_why(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/hosts")
+    closed = msgspec.structs.replace(ordinary[route][0], is_enabled=False, maintenance="it is disabled in the pool")
+    _, row, note = shown(route, [closed])
+    assert " maintenance " in row
+    assert note == "  xen01: receives no guests: it is disabled in the pool"

@@ -44,7 +44,8 @@ def hosts(session: Session) -> None:
     LOAD is the CPU that the guests and Dom0 want over the CPUs there are; above 100 % guests wait for each other.
     FREE is what arriving guests may take. SOURCE is what measures the host: its agent, or, where none can run, XAPI's
     own measurements (rrd), which come slower and know nothing of dirty pages. A frozen host takes no part in decisions
-    until what is wrong with it is mended. HEALTH is what the host's agent finds of its temperatures, fans, memory,
+    until what is wrong with it is mended; one in maintenance receives no guests, by your word (`migctl host
+    maintenance`) or the pool's. HEALTH is what the host's agent finds of its temperatures, fans, memory,
     disks and NICs; a failing host receives no guests. Piped, each host's uuid is listed too.
     """
     session.show(session.ask("GET", "/v1/hosts"), list[HostView], host_lines)
