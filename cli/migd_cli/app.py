@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "jobs": ("jobs", "List the jobs that migd knows."),
         "links": ("links", "Show what the network carries at each level."),
         "plan": ("plan", "Show what would be moved now, and do nothing."),
+        "recommendations": ("recommendations", "List the moves that wait for your word."),
         "history": ("history", "List the migrations, newest first."),
         "audit": ("audit", "List who asked for what, newest first."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
@@ -26,10 +27,15 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Steer": {
         "job": ("jobs", "Add a job, change its limits, tell its progress, or remove it."),
         "policy": ("policy", "List, show, set or compare policies."),
+        "host": ("host", "Take a host out of service, or let it receive guests again."),
+        "evacuate": ("evacuate", "Move all guests off a host, and watch until it is empty."),
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
         "release": ("release", "Let a guest be moved again that was held back."),
         "token": ("token", "Make, list or revoke tokens for the API over TCP."),
+        "automation": ("automation", "Show or choose how much migd does by itself."),
+        "approve": ("recommendations", "Let what is recommended be done, if it still holds."),
+        "refuse": ("recommendations", "Do not let what is recommended be done."),
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },
@@ -37,6 +43,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "keys": ("keys", "Make, authorise, rotate and revoke the keys of agents."),
     },
     "Try": {
+        "config": ("config", "Check a configuration file before it is used."),
         "measure": ("measure", "Measure what migd must not assume."),
         "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
         "evaluate": ("evaluate", "Judge policies over random cases, against the best there is."),
@@ -132,6 +139,7 @@ class Group(click.Group):
     """A group of commands, each of which takes the options of all."""
 
     command_class = Command
+    group_class = type
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -170,7 +178,7 @@ class TableGroup(Group):
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 # One width for all sections, so that the page reads as one table.
-                formatter.write_dl([(f"{name:<8}", summary) for name, (_, summary) in section.items()])
+                formatter.write_dl([(f"{name:<15}", summary) for name, (_, summary) in section.items()])
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from migd_core.automation import Automation
 from migd_core.job_limits import JobLimitsChange
 from migd_core.messages import HostSample
 from migd_core.progress import Progress
@@ -271,6 +272,49 @@ class GuestReleased(Event, frozen=True, kw_only=True):
     guest: str
 
 
+class AutomationSet(Event, frozen=True, kw_only=True):
+    """An operator chose how much migd does by itself; None: what is configured. A job's own comes with its limits."""
+
+    level: Automation | None
+
+
+class RecommendationApproved(Event, frozen=True, kw_only=True):
+    """An operator wants a recommendation carried out, if it still passes the gates."""
+
+    name: str
+
+
+class RecommendationRefused(Event, frozen=True, kw_only=True):
+    """An operator does not want a recommendation carried out, nor to see it again for a while."""
+
+    name: str
+
+
+class MaintenanceBegun(Event, frozen=True, kw_only=True):
+    """An operator takes a host (uuid) out of service: it receives nothing, until then (Unix time) or for good."""
+
+    host: str
+    until: float | None = None
+
+
+class MaintenanceEnded(Event, frozen=True, kw_only=True):
+    """An operator lets a host receive guests again."""
+
+    host: str
+
+
+class EvacuationAsked(Event, frozen=True, kw_only=True):
+    """An operator wants a host empty; it is out of service from now on."""
+
+    host: str
+
+
+class EvacuationStopped(Event, frozen=True, kw_only=True):
+    """An operator lets the guests that are still on a host stay there; it remains out of service."""
+
+    host: str
+
+
 AnyEvent = (
     Tick
     | ShadowTurn
@@ -297,4 +341,11 @@ AnyEvent = (
     | MigrationRequested
     | CancelRequested
     | GuestReleased
+    | AutomationSet
+    | RecommendationApproved
+    | RecommendationRefused
+    | MaintenanceBegun
+    | MaintenanceEnded
+    | EvacuationAsked
+    | EvacuationStopped
 )
