@@ -4,6 +4,9 @@ A question may take as long as it likes: keys, drawing and quitting never wait f
 the process can end at once; what it comes back with arrives as a message.
 """
 
+import contextlib
+import curses
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +32,7 @@ from migd_cli.top.dialogs import Filter, Question, Reader
 from migd_cli.top.reading import Reading, read
 from migd_cli.top.row_list import RowList
 from migd_cli.top.rows import host_rows, job_rows, migration_rows
-from migd_core.api import ExplainView, GuestView, HostView, MigrationView
+from migd_core.api import ExplainView, GuestView, HostView, JobView, MigrationView
 
 PERIOD_S: Final = 1.0
 # An answer that takes longer is told of, while it is still waited for.
@@ -54,9 +57,9 @@ class Unanswered(Message):
 
 
 class Done(Message):
-    """What the operator wanted was done; `text` says so."""
+    """What the operator wanted was done; `text` says what the screen does not show by itself."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str = "") -> None:
         super().__init__()
         self.text = text
 
@@ -96,7 +99,8 @@ class Top(App[None]):
     ]
 
     def __init__(self, socket: str) -> None:
-        super().__init__(ansi_color=True)
+        super().__init__()
+        self.theme = "ansi-dark"  # the colours that the terminal has, on its own background
         self._client = Client(socket, TIMEOUT_S)
         self._choice = Choice()
         self._reading: Reading | None = None
@@ -148,7 +152,8 @@ class Top(App[None]):
                 message = ask()
             except Failure as failure:
                 message = failed(failure.message)
-            self.post_message(message)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the operator has quit meanwhile
+                self.post_message(message)
 
         threading.Thread(target=run, daemon=True).start()
 
@@ -168,7 +173,8 @@ class Top(App[None]):
 
     @on(Done)
     def _tell(self, message: Done) -> None:
-        self.notify(message.text, markup=False)
+        if message.text:
+            self.notify(message.text, markup=False)
         self._tick()
 
     @on(Failed)
@@ -200,10 +206,10 @@ class Top(App[None]):
         if silent_s is not None and silent_s <= SILENCE_S:
             silent_s = None
         self.query_one("#headline", Static).update(words.headline(self._reading, screen))
-        text = words.banner(self._reading, self._unreachable, silent_s, screen)
+        sentences = words.banner(self._reading, self._unreachable, silent_s, screen)
         banner = self.query_one("#banner", Static)
-        banner.display = text is not None
-        banner.update(text or "")
+        banner.display = bool(sentences)
+        banner.update(words.across(sentences, self.size.width))
         self.query_one("#hosts-title", Static).update(words.hosts_title(self._choice))
         self.query_one("#thought", Static).update("" if self._reading is None else words.thought(self._reading))
 
@@ -211,11 +217,10 @@ class Top(App[None]):
 
     def action_steer(self, what: str) -> None:
         """Pause or resume. Two keys rather than one that toggles: somebody else may have just done it."""
-        said = {"pause": "paused: no migration is started", "resume": "resumed: migrations may start"}[what]
 
         def ask() -> Message:
             self._client.ask("POST", f"/v1/{what}")
-            return Done(said)
+            return Done()
 
         self._aside(ask, Failed)
 
@@ -275,10 +280,13 @@ class Top(App[None]):
 
     @on(RowList.Chosen)
     def _open(self, message: RowList.Chosen) -> None:
-        if isinstance(message.row.subject, HostView):
-            self._choose(replace(self._choice, folded=self._choice.folded ^ {message.row.key}))
-        else:
-            self.action_explain()
+        match message.row.subject:
+            case HostView(uuid=host):
+                self._choose(replace(self._choice, folded=self._choice.folded ^ {host}))
+            case JobView(name=job):
+                self._choose(replace(self._choice, part=job))
+            case _:
+                self.action_explain()
 
     def _choose(self, choice: Choice) -> None:
         self._choice = choice
@@ -292,4 +300,14 @@ class Top(App[None]):
 
 def run(socket: str) -> None:
     """Show the controller on `socket` until the operator quits."""
+    if not _has_colours():
+        os.environ["NO_COLOR"] = "1"  # textual asks for this only
     Top(socket).run()
+
+
+def _has_colours() -> bool:
+    try:
+        curses.setupterm()
+    except curses.error:
+        return True  # nothing is known of this terminal, so it is most likely one of today's
+    return curses.tigetnum("colors") >= 8

@@ -41,20 +41,20 @@ class RowList(ScrollView, can_focus=True):
     def __init__(self, empty: str, id: str) -> None:
         super().__init__(id=id)
         self._empty = empty
-        self._rows: Sequence[Row] = ()
+        self.rows: Sequence[Row] = ()
         self._cursor = 0
 
     @property
     def row(self) -> Row | None:
         """Return the row under the cursor."""
-        return self._rows[self._cursor] if self._rows else None
+        return self.rows[self._cursor] if self.rows else None
 
     def show(self, rows: Sequence[Row], empty: str) -> None:
         """Take the place of the rows before; `empty` is said where there are none."""
         before = self.row.key if self.row is not None else None
         found = next((number for number, row in enumerate(rows) if row.key == before), None)
         last = max(0, len(rows) - 1)
-        self._rows, self._empty = rows, empty
+        self.rows, self._empty = rows, empty
         self._cursor = min(self._cursor, last) if found is None else found
         size = Size(0, max(1, len(rows)))
         if size != self.virtual_size:
@@ -68,23 +68,22 @@ class RowList(ScrollView, can_focus=True):
         number = y + self.scroll_offset.y
         width = self.scrollable_content_region.width
         room = width - len(CURSOR)
-        if not self._rows:
+        if not self.rows:
             line = Text(f"{CURSOR if self.has_focus else '  '}{self._empty}" if number == 0 else "", style="dim")
-        elif number >= len(self._rows):
+        elif number >= len(self.rows):
             line = Text()
         else:
             is_under_cursor = number == self._cursor
             mark = CURSOR if is_under_cursor and self.has_focus else " " * len(CURSOR)
-            line = Text(mark, style="bold").append_text(self._rows[number].draw(room))
+            line = Text().append(mark, style="bold").append_text(self.rows[number].draw(room))
             if is_under_cursor and self.has_focus:
-                line.pad_right(max(0, width - line.cell_len))
-                line.stylize("reverse")
+                line.stylize("bold reverse", 0, len(CURSOR) + self.rows[number].head)
         segments: list[Segment] = list(line.render(self.app.console))
         return Strip(segments).adjust_cell_length(width, Style()).apply_style(self.rich_style)
 
     def action_move(self, by: int) -> None:
         """Move the cursor by so many rows, at most to the first or last."""
-        self._cursor = max(0, min(len(self._rows) - 1, self._cursor + by))
+        self._cursor = max(0, min(len(self.rows) - 1, self._cursor + by))
         self._follow()
         self.refresh()
 
@@ -100,7 +99,7 @@ class RowList(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Put the cursor where the mouse is."""
         number = event.y + self.scroll_offset.y
-        if number < len(self._rows):
+        if number < len(self.rows):
             self._cursor = number
             self.refresh()
 

@@ -8,7 +8,7 @@ from typing import Final
 from rich.text import Text
 
 from migd_cli.screen import Screen
-from migd_cli.text import pad, printable, shorten
+from migd_cli.text import display_width, pad, printable, shorten
 from migd_cli.top.bars import cpu_bar, progress_bar
 from migd_cli.top.choice import Choice
 from migd_cli.top.reading import Reading
@@ -24,26 +24,31 @@ OPEN, FOLDED, MOVING = "▾", "▸", "→"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `key` names what it shows, in every reading alike; `draw` lays it out in so many columns."""
+    """One line. `key` names what it shows, in every reading alike; `draw` lays it out in so many columns.
+
+    The first `head` characters of that are the name, which stands out under the cursor.
+    """
 
     key: str
     subject: HostView | GuestView | JobView | MigrationView
+    head: int
     draw: Callable[[int], Text]
 
 
 def host_rows(reading: Reading, choice: Choice) -> list[Row]:
     """Return the hosts, each followed by its guests."""
     shown = choice.hosts(reading)
-    names = [host.name for host, _ in shown] + [guest.name for _, guests in shown for guest in guests]
+    names = [host.name for host, _ in shown] + ["  " + guest.name for _, guests in shown for guest in guests]
+    columns = _columns(names, NAME_AT_MOST)
     under_way = {each.guest: each for each in reading.migrations if each.ok is None}
     rows: list[Row] = []
     for host, guests in shown:
         is_folded = host.uuid in choice.folded
         arriving = [each for each in under_way.values() if each.target == host.uuid]
-        rows.append(Row(host.uuid, host, partial(_host, host, is_folded, arriving, _name_columns(names))))
+        rows.append(Row(host.uuid, host, columns + 2, partial(_host, host, is_folded, arriving, columns)))
         if not is_folded:
             rows += [
-                Row(guest.uuid, guest, partial(_guest, guest, under_way.get(guest.uuid), _name_columns(names)))
+                Row(guest.uuid, guest, columns + 2, partial(_guest, guest, under_way.get(guest.uuid), columns))
                 for guest in guests
             ]
     return rows
@@ -53,9 +58,11 @@ def job_rows(reading: Reading, choice: Choice) -> list[Row]:
     """Return the jobs, each with its speed and the rank that the others wait for."""
     guests = {guest.uuid: guest for guest in reading.guests}
     jobs = choice.jobs(reading)
-    columns = _name_columns([job.name for job in jobs])
+    columns = _columns([job.name for job in jobs], NAME_AT_MOST)
     return [
-        Row(job.name, job, partial(_job, job, [guests[uuid] for uuid in job.guests if uuid in guests], columns))
+        Row(
+            job.name, job, columns, partial(_job, job, [guests[uuid] for uuid in job.guests if uuid in guests], columns)
+        )
         for job in jobs
     ]
 
@@ -65,13 +72,13 @@ def migration_rows(reading: Reading, choice: Choice) -> list[Row]:
     migrations = choice.migrations(reading)
     routes = [f"{each.source_name} {MOVING} {each.target_name}" for each in migrations]
     widths = (
-        max((len(each.cause) for each in migrations), default=0),
-        _name_columns([each.guest_name for each in migrations], at_most=18),
-        _name_columns(routes, at_most=22),
+        _columns([each.cause for each in migrations], at_most=12),
+        _columns([each.guest_name for each in migrations], at_most=18),
+        _columns(routes, at_most=22),
     )
     screen = Screen(width=80, has_colours=False, now_s=reading.at_s)
     return [
-        Row(each.cause, each, partial(_migration, each, route, widths, screen))
+        Row(each.cause, each, sum(widths) + 4, partial(_migration, each, route, widths, screen))
         for each, route in zip(migrations, routes, strict=True)
     ]
 
@@ -92,11 +99,12 @@ def _host(host: HostView, is_folded: bool, arriving: list[MigrationView], column
     else:
         line.append_text(cpu_bar(host.load_ratio, host.load_ratio, _full(width)))
         line.append(f" {format_ratio(host.load_ratio):>6}", style="bold" if host.load_ratio > 1.0 else "")
-    line.append(f"  of {host.cpus} CPUs, {format_bytes(host.memory_free_bytes)} free")
+    line.append(f"  of {host.cpus} CPUs")
     for word in _troubles(host):
         line.append(f"  ! {printable(word)}", style="bold yellow")
     for each in arriving:
         line.append(f"  ← {printable(each.guest_name)}", style="cyan")
+    line.append(f"  {format_bytes(host.memory_free_bytes)} free")
     return _fitted(line, width)
 
 
@@ -119,6 +127,8 @@ def _guest(guest: GuestView, migration: MigrationView | None, columns: int, widt
         line.append(_done(migration), style="bold cyan")
     if guest.job is not None:
         line.append(f"  {printable(guest.job)}")
+    if migration is not None:
+        return _fitted(line, width)
     if guest.immovable_because is not None:
         line.append("  fixed", style="dim")
     elif guest.resting_because is not None:
@@ -128,12 +138,12 @@ def _guest(guest: GuestView, migration: MigrationView | None, columns: int, widt
 
 def _job(job: JobView, guests: list[GuestView], columns: int, width: int) -> Text:
     line = _start("", job.name, columns, "bold")
-    line.append(_slowest_rank(guests))
+    line.append(f" {_slowest_rank(guests)}")
     line.append(f"  {_speed(job)}", style="bold")
-    if job.progress is not None and job.progress.total:
-        line.append(f"  {format_ratio(job.progress.done / job.progress.total)} done")
     if job.remaining_s is not None:
         line.append(f"  {format_duration(job.remaining_s)} left")
+    if job.progress is not None and job.progress.total:
+        line.append(f"  {format_ratio(job.progress.done / job.progress.total)} done")
     line.append(f"  {len(job.guests)} guests")
     if job.missing:
         line.append(f"  ! {len(job.missing)} gone", style="bold yellow")
@@ -145,7 +155,7 @@ def _speed(job: JobView) -> str:
         return "speed not reported"
     if job.iteration_s > 10.0:
         return f"{format_duration(job.iteration_s)} an iteration"
-    return f"{1 / job.iteration_s:.3g} iterations/s"
+    return f"{1 / job.iteration_s:.3g} it/s"
 
 
 def _slowest_rank(guests: list[GuestView]) -> str:
@@ -155,7 +165,7 @@ def _slowest_rank(guests: list[GuestView]) -> str:
     guest, share = found
     if share >= UNDISTURBED_RATIO:
         return "no rank waits for CPU"
-    return f"slowest {printable(guest.name)} on {printable(guest.host_name)} gets {format_ratio(share)} of its CPU"
+    return f"slowest {printable(guest.name)} on {printable(guest.host_name)}: {format_ratio(share)} of its CPU"
 
 
 def _migration(view: MigrationView, route: str, widths: tuple[int, int, int], screen: Screen, width: int) -> Text:
@@ -198,8 +208,8 @@ def _start(mark: str, name: str, columns: int, style: str = "") -> Text:
     return Text(mark).append(pad(shorten(printable(name), columns), columns), style=style).append(" ")
 
 
-def _name_columns(names: list[str], at_most: int = NAME_AT_MOST) -> int:
-    return min(at_most, max((len(name) for name in names), default=0) + 2)
+def _columns(names: list[str], at_most: int) -> int:
+    return min(at_most, max((display_width(name) for name in names), default=0))
 
 
 def _full(width: int) -> int:

@@ -5,7 +5,7 @@ from typing import Final
 from rich.text import Text
 
 from migd_cli.screen import Screen
-from migd_cli.text import printable
+from migd_cli.text import display_width, pad, printable, wrap
 from migd_cli.top.bars import LEGEND
 from migd_cli.top.choice import Choice
 from migd_cli.top.reading import Reading
@@ -14,25 +14,28 @@ from migd_core.api import StatusView
 LEAST_COLUMNS: Final = 60
 LEAST_LINES: Final = 16
 HELP: Final = """\
-Keys
+↑ ↓ PgUp PgDn Home End  move the cursor; also k and j
+Tab, Shift+Tab  next list, previous list
+Enter  on a host: hide or show its guests
+       on a job: show only its guests
+       on a guest, a migration: explain
+e      explain the guest: why it moved, or stayed
+c      cancel the migration, after a question
+p, r   pause: no migration is started; resume
+s      sort by name, load, CPU waited for, memory
+/      show only what has a part in its name
+Esc    show all again
+q      quit, also Ctrl-C; migd goes on
 
-  ↑ ↓ PgUp PgDn Home End   move the cursor (also: k j)
-  Tab, Shift+Tab           next, previous list
-  Enter                    on a host: fold or unfold its guests; on a guest or a migration: explain
-  e                        explain the guest under the cursor: why it moved, or stayed
-  s                        sort hosts and guests by name, load, CPU waited for, memory
-  /                        show only what has a part in its name; Esc shows all again
-  p, r                     pause: start no migration; resume
-  c                        cancel the migration under the cursor, after a question
-  q, Ctrl-C                quit; migd goes on
+A bar up to its mark │ is all the CPU that a host or a guest has: █ is
+what it gets, ░ what it wants and does not get, · is idle. Beyond the
+mark is what a host's guests want and it does not have.
 
-A bar's left half, up to the mark │, is all the CPUs that a host or a guest has: █ is what it gets, ░ what it wants and
-does not get, · is idle. Right of the mark is what a host's guests want beyond what it has.
+The slowest rank of a job gets least of the CPU that it wants: the
+others wait for it. A job's speed, in iterations a second (it/s), is
+known where it reports its progress.
 
-The slowest rank of a job is the one that gets least of the CPU it wants: the others wait for it. A job's speed is known
-where it reports its progress (`migctl job progress`).
-
-Progress is the pool's own of its task. The predicted end is the start and what was predicted before it."""
+Progress is the pool's own; the end was predicted at the start."""
 
 
 def headline(reading: Reading | None, screen: Screen) -> Text:
@@ -47,17 +50,28 @@ def headline(reading: Reading | None, screen: Screen) -> Text:
     return line
 
 
-def banner(reading: Reading | None, unreachable: str, silent_s: float | None, screen: Screen) -> Text | None:
-    """Return what nobody may overlook: that no answer comes, that migd is paused, or None."""
+def banner(reading: Reading | None, unreachable: str, silent_s: float | None, screen: Screen) -> list[str]:
+    """Return what nobody may overlook, a sentence each: that no answer comes, or that migd is paused."""
     if unreachable or silent_s is not None:
         shown = "" if reading is None else f" What you see is of {screen.clock(reading.at_s)}."
         why = unreachable or f"no answer for {silent_s:.0f} s"
-        return Text(f"NOT CONNECTED, trying again.{shown}\n{printable(why)}")
+        return [f"NOT CONNECTED, trying again.{shown}", printable(why)]
     if reading is not None and reading.status.is_paused:
         count = len(reading.status.migrations)
         under_way = f" {count} under way {'goes' if count == 1 else 'go'} on to the end." if count else ""
-        return Text(f"▌▌ PAUSED ▐▐\nno migration is started until you press r.{under_way}")
-    return None
+        return ["", "▮▮  P A U S E D  ▮▮", f"no migration is started until you press r.{under_way}", ""]
+    return []
+
+
+def across(sentences: list[str], columns: int) -> Text:
+    """Return the sentences in the middle of lines that are reversed from edge to edge, which needs no colour."""
+    lines = [line for sentence in sentences for line in wrap(sentence, columns - 2)]
+    text = Text(style="bold reverse")
+    for line in lines:
+        left = (columns - display_width(line)) // 2
+        text.append(pad(" " * left + line, columns) + "\n")
+    text.right_crop(1)
+    return text
 
 
 def troubles(status: StatusView) -> list[str]:
@@ -65,11 +79,17 @@ def troubles(status: StatusView) -> list[str]:
     found = [
         *(status.xapi_problem, status.policy_problem, status.rules_problem, status.topology_problem),
         *(hold.text for hold in status.holds if hold.then == "needs-a-human"),
-        f"{status.hosts_failing} hosts are failing" if status.hosts_failing else "",
-        f"{status.hosts_frozen} hosts are frozen: `migctl hosts` says why" if status.hosts_frozen else "",
-        f"{status.hosts_degraded} hosts are degraded" if status.hosts_degraded else "",
+        _so_many(status.hosts_failing, "failing"),
+        _so_many(status.hosts_frozen, "frozen"),
+        _so_many(status.hosts_degraded, "degraded"),
     ]
     return [printable(text) for text in found if text]
+
+
+def _so_many(hosts: int, state: str) -> str:
+    if hosts == 0:
+        return ""
+    return f"{hosts} {'host is' if hosts == 1 else 'hosts are'} {state}: `migctl hosts` says why"
 
 
 def thought(reading: Reading) -> Text:
