@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "jobs": ("jobs", "List the jobs that migd knows."),
         "links": ("links", "Show what the network carries at each level."),
         "plan": ("plan", "Show what would be moved now, and do nothing."),
+        "recommendations": ("recommendations", "List the moves that wait for your word."),
         "history": ("history", "List the migrations, newest first."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
@@ -29,6 +30,9 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
         "release": ("release", "Let a guest be moved again that was held back."),
+        "automation": ("automation", "Show or choose how much migd does by itself."),
+        "approve": ("recommendations", "Let what is recommended be done, if it still holds."),
+        "refuse": ("recommendations", "Do not let what is recommended be done."),
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },
@@ -130,7 +134,7 @@ class TableGroup(Group):
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 # One width for all sections, so that the page reads as one table.
-                formatter.write_dl([(f"{name:<8}", summary) for name, (_, summary) in section.items()])
+                formatter.write_dl([(f"{name:<15}", summary) for name, (_, summary) in section.items()])
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

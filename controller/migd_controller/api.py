@@ -10,12 +10,14 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
-from migd_controller.commands import RecordDecision, RecordMigration
+from migd_controller.commands import RecordDecision, RecordMigration, RecordRecommendation
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Control
 from migd_controller.events import (
+    AutomationSet,
     CancelRequested,
     GuestReleased,
     JobAdded,
@@ -27,12 +29,16 @@ from migd_controller.events import (
     MigrationRequested,
     Paused,
     PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
     ShadowAdded,
     ShadowRemoved,
 )
 from migd_controller.holds import quarantine
 from migd_controller.intake import IntakeCounts
+from migd_controller.recommendation_views import automation_view, recommendation_view, recommendations_view
+from migd_controller.recommendations import Recommendation
 from migd_controller.views import (
     LOST_TEXT,
     decision_view,
@@ -55,6 +61,7 @@ from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
 from migd_core.health import HealthState
 from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
+from migd_core.units import format_duration
 from migd_policies.allowed_hours import Window
 from migd_policies.registry import configure
 
@@ -63,7 +70,7 @@ HISTORY_LIMIT = 1000
 SETS_SHOWN = 3
 MAX_LABEL = 64
 LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
-_CAUSE = re.compile(r"[Dd]\d+(\.[sS]?\d+)?")
+_CAUSE = re.compile(r"[Dd]\d+(\.[sSrR]?\d+)?")
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -99,6 +106,11 @@ class Api:
             ("POST", "/v1/shadows"): self._add_shadow,
             ("DELETE", "/v1/shadows/{label}"): self._remove_shadow,
             ("GET", "/v1/plan"): self._plan,
+            ("GET", "/v1/automation"): self._automation,
+            ("PUT", "/v1/automation"): self._set_automation,
+            ("GET", "/v1/recommendations"): self._recommendations,
+            ("POST", "/v1/recommendations/{name}/approve"): self._approve,
+            ("POST", "/v1/recommendations/{name}/refuse"): self._refuse,
             ("GET", "/v1/migrations"): self._migrations,
             ("POST", "/v1/migrations"): self._migrate,
             ("POST", "/v1/migrations/{name}/cancel"): self._cancel,
@@ -231,6 +243,54 @@ class Api:
     async def _plan(self, request: web.Request) -> web.Response:
         return _answer(decision_view(self._core.plan(self._control.clock.now_s()), self._core.inventory))
 
+    async def _automation(self, request: web.Request) -> web.Response:
+        return _answer(automation_view(self._core))
+
+    async def _set_automation(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.AutomationRequest)
+        if body.job:
+            name = self._job_view(body.job).name
+            self._control.dispatch(JobLimited(name=name, change=JobLimitsChange(automation=body.level)))
+        else:
+            self._control.dispatch(AutomationSet(level=body.level))
+        return _answer(automation_view(self._core))
+
+    async def _recommendations(self, request: web.Request) -> web.Response:
+        return _answer(recommendations_view(self._core))
+
+    async def _approve(self, request: web.Request) -> web.Response:
+        recommendation = self._open(request.match_info["name"])
+        commands = self._control.dispatch(RecommendationApproved(name=recommendation.name))
+        (decision,) = [command.decision for command in commands if isinstance(command, RecordDecision)]
+        ended = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
+        if not ended:
+            failed = dict.fromkeys(gate.text for each in decision.candidates for gate in each.gates if not gate.passed)
+            raise Refused(
+                f"{recommendation.name} does not hold any more: {'; '.join(failed)} (see `migctl explain "
+                f"{decision.cause}`)"
+            )
+        begun = [migration_view(command.migration) for command in commands if isinstance(command, RecordMigration)]
+        return _answer(replace(recommendation_view(self._core, ended[0]), migrations=begun), status=202)
+
+    async def _refuse(self, request: web.Request) -> web.Response:
+        recommendation = self._open(request.match_info["name"])
+        commands = self._control.dispatch(RecommendationRefused(name=recommendation.name))
+        (ended,) = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
+        return _answer(recommendation_view(self._core, ended))
+
+    def _open(self, name: str) -> Recommendation:
+        """Return the recommendation of that name. Raises Refused if it is over, UnknownName if it never was."""
+        open_ = self._core.memory.recommendations
+        name = name.upper().replace(".R", ".r")
+        if name in open_:
+            return open_[name]
+        if (over := self._journal.recommendation(name)) is not None and over.ended_at is not None:
+            ago = format_duration(max(0.0, self._control.clock.now_s() - over.ended_at))
+            led = f"; `migctl explain {over.decision}` tells what came of it" if over.decision else ""
+            raise Refused(f"{name} is no longer open: {over.text}, {ago} ago{led}")
+        known = ", ".join(open_) or "there are none"
+        raise UnknownName(f"nothing called {name} is recommended; what is: {known}")
+
     async def _migrations(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", "50")
         if not text.isdigit() or not 1 <= int(text) <= HISTORY_LIMIT:
@@ -298,7 +358,9 @@ class Api:
         subject = request.match_info["subject"]
         # A guest may be called like a decision, or nearly; the decision is then found by one of its migrations.
         is_guest = self._core.inventory.guest_named(subject) is not None
-        cause = subject.upper().partition(".")[0]  # D12.1 is a migration of decision D12, D12.s1 a set
+        cause = subject.upper().partition(".")[
+            0
+        ]  # D12.1 is a migration of decision D12, D12.s1 a set, D12.r1 recommended
         if not is_guest and _CAUSE.fullmatch(subject) and (decision := self._journal.decision(cause)) is not None:
             return _answer(
                 api.ExplainView(

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.events import Source
+from migd_core.automation import Automation
 from migd_core.pricing import Interval, Pricing
 from migd_core.units import Lasting, Positive, Seconds
 from migd_core.world import Level
@@ -143,6 +144,18 @@ class ProbeSection(Section, frozen=True, kw_only=True):
             )
 
 
+class AutomationSection(Section, frozen=True, kw_only=True):
+    """Whether moves are made, recommended to an operator, or not made at all.
+
+    `level` holds until an operator chooses another, which is remembered. A recommendation lapses once the policy has
+    not proposed its moves for `lapse_s`; one that was refused is not made again for `refused_for_s`.
+    """
+
+    level: Automation = Automation.AUTOMATIC
+    lapse_s: Lasting = 900.0
+    refused_for_s: Seconds = 3600.0
+
+
 class PhasesSection(Section, frozen=True, kw_only=True):
     """Moves of guests that write more and less by turns wait for a quiet phase, for `wait_at_most_s` (0: never)."""
 
@@ -209,6 +222,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     policy: PolicySection = PolicySection()
     shadow: Annotated[tuple[ShadowSection, ...], Meta(max_length=MAX_SHADOWS)] = ()
     guards: GuardsSection = GuardsSection()
+    automation: AutomationSection = AutomationSection()
     probe: ProbeSection = ProbeSection()
     ledger: LedgerSection = LedgerSection()
     phases: PhasesSection = PhasesSection()

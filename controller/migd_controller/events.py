@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from migd_core.automation import Automation
 from migd_core.job_limits import JobLimitsChange
 from migd_core.messages import HostSample
 from migd_core.progress import Progress
@@ -266,6 +267,24 @@ class GuestReleased(Event, frozen=True, kw_only=True):
     guest: str
 
 
+class AutomationSet(Event, frozen=True, kw_only=True):
+    """An operator chose how much migd does by itself; None: what is configured. A job's own comes with its limits."""
+
+    level: Automation | None
+
+
+class RecommendationApproved(Event, frozen=True, kw_only=True):
+    """An operator wants a recommendation carried out, if it still passes the gates."""
+
+    name: str
+
+
+class RecommendationRefused(Event, frozen=True, kw_only=True):
+    """An operator does not want a recommendation carried out, nor to see it again for a while."""
+
+    name: str
+
+
 AnyEvent = (
     Tick
     | ShadowTurn
@@ -292,4 +311,7 @@ AnyEvent = (
     | MigrationRequested
     | CancelRequested
     | GuestReleased
+    | AutomationSet
+    | RecommendationApproved
+    | RecommendationRefused
 )

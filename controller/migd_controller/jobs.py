@@ -74,6 +74,11 @@ def limits(memory: Memory, name: str) -> JobLimits:
     return NO_LIMITS if job is None else job.limits
 
 
+def job_of(memory: Memory, guest: str) -> str:
+    """Return the job of a guest (uuid); one that is of none is a job of its own."""
+    return next((job.name for job in memory.jobs.values() if guest in job.guests), guest)
+
+
 def removed(memory: Memory, name: str, now_s: float) -> Memory:
     """Return the memory once a job is over; how long it ran is kept under its name."""
     job = memory.jobs.get(name)

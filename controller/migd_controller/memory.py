@@ -15,6 +15,8 @@ from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_controller.quiet import QuietWait
+from migd_controller.recommendations import Recommendation, TurnedDown
+from migd_core.automation import Automation
 from migd_core.causes import CauseCounter
 from migd_core.job_limits import JobLimits
 from migd_core.learned import NOTHING_LEARNED, Learned
@@ -60,6 +62,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     job took, `speeds` how fast it went while a guest of it migrated, both by the job's name. `links` are the levels
     that were measured: they count instead of what is configured. `sets` are the sets of moves under way, by name,
     `contest` what shadow policies are compared by, `quiet_waits` the moves (by guest) that wait for a quiet phase.
+    `automation` is the level that an operator has chosen (None: the configured one), `recommendations` those that are
+    open, by name, `turned_down` what an operator has refused last, by guest.
     """
 
     policy: str
@@ -83,3 +87,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     sets: dict[str, MoveSet] = {}
     contest: Contest = NO_CONTEST
     quiet_waits: dict[str, QuietWait] = {}
+    automation: Automation | None = None
+    recommendations: dict[str, Recommendation] = {}
+    turned_down: dict[str, TurnedDown] = {}

@@ -98,7 +98,7 @@ def decision_view(decision: Decision, inventory: Inventory) -> api.DecisionView:
         policy=decision.policy,
         code=decision.reason.code,
         text=decision.reason.text,
-        candidates=[_candidate(candidate, inventory) for candidate in decision.candidates],
+        candidates=[candidate_view(candidate, inventory) for candidate in decision.candidates],
         sets=[set_view(each) for each in decision.sets],
     )
 
@@ -249,6 +249,8 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     proposed = [candidate for candidate in last.candidates if candidate.guest == uuid]
     if proposed and (gate := waiting(proposed[-1].gates)) is not None:
         return f"{place}; policy {last.policy} moves it, which {gate.text}"
+    if asked := [name for name, each in core.memory.recommendations.items() if uuid in each.guests]:
+        return f"{place}; moving it is recommended: `migctl approve {asked[0]}` lets it move"
     if proposed:
         return f"{place}; policy {last.policy} proposed to move it in {last.cause}: see its gates"
     return f"{place}; policy {last.policy} does not propose to move it: {last.reason.text}"
@@ -333,7 +335,8 @@ def _job(core: Core, world: World, job: Job) -> api.JobView:
     )
 
 
-def _candidate(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
+def candidate_view(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
+    """One move that was considered, with names."""
     price = candidate.price
     return api.CandidateView(
         guest=candidate.guest,

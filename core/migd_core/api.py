@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from migd_core.automation import Automation
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.job_limits import JobLimits, JobLimitsChange
 from migd_core.progress import Progress
@@ -311,6 +312,52 @@ class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
     sets: list[SetView] = []
 
 
+class RecommendationView(msgspec.Struct, frozen=True, kw_only=True):
+    """Moves that wait for an operator's word, all or none of them: `moves` as they were judged last, detours included.
+
+    `standing` is one of `open`, `approved`, `refused`, `lapsed`; `text` says how it ended, `decision` what an approval
+    led to. Times are Unix times: it lapses at `lapses_at` unless the policy proposes it again. One `is_for_safety` is
+    for guests that are to leave a host; then nothing has to be gained.
+    """
+
+    name: str
+    at: float
+    lapses_at: float
+    policy: str
+    standing: str
+    is_for_safety: bool
+    moves: list[CandidateView]
+    text: str = ""
+    decision: str = ""
+    migrations: list[MigrationView] = []
+
+
+class JobAutomationView(msgspec.Struct, frozen=True, kw_only=True):
+    """The level that counts for a job's guests; `own` is the job's, None where it has none."""
+
+    job: str
+    level: Automation
+    own: Automation | None = None
+
+
+class AutomationView(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster's level (`configured` is that of the file, `chosen` an operator's), and each job's."""
+
+    level: Automation
+    configured: Automation
+    chosen: Automation | None = None
+    lapse_s: float
+    refused_for_s: float
+    jobs: list[JobAutomationView] = []
+
+
+class AutomationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/automation`: of one `job`, or of the cluster (empty); null takes back what an operator chose."""
+
+    level: Automation | None
+    job: str = ""
+
+
 class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`PUT /v1/policy`: values in `config` may be text, as typed on a command line."""
 
@@ -453,6 +500,11 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("POST", "/v1/shadows"): (ShadowRequest, ContenderView),
     ("DELETE", "/v1/shadows/{label}"): (None, ContenderView),
     ("GET", "/v1/plan"): (None, DecisionView),
+    ("GET", "/v1/automation"): (None, AutomationView),
+    ("PUT", "/v1/automation"): (AutomationRequest, AutomationView),
+    ("GET", "/v1/recommendations"): (None, list[RecommendationView]),
+    ("POST", "/v1/recommendations/{name}/approve"): (None, RecommendationView),
+    ("POST", "/v1/recommendations/{name}/refuse"): (None, RecommendationView),
     ("GET", "/v1/migrations"): (None, list[MigrationView]),
     ("POST", "/v1/migrations"): (MigrateRequest, MigrationView),
     ("POST", "/v1/migrations/{name}/cancel"): (None, MigrationView),

@@ -17,6 +17,7 @@ import pytest
 
 from migd_core.api import (
     ROUTES,
+    AutomationView,
     CandidateView,
     ComparisonView,
     ContenderView,
@@ -26,14 +27,17 @@ from migd_core.api import (
     GuestView,
     HoldView,
     HostView,
+    JobAutomationView,
     JobView,
     LinkView,
     MigrationView,
     PolicyChangeView,
     PolicyView,
     Problem,
+    RecommendationView,
     StatusView,
 )
+from migd_core.automation import Automation
 from migd_core.progress import Progress
 from migd_core.units import GIB
 from migd_core.world import Level
@@ -328,7 +332,41 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         under_way=[running],
         compared=["patient", "mine"],
     )
+    asks = gate(
+        "automation", False, "automation is recommend: an operator has to approve it (`migctl recommendations`)"
+    )
+    recommended = RecommendationView(
+        name="D812.r1",
+        at=NOW_S - 120,
+        lapses_at=NOW_S + 780,
+        policy="least-loaded",
+        standing="open",
+        is_for_safety=False,
+        moves=[candidate(rank0, xen01, xen02, fits, asks)],
+    )
+    urgent = msgspec.structs.replace(recommended, name="D813.r1", policy="evacuate", is_for_safety=True)
+    automation = AutomationView(
+        level=Automation.RECOMMEND,
+        configured=Automation.AUTOMATIC,
+        chosen=Automation.RECOMMEND,
+        lapse_s=900.0,
+        refused_for_s=3600.0,
+        jobs=[JobAutomationView(job=job.name, level=Automation.OFF, own=Automation.OFF)],
+    )
     return {
+        ("GET", "/v1/automation"): automation,
+        ("PUT", "/v1/automation"): automation,
+        ("GET", "/v1/recommendations"): [urgent, recommended],
+        ("POST", "/v1/recommendations/{name}/approve"): msgspec.structs.replace(
+            recommended,
+            standing="approved",
+            decision="D830",
+            text="an operator has approved D812.r1",
+            migrations=[running],
+        ),
+        ("POST", "/v1/recommendations/{name}/refuse"): msgspec.structs.replace(
+            recommended, standing="refused", text="an operator has refused it"
+        ),
         ("POST", "/v1/policy/dry-run"): change,
         ("GET", "/v1/policies/comparison"): ComparisonView(
             text="patient would have saved 2 min 10 s more of job time than least-loaded, in use, in 1 h 59 min",

@@ -16,7 +16,17 @@ import pytest
 from migd_cli.app import COMMANDS
 from migd_cli.app import migctl as group
 from migd_cli.unreachable import why_unreachable
-from migd_core.api import ROUTES, JobRequest, MigrateRequest, PolicyRequest, PolicyView, Problem, ShadowRequest
+from migd_core.api import (
+    ROUTES,
+    AutomationRequest,
+    JobRequest,
+    MigrateRequest,
+    PolicyRequest,
+    PolicyView,
+    Problem,
+    ShadowRequest,
+)
+from migd_core.automation import Automation
 from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
 
@@ -86,6 +96,16 @@ ASKING = {
     ),
     ("policy", "shadow", "rm", "a/b c"): ("DELETE", "/v1/shadows/a%2Fb%20c", None),
     ("plan",): ("GET", "/v1/plan", None),
+    ("automation", "show"): ("GET", "/v1/automation", None),
+    ("automation", "set", "recommend"): ("PUT", "/v1/automation", AutomationRequest(level=Automation.RECOMMEND)),
+    ("automation", "set", "default", "--job", "a b"): (
+        "PUT",
+        "/v1/automation",
+        AutomationRequest(level=None, job="a b"),
+    ),
+    ("recommendations",): ("GET", "/v1/recommendations", None),
+    ("approve", "D812.r1"): ("POST", "/v1/recommendations/D812.r1/approve", None),
+    ("refuse", "D812.r1"): ("POST", "/v1/recommendations/D812.r1/refuse", None),
     ("migrate", "rank0", "xen02"): ("POST", "/v1/migrations", MigrateRequest(guest="rank0", host="xen02")),
     ("cancel", "D812.1"): ("POST", "/v1/migrations/D812.1/cancel", None),
     ("release", "rank 0"): ("POST", "/v1/guests/rank%200/release", None),
@@ -275,7 +295,7 @@ def test_the_help_page_lists_every_command_with_its_own_first_sentence_and_the_e
     context = group.make_context("migctl", ["status"])
     for section in COMMANDS.values():
         for name, (_, summary) in section.items():
-            assert f"{name:<10}{summary}" in page
+            assert f" {name} {summary} " in " ".join(page.split())
             command = group.get_command(context, name)
             assert command is not None
             assert command.get_short_help_str(limit=200).rstrip(".") == summary.rstrip(".")

@@ -7,6 +7,7 @@ import click
 import msgspec
 import pytest
 
+from migd_cli.commands.automation import automation_lines
 from migd_cli.commands.cancel import cancel_lines
 from migd_cli.commands.explain import explain_lines
 from migd_cli.commands.guests import guest_lines
@@ -18,6 +19,7 @@ from migd_cli.commands.migrate import migrate_lines
 from migd_cli.commands.pause import pause_lines
 from migd_cli.commands.plan import plan_lines
 from migd_cli.commands.policy import list_lines, policy_lines
+from migd_cli.commands.recommendations import approved_lines, recommendation_lines, refused_lines
 from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
 from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
@@ -43,6 +45,10 @@ LINES = {
     ("POST", "/v1/migrations"): migrate_lines,
     ("POST", "/v1/migrations/{name}/cancel"): cancel_lines,
     ("POST", "/v1/guests/{guest}/release"): release_lines,
+    ("GET", "/v1/automation"): automation_lines,
+    ("GET", "/v1/recommendations"): recommendation_lines,
+    ("POST", "/v1/recommendations/{name}/approve"): approved_lines,
+    ("POST", "/v1/recommendations/{name}/refuse"): refused_lines,
     ("POST", "/v1/pause"): pause_lines,
     ("POST", "/v1/resume"): pause_lines,
     ("GET", "/v1/explain/{subject}"): explain_lines,
@@ -312,3 +318,21 @@ def test_jobs_say_below_the_table_how_much_of_their_own_stall_budget_is_left(ord
         "  brams: moved only at 20:00-06:00",
     ]
     assert notes(limits=JobLimits(allowed_hours=()), **everybodys) == ["  brams: moved at any hour"]
+
+
+def test_recommendations_show_the_price_the_gates_and_how_to_decide(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/recommendations")
+    lines = shown(route, ordinary[route], PIPE)
+    assert lines[0] == "D813.r1, for safety, policy evacuate, since 2 min ago, lapses in 13 min"
+    at = lines.index("D812.r1, policy least-loaded, since 2 min ago, lapses in 13 min")
+    assert lines[at + 1] == "  1. rank0: xen01 → xen02"
+    assert "gain 4 min and lose 7.1 s" in lines[at + 3]
+    assert lines[at + 5].startswith("     ? automation: automation is recommend")
+    assert lines[-1] == "`migctl approve NAME` lets one be done, `migctl refuse NAME` drops it."
+
+
+def test_automation_shows_what_the_level_means_and_each_jobs_own(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/automation")
+    first, *_, titles, row = shown(route, ordinary[route], PIPE)
+    assert first == "Recommend: moves wait for your word: `migctl recommendations` (configured: automatic)."
+    assert (titles.split(), row.split()) == (["JOB", "AUTOMATION", "ITS", "OWN"], ["brams", "off", "off"])

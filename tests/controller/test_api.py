@@ -729,3 +729,48 @@ async def test_a_file_in_the_place_of_the_socket_is_left_as_it_is(tmp_path: Path
             pass
     assert served.socket.read_text() == "mine"
     served.journal.close()
+
+
+async def test_two_operators_who_approve_the_same_get_one_migration_and_one_clear_answer(served: Served) -> None:
+    await served.ask("PUT", "/v1/automation", {"level": "recommend"})
+    await served.ask("PUT", "/v1/policy", {"name": "least-loaded"})
+    for _ in range(10):
+        served.cluster.run(1, WANTS)
+        served.control.dispatch(Tick())
+    ((name, moves),) = [(each.name, each.moves) for each in await served.ask("GET", "/v1/recommendations")]
+    path = f"/v1/recommendations/{name.lower()}/approve"
+    answers = await asyncio.gather(served.raw("POST", path), served.raw("POST", path))
+    (won, _), (lost, problem) = sorted(answers)
+    assert (won, lost) == (202, 409)
+    assert (
+        f"{name} is no longer open: an operator has approved {name}, 0.0 s ago; `migctl explain D" in problem.decode()
+    )
+    assert [command.guest for command in served.asked if isinstance(command, StartMigration)] == [moves[0].guest]
+    assert await served.ask("GET", "/v1/recommendations") == []
+
+
+async def test_an_approval_that_does_not_hold_any_more_is_refused_with_its_reasons(served: Served) -> None:
+    await served.ask("PUT", "/v1/automation", {"level": "recommend"})
+    await served.ask("PUT", "/v1/policy", {"name": "least-loaded"})
+    for _ in range(10):
+        served.cluster.run(1, WANTS)
+        served.control.dispatch(Tick())
+    (found,) = await served.ask("GET", "/v1/recommendations")
+    await served.ask("POST", "/v1/pause")
+    status, code, text = await served.refused("POST", f"/v1/recommendations/{found.name}/approve")
+    assert (status, code) == (409, "Refused")
+    assert text.startswith(f"{found.name} does not hold any more: migd is paused; `migctl resume` allows migrations")
+    assert (await served.ask("POST", f"/v1/recommendations/{found.name}/refuse")).standing == "refused"
+    assert (await served.refused("POST", f"/v1/recommendations/{found.name}/refuse"))[0] == 409
+    assert (await served.refused("POST", "/v1/recommendations/D9999.r1/refuse"))[0] == 404
+
+
+async def test_automation_is_chosen_for_the_cluster_and_for_a_job(served: Served) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
+    assert (await served.ask("PUT", "/v1/automation", {"level": "recommend"})).level == "recommend"
+    view = await served.ask("PUT", "/v1/automation", {"level": "off", "job": "brams"})
+    assert [(each.job, each.level, each.own) for each in view.jobs] == [("brams", "off", "off")]
+    back = await served.ask("PUT", "/v1/automation", {"level": None})
+    assert (back.level, back.configured, back.chosen) == ("automatic", "automatic", None)
+    assert (await served.refused("PUT", "/v1/automation", {"level": "off", "job": "nobody"}))[0] == 404
+    assert (await served.refused("PUT", "/v1/automation", {"level": "sometimes"}))[0] == 400

@@ -11,6 +11,7 @@ import msgspec
 
 from migd_controller.comparison import comparison_view
 from migd_controller.config import (
+    AutomationSection,
     ControllerConfig,
     GuardsSection,
     LedgerSection,
@@ -21,10 +22,23 @@ from migd_controller.config import (
     TopologySection,
     XapiSection,
 )
-from migd_controller.events import CancelRequested, JobAdded, Paused, PolicySet, Resumed, ShadowAdded
+from migd_controller.events import (
+    AutomationSet,
+    CancelRequested,
+    JobAdded,
+    JobLimited,
+    Paused,
+    PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
+    Resumed,
+    ShadowAdded,
+)
 from migd_core import config
+from migd_core.automation import Automation
 from migd_core.errors import ConfigError
 from migd_core.health import UNKNOWN, HostHealth
+from migd_core.job_limits import JobLimitsChange
 from migd_core.units import Lasting, NotNegative, Seconds
 from migd_policies.rules import RuleSettings
 from migd_sim.model import PoolSpec
@@ -41,7 +55,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Happening(Part, frozen=True, kw_only=True):
     """Something done to the cluster, or to the controller, at `at_s`. `of` names a host, guest, job or policy, if any.
 
-    `cancel` is an operator who ends the migration of a guest; a job that is set back goes on from step `steps`.
+    `cancel` is an operator who ends the migration of a guest, `approve` and `refuse` one who decides on what is
+    recommended for it; `automation` sets a `level`, of a job or of all. A job that is set back goes on from step
+    `steps`.
     """
 
     at_s: Seconds
@@ -56,6 +72,9 @@ class Happening(Part, frozen=True, kw_only=True):
         "health",
         "job-set-back",
         "cancel",
+        "approve",
+        "refuse",
+        "automation",
         "pause",
         "resume",
         "policy",
@@ -66,6 +85,7 @@ class Happening(Part, frozen=True, kw_only=True):
     bytes_per_s: NotNegative = 0.0
     health: HostHealth = UNKNOWN
     steps: NotNegative = 0.0
+    level: Automation | None = None
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -87,6 +107,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     topology: TopologySection = TopologySection()
     phases: PhasesSection = PhasesSection()
     probe: ProbeSection = ProbeSection()
+    automation: AutomationSection = AutomationSection()
     rules: RuleSettings = RuleSettings()
     jobs_remaining_s: dict[str, Seconds] = {}
     happenings: tuple[Happening, ...] = ()
@@ -106,6 +127,7 @@ def run(folder: Path) -> ClosedLoop:
         topology=scenario.topology,
         phases=scenario.phases,
         probe=scenario.probe,
+        automation=scenario.automation,
         rules=scenario.rules,
     )
     try:
@@ -148,6 +170,10 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             loop.tell(Resumed())
         case "policy":
             loop.tell(PolicySet(name=happening.of, config={}))
+        case "automation" if happening.of:
+            loop.tell(JobLimited(name=happening.of, change=JobLimitsChange(automation=happening.level)))
+        case "automation":
+            loop.tell(AutomationSet(level=happening.level))
         case "controller-stops":
             loop.stop()
         case "controller-starts":
@@ -182,6 +208,10 @@ def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
             for migration in tuple(loop.core.memory.in_flight.values()):
                 if migration.guest == uuid:
                     loop.tell(CancelRequested(cause=migration.cause))
+        case "approve" | "refuse":
+            decided = RecommendationApproved if happening.what == "approve" else RecommendationRefused
+            for name in [each.name for each in loop.core.memory.recommendations.values() if uuid in each.guests]:
+                loop.tell(decided(name=name))
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
         case "job-set-back":
