@@ -127,6 +127,26 @@ async def test_a_migration_is_cancelled_after_a_question_and_only_then(live: Liv
         await until(pilot, lambda: "stayed after" in lines(app, "migrations")[0], "how it ended")
 
 
+async def test_what_is_recommended_is_approved_or_refused_after_a_question(live: LiveController) -> None:
+    live.ask("PUT", "/v1/automation", level="recommend")
+    live.ask("PUT", "/v1/policy", name="least-loaded", config={"sustained_periods": 1})
+    app = Top(str(live.socket))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: lines(app, "recommendations"), "a recommendation")
+        (waits,) = live.ask("GET", "/v1/recommendations")
+        assert lines(app, "recommendations")[0].startswith(f"{waits.name}  {waits.moves[0].guest_name}  xen1 → xen2")
+        assert ", automation recommend" in words(app, "headline")
+        assert words(app, "recommendations-title") == "Waits for your word: a approve, x refuse"
+        await pilot.press("tab", "tab", "x")
+        await until(pilot, lambda: isinstance(app.screen, Question), "the question")
+        await pilot.press("n", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Reader), "what is recommended, in full")
+        await pilot.press("escape", "a", "y")
+        (begun,) = live.history(lambda each: each and each[-1].ok is not None)[-1:]
+        assert (begun.guest, begun.state) == (waits.moves[0].guest, "moved")
+        await until(pilot, lambda: "moved in" in "".join(lines(app, "migrations")), "how it ended")
+
+
 async def test_nothing_is_lost_when_the_controller_is_away_and_no_key_waits_for_it(live: LiveController) -> None:
     app = Top(str(live.socket))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -233,7 +253,7 @@ MONOCHROME = [{"TERM": "xterm-256color", "NO_COLOR": "1"}, {"TERM": "vt220"}]
 @pytest.mark.parametrize("environment", [COLOURS, *MONOCHROME], ids=["colours", "NO_COLOR", "vt220"])
 def test_everything_is_readable_on_80_by_24_with_colours_and_without(live: LiveController, environment) -> None:
     with terminal(live.socket, **environment) as shown:
-        lines = shown.shows("▾ xen1", "▾ xen2", "rank0", "rank1", "brams  slowest", "q Quit")
+        lines = shown.shows("▾ xen1", "▾ xen2", "rank0", "rank1", "brams  slowest", "? Help")
         assert lines[0].startswith("migd ")
         assert lines[1].startswith("Hosts and guests by name   CPU: █ gets  ░ waits for  · idle")
         assert lines[2].startswith("> ▾ xen1    ██")
@@ -243,10 +263,27 @@ def test_everything_is_readable_on_80_by_24_with_colours_and_without(live: LiveC
         lines = shown.shows("P A U S E D", "no migration is started until you press r.")
         row = next(number for number, line in enumerate(lines) if "P A U S E D" in line)
         assert {shown.screen.buffer[row][column].reverse for column in range(80)} == {True}
-        colours = {shown.screen.buffer[y][x].fg for y in range(24) for x in range(80)}
-        assert (colours != {"default"}) is (environment == COLOURS)
+        cells = [shown.screen.buffer[y][x] for y in range(24) for x in range(80)]
+        colours = {(cell.fg, cell.bg) for cell in cells} - {("default", "default")}
+        assert bool(colours) is (environment == COLOURS)
+        assert [pair for pair in colours if pair[0] == pair[1]] == []
         shown.press("q")
         assert shown.ends() == 0
+
+
+def test_without_textual_or_a_terminal_it_says_what_is_missing_and_ends() -> None:
+    def ended(*, hidden: tuple[str, ...]) -> tuple[int, str]:
+        program = f"import sys; sys.modules.update(dict.fromkeys({hidden})); sys.argv = ['migctl', 'top']\n"
+        program += "from migd_cli.__main__ import main; main()"
+        variables = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+        command = [sys.executable, "-c", program]
+        run = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=LIMIT_S)
+        return run.returncode, run.stderr
+
+    missing = "migctl: migctl top draws with textual, which is not installed; pip install 'migd[top]' brings it\n"
+    piped = "migctl: migctl top needs a terminal; `migctl status` and `migctl hosts` can be piped\n"
+    assert ended(hidden=("textual",)) == (1, missing)
+    assert ended(hidden=()) == (1, piped)
 
 
 def test_it_waits_for_a_controller_that_is_not_there_yet(live: LiveController) -> None:

@@ -13,8 +13,9 @@ from migd_cli.top import words
 from migd_cli.top.bars import cpu_bar, progress_bar
 from migd_cli.top.choice import Choice, Order
 from migd_cli.top.reading import Reading
-from migd_cli.top.rows import Row, host_rows, job_rows, migration_rows, slowest
+from migd_cli.top.rows import Row, host_rows, job_rows, migration_rows, recommendation_rows, slowest
 from migd_core.api import GuestView, HoldView
+from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 
 NOW_S = 1_780_000_000.0
@@ -28,7 +29,9 @@ def reading_of(answers: dict[Any, Any], **status: Any) -> Reading:
         hosts=answers["GET", "/v1/hosts"],
         guests=answers["GET", "/v1/guests"],
         jobs=answers["GET", "/v1/jobs"],
+        recommendations=answers["GET", "/v1/recommendations"],
         migrations=answers["GET", "/v1/migrations"],
+        automation=answers["GET", "/v1/automation"],
     )
 
 
@@ -105,6 +108,26 @@ def test_a_job_names_the_rank_that_the_others_wait_for_and_its_speed(reading: Re
     ]
 
 
+def test_what_waits_for_the_operators_word_says_what_it_gains_costs_and_when_it_lapses(reading: Reading):
+    rows = recommendation_rows(reading, Choice())
+    assert drawn(rows, 100) == [
+        "D813.r1  rank0  xen01 → xen02  ! for safety  gains 4 min, costs 7.1 s  lapses in 13 min",
+        "D812.r1  rank0  xen01 → xen02  gains 4 min, costs 7.1 s  lapses in 13 min",
+    ]
+    both = msgspec.structs.replace(reading.recommendations[1], moves=2 * reading.recommendations[1].moves)
+    (line,) = drawn(recommendation_rows(replace(reading, recommendations=[both]), Choice(part="RANK0")), 100)
+    assert line == "D812.r1  rank0  xen01 → xen02 and 1 more  gains 8 min, costs 14 s  lapses in 13 min"
+    assert recommendation_rows(reading, Choice(part="web")) == []
+
+
+def test_the_headline_tells_a_level_that_leaves_moves_to_the_operator(reading: Reading):
+    assert words.headline(reading, SCREEN).plain == (
+        "migd 0.1.0  policy least-loaded, automation recommend  3 hosts  3 guests  1 job  20:26:40"
+    )
+    automatic = msgspec.structs.replace(reading.automation, level=Automation.AUTOMATIC)
+    assert "automation" not in words.headline(replace(reading, automation=automatic), SCREEN).plain
+
+
 def test_migrations_under_way_stand_first_with_progress_and_predicted_end(reading: Reading):
     assert drawn(migration_rows(reading, Choice()), 90) == [
         "D812.1  rank0  xen01 → xen02  ████······  42 %  ends 20:26:49, in 9.4 s",
@@ -128,8 +151,9 @@ def test_a_migration_that_is_overdue_or_being_cancelled_says_so(reading: Reading
 @pytest.mark.parametrize("columns", [58, 78, 118])
 def test_no_line_is_wider_than_its_room_however_long_the_names(long_named: dict[Any, Any], columns: int):
     reading = reading_of(long_named)
-    rows = [*host_rows(reading, Choice()), *job_rows(reading, Choice()), *migration_rows(reading, Choice())]
-    assert len(rows) == 10
+    rows = [*host_rows(reading, Choice()), *job_rows(reading, Choice())]
+    rows += [*recommendation_rows(reading, Choice()), *migration_rows(reading, Choice())]
+    assert len(rows) == 12
     assert [line for line in drawn(rows, columns) if display_width(line) > columns] == []
 
 

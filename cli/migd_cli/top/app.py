@@ -1,13 +1,10 @@
 """The screen of `migctl top`: asks in threads, shows what came, and passes on what the operator wants.
 
-A question may take as long as it likes: keys, drawing and quitting never wait for one. Its thread is a daemon, so that
-the process can end at once; what it comes back with arrives as a message.
+What a question brings arrives as a message: keys, drawing and quitting never wait for one (`asking.py`).
 """
 
-import contextlib
 import curses
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,60 +21,21 @@ from textual.widgets import Footer, Static
 
 from migd_cli.client import Client
 from migd_cli.commands.explain import explain_lines
-from migd_cli.failures import Failure
+from migd_cli.commands.recommendations import recommendation_lines
 from migd_cli.screen import Screen
 from migd_cli.top import words
+from migd_cli.top.asking import Answered, Done, Explained, Failed, Unanswered, ask_aside
 from migd_cli.top.choice import Choice
 from migd_cli.top.dialogs import Filter, Question, Reader
 from migd_cli.top.reading import Reading, read
 from migd_cli.top.row_list import RowList
-from migd_cli.top.rows import host_rows, job_rows, migration_rows
-from migd_core.api import ExplainView, GuestView, HostView, JobView, MigrationView
+from migd_cli.top.rows import host_rows, job_rows, migration_rows, recommendation_rows
+from migd_core.api import ExplainView, GuestView, HostView, JobView, MigrationView, RecommendationView
 
 PERIOD_S: Final = 1.0
 # An answer that takes longer is told of, while it is still waited for.
 SILENCE_S: Final = 3.0
 TIMEOUT_S: Final = 10.0
-
-
-class Answered(Message):
-    """The controller has answered all questions."""
-
-    def __init__(self, reading: Reading) -> None:
-        super().__init__()
-        self.reading = reading
-
-
-class Unanswered(Message):
-    """It has not, and why."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__()
-        self.why = why
-
-
-class Done(Message):
-    """What the operator wanted was done; `text` says what the screen does not show by itself."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__()
-        self.text = text
-
-
-class Failed(Message):
-    """It was refused, or the controller could not be asked."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__()
-        self.why = why
-
-
-class Explained(Message):
-    """What the controller knows of a guest."""
-
-    def __init__(self, view: ExplainView) -> None:
-        super().__init__()
-        self.view = view
 
 
 class Top(App[None]):
@@ -92,6 +50,8 @@ class Top(App[None]):
         Binding("r", "steer('resume')", "Resume"),
         Binding("e", "explain", "Explain"),
         Binding("c", "cancel", "Cancel"),
+        Binding("a", "decide('approve')", show=False),
+        Binding("x", "decide('refuse')", show=False),
         Binding("s", "sort", "Sort"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("escape", "show_all", show=False),
@@ -99,8 +59,10 @@ class Top(App[None]):
     ]
 
     def __init__(self, socket: str) -> None:
-        super().__init__()
-        self.theme = "ansi-dark"  # the colours that the terminal has, on its own background
+        # The terminal's own colours on its own background. Said to both: textual makes its filter for NO_COLOR before
+        # it knows the theme, and the one for other themes would paint these black on black.
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
         self._client = Client(socket, TIMEOUT_S)
         self._choice = Choice()
         self._reading: Reading | None = None
@@ -115,6 +77,8 @@ class Top(App[None]):
             yield RowList("", id="hosts")
             yield Static("Jobs", classes="title")
             yield RowList("", id="jobs")
+            yield Static("Waits for your word: a approve, x refuse", id="recommendations-title", classes="title")
+            yield RowList("", id="recommendations")
             yield Static("Migrations", classes="title")
             yield RowList("", id="migrations")
             yield Static(id="thought")
@@ -144,18 +108,8 @@ class Top(App[None]):
         elif time.monotonic() - self._asked_at_s > SILENCE_S:
             self._draw_words()
 
-    def _aside(self, ask: Callable[[], Message], failed: Callable[[str], Message]) -> None:
-        """Ask in a thread; what comes of it arrives as a message."""
-
-        def run() -> None:
-            try:
-                message = ask()
-            except Failure as failure:
-                message = failed(failure.message)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the operator has quit meanwhile
-                self.post_message(message)
-
-        threading.Thread(target=run, daemon=True).start()
+    def _aside(self, ask: Callable[[], Message], failed: Callable[[str], Message] = Failed) -> None:
+        ask_aside(self, ask, failed)
 
     @on(Answered)
     def _show(self, message: Answered) -> None:
@@ -183,8 +137,13 @@ class Top(App[None]):
 
     @on(Explained)
     def _read_out(self, message: Explained) -> None:
-        screen = Screen(width=max(40, self.size.width - 8), has_colours=True, now_s=time.time())
-        self.push_screen(Reader(Text.from_ansi("\n".join(explain_lines(message.view, screen)))))
+        self._read_lines(explain_lines(message.view, self._paper()))
+
+    def _read_lines(self, lines: list[str]) -> None:
+        self.push_screen(Reader(Text.from_ansi("\n".join(lines))))
+
+    def _paper(self) -> Screen:
+        return Screen(width=max(40, self.size.width - 8), has_colours=True, now_s=time.time())
 
     # What is drawn
 
@@ -195,9 +154,13 @@ class Top(App[None]):
         hosts = host_rows(self._reading, self._choice)
         jobs = job_rows(self._reading, self._choice)
         migrations = migration_rows(self._reading, self._choice)
+        recommendations = recommendation_rows(self._reading, self._choice)
         none = f"nothing has {self._choice.part!r} in its name" if self._choice.part else ""
         self.query_one("#hosts", RowList).show(hosts, none or "no host is known yet")
         self.query_one("#jobs", RowList).show(jobs, none or "no job is known: `migctl job add` tells of one")
+        waits = self.query_one("#recommendations", RowList)
+        waits.show(recommendations, none or "nothing")
+        waits.display = self.query_one("#recommendations-title").display = bool(self._reading.recommendations)
         self.query_one("#migrations", RowList).show(migrations, none or "none yet")
 
     def _draw_words(self) -> None:
@@ -222,7 +185,7 @@ class Top(App[None]):
             self._client.ask("POST", f"/v1/{what}")
             return Done()
 
-        self._aside(ask, Failed)
+        self._aside(ask)
 
     def action_explain(self) -> None:
         """Say why the guest under the cursor moved or stayed."""
@@ -230,7 +193,9 @@ class Top(App[None]):
         match subject:
             case GuestView(uuid=guest) | MigrationView(guest=guest):
                 path = f"/v1/explain/{quote(guest, safe='')}"
-                self._aside(lambda: Explained(self._client.get(path, ExplainView)), Failed)
+                self._aside(lambda: Explained(self._client.get(path, ExplainView)))
+            case RecommendationView():
+                self._read_lines(recommendation_lines([subject], self._paper()))
             case _:
                 self.notify("put the cursor on a guest or a migration to have it explained", markup=False)
 
@@ -247,17 +212,34 @@ class Top(App[None]):
             return
         cause, stays = migration.cause, f"{migration.guest_name} stays on {migration.source_name}"
 
-        def ask() -> Message:
-            self._client.ask("POST", f"/v1/migrations/{quote(cause, safe='')}/cancel")
-            return Done(f"{cause}: the pool is asked to end it; {stays} unless it is being handed over already")
-
-        def answered(is_wanted: bool | None) -> None:
-            if is_wanted:
-                self._aside(ask, Failed)
-
-        self.push_screen(
-            Question(f"Cancel {cause}, {migration.guest_name} to {migration.target_name}? {stays}."), answered
+        self._ask_and_post(
+            f"Cancel {cause}, {migration.guest_name} to {migration.target_name}? {stays}.",
+            f"/v1/migrations/{quote(cause, safe='')}/cancel",
+            f"{cause}: the pool is asked to end it; {stays} unless it is being handed over already",
         )
+
+    def action_decide(self, what: str) -> None:
+        """Ask whether what is recommended under the cursor is to be approved, or refused."""
+        view = self._under_cursor()
+        if not isinstance(view, RecommendationView):
+            self.notify(f"put the cursor on what waits for your word to {what} it", markup=False)
+            return
+        moves = "; ".join(f"{each.guest_name}, {each.source_name} to {each.target_name}" for each in view.moves)
+        done = "its moves are judged again, and made if they still hold" if what == "approve" else "it is dropped"
+        self._ask_and_post(
+            f"{what.capitalize()} {view.name}? {moves}.",
+            f"/v1/recommendations/{quote(view.name, safe='')}/{what}",
+            f"{view.name}: {done}",
+        )
+
+    def _ask_and_post(self, question: str, path: str, done: str) -> None:
+        """Ask the operator, and if the answer is yes, the controller; then say what is `done`."""
+
+        def post() -> Message:
+            self._client.ask("POST", path)
+            return Done(done)
+
+        self.push_screen(Question(question), lambda is_wanted: self._aside(post) if is_wanted else None)
 
     def action_sort(self) -> None:
         """Sort by the next order."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from migd_cli.top.reading import Reading
-from migd_core.api import GuestView, HostView, JobView, MigrationView
+from migd_core.api import GuestView, HostView, JobView, MigrationView, RecommendationView
 
 
 class Order(Enum):
@@ -50,6 +50,14 @@ class Choice:
         return sorted(
             (job for job in reading.jobs if self._meets(job.name, *job.guest_names)), key=lambda job: job.name
         )
+
+    def recommendations(self, reading: Reading) -> list[RecommendationView]:
+        """Return what waits for the operator's word, in the controller's order: what is for safety first."""
+        return [
+            view
+            for view in reading.recommendations
+            if any(self._meets(move.guest_name, move.source_name, move.target_name) for move in view.moves)
+        ]
 
     def migrations(self, reading: Reading) -> list[MigrationView]:
         """Return the migrations to show: those under way first, then the latest."""

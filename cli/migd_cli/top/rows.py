@@ -1,4 +1,4 @@
-"""One line a host, guest, job or migration: pure functions of what the controller answered."""
+"""One line a host, guest, job, recommendation or migration: pure functions of what the controller answered."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from migd_cli.text import display_width, pad, printable, shorten
 from migd_cli.top.bars import cpu_bar, progress_bar
 from migd_cli.top.choice import Choice
 from migd_cli.top.reading import Reading
-from migd_core.api import GuestView, HostView, JobView, MigrationView
+from migd_core.api import GuestView, HostView, JobView, MigrationView, RecommendationView
 from migd_core.health import HealthState
 from migd_core.units import format_bytes, format_duration, format_ratio
 
@@ -30,7 +30,7 @@ class Row:
     """
 
     key: str
-    subject: HostView | GuestView | JobView | MigrationView
+    subject: HostView | GuestView | JobView | RecommendationView | MigrationView
     head: int
     draw: Callable[[int], Text]
 
@@ -65,6 +65,13 @@ def job_rows(reading: Reading, choice: Choice) -> list[Row]:
         )
         for job in jobs
     ]
+
+
+def recommendation_rows(reading: Reading, choice: Choice) -> list[Row]:
+    """Return what waits for the operator's word, with what it takes and gains, and when it lapses."""
+    views = choice.recommendations(reading)
+    columns = _columns([view.name for view in views], at_most=12)
+    return [Row(view.name, view, columns, partial(_recommendation, view, columns, reading.at_s)) for view in views]
 
 
 def migration_rows(reading: Reading, choice: Choice) -> list[Row]:
@@ -166,6 +173,23 @@ def _slowest_rank(guests: list[GuestView]) -> str:
     if share >= UNDISTURBED_RATIO:
         return "no rank waits for CPU"
     return f"slowest {printable(guest.name)} on {printable(guest.host_name)}: {format_ratio(share)} of its CPU"
+
+
+def _recommendation(view: RecommendationView, columns: int, now_s: float, width: int) -> Text:
+    line = _start("", view.name, columns)
+    first, *others = view.moves
+    line.append(f" {printable(first.guest_name)}", style="bold")
+    line.append(f"  {printable(first.source_name)} {MOVING} {printable(first.target_name)}")
+    if others:
+        line.append(f" and {len(others)} more")
+    if view.is_for_safety:
+        line.append("  ! for safety", style="bold yellow")
+    if all(move.gain_s is not None and move.cost_s is not None for move in view.moves):
+        gain_s = sum(move.gain_s or 0.0 for move in view.moves)
+        cost_s = sum(move.cost_s or 0.0 for move in view.moves)
+        line.append(f"  gains {format_duration(gain_s)}, costs {format_duration(cost_s)}")
+    line.append(f"  lapses in {format_duration(max(0.0, view.lapses_at - now_s))}", style="dim")
+    return _fitted(line, width)
 
 
 def _migration(view: MigrationView, route: str, widths: tuple[int, int, int], screen: Screen, width: int) -> Text:

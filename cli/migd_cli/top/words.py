@@ -10,6 +10,7 @@ from migd_cli.top.bars import LEGEND
 from migd_cli.top.choice import Choice
 from migd_cli.top.reading import Reading
 from migd_core.api import StatusView
+from migd_core.automation import Automation
 
 LEAST_COLUMNS: Final = 60
 LEAST_LINES: Final = 16
@@ -18,8 +19,9 @@ HELP: Final = """\
 Tab, Shift+Tab  next list, previous list
 Enter  on a host: hide or show its guests
        on a job: show only its guests
-       on a guest, a migration: explain
+       on a guest, a migration, a recommendation: explain
 e      explain the guest: why it moved, or stayed
+a, x   approve, refuse what is recommended, after a question
 c      cancel the migration, after a question
 p, r   pause: no migration is started; resume
 s      sort by name, load, CPU waited for, memory
@@ -44,6 +46,8 @@ def headline(reading: Reading | None, screen: Screen) -> Text:
         return Text("migd: waiting for the controller's first answer", style="bold")
     status = reading.status
     line = Text(f"migd {status.version}", style="bold").append(f"  policy {printable(status.policy)}")
+    if reading.automation.level is not Automation.AUTOMATIC:
+        line.append(f", automation {reading.automation.level}", style="bold")
     for count, word in ((status.hosts, "host"), (status.guests, "guest"), (status.jobs, "job")):
         line.append(f"  {count} {word}{'' if count == 1 else 's'}")
     line.append(f"  {screen.clock(reading.at_s)}", style="dim")
