@@ -144,6 +144,10 @@ async def test_what_is_recommended_is_approved_or_refused_after_a_question(live:
         await pilot.press("escape", "a", "y")
         (begun,) = live.history(lambda each: each and each[-1].ok is not None)[-1:]
         assert (begun.guest, begun.state) == (waits.moves[0].guest, "moved")
+        live.ask("PUT", "/v1/automation", level="off")
+        title = app.query_one("#recommendations-title")
+        await until(pilot, lambda: not title.display, "the end of all recommendations")
+        assert app.focused is app.query_one("#hosts"), "the cursor has gone where something is"
         await until(pilot, lambda: "moved in" in "".join(lines(app, "migrations")), "how it ended")
 
 

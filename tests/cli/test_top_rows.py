@@ -79,7 +79,7 @@ def test_progress_fills_its_bar_and_never_more(ratio, bar):
 def test_hosts_stand_above_their_guests_with_load_and_what_is_wrong(reading: Reading):
     assert drawn(host_rows(reading, Choice())) == [
         "▾ xen01   █████████████│░░░░░░  187 %  of 8 CPUs  12 GiB free",
-        "    rank0 ███████░░░░░░│         1.10  of 2.00 wanted  → xen02 42 %  brams",
+        "    rank0 ███████░░░░░░│         1.10  of 2.00 wanted  brams  → xen02 42 %",
         "    rank1 ███████░░░░░░│         1.10  of 2.00 wanted  brams",
         "▾ xen02   █████········│         41 %  of 8 CPUs  ← rank0  12 GiB free",
         "▾ xen03   load unknown              ?  of 8 CPUs  ! frozen  12 GiB free",
@@ -122,7 +122,7 @@ def test_what_waits_for_the_operators_word_says_what_it_gains_costs_and_when_it_
 
 def test_the_headline_tells_a_level_that_leaves_moves_to_the_operator(reading: Reading):
     assert words.headline(reading, SCREEN).plain == (
-        "migd 0.1.0  policy least-loaded, automation recommend  3 hosts  3 guests  1 job  20:26:40"
+        "migd 0.1.0  20:26:40  policy least-loaded, automation recommend  3 hosts  3 guests  1 job"
     )
     automatic = msgspec.structs.replace(reading.automation, level=Automation.AUTOMATIC)
     assert "automation" not in words.headline(replace(reading, automation=automatic), SCREEN).plain

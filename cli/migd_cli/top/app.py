@@ -74,13 +74,13 @@ class Top(App[None]):
             yield Static(id="headline")
             yield Static(id="banner")
             yield Static(id="hosts-title", classes="title")
-            yield RowList("", id="hosts")
+            yield RowList(id="hosts")
             yield Static("Jobs", classes="title")
-            yield RowList("", id="jobs")
+            yield RowList(id="jobs")
             yield Static("Waits for your word: a approve, x refuse", id="recommendations-title", classes="title")
-            yield RowList("", id="recommendations")
+            yield RowList(id="recommendations")
             yield Static("Migrations", classes="title")
-            yield RowList("", id="migrations")
+            yield RowList(id="migrations")
             yield Static(id="thought")
             yield Footer(compact=True, show_command_palette=False)
         yield Static(id="too-small")
@@ -159,7 +159,9 @@ class Top(App[None]):
         self.query_one("#hosts", RowList).show(hosts, none or "no host is known yet")
         self.query_one("#jobs", RowList).show(jobs, none or "no job is known: `migctl job add` tells of one")
         waits = self.query_one("#recommendations", RowList)
-        waits.show(recommendations, none or "nothing")
+        waits.show(recommendations, none)
+        if waits.has_focus and not self._reading.recommendations:
+            self.query_one("#hosts").focus()
         waits.display = self.query_one("#recommendations-title").display = bool(self._reading.recommendations)
         self.query_one("#migrations", RowList).show(migrations, none or "none yet")
 
@@ -211,7 +213,6 @@ class Top(App[None]):
             self.notify("put the cursor on a migration under way, or on its guest, to cancel it", markup=False)
             return
         cause, stays = migration.cause, f"{migration.guest_name} stays on {migration.source_name}"
-
         self._ask_and_post(
             f"Cancel {cause}, {migration.guest_name} to {migration.target_name}? {stays}.",
             f"/v1/migrations/{quote(cause, safe='')}/cancel",

@@ -32,15 +32,15 @@ class RowList(ScrollView, can_focus=True):
     ]
 
     class Chosen(Message):
-        """Enter was pressed, or a click hit, on a row."""
+        """Enter was pressed on a row."""
 
         def __init__(self, row: Row) -> None:
             super().__init__()
             self.row = row
 
-    def __init__(self, empty: str, id: str) -> None:
+    def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self._empty = empty
+        self._empty = ""
         self.rows: Sequence[Row] = ()
         self._cursor = 0
 

@@ -59,11 +59,9 @@ def job_rows(reading: Reading, choice: Choice) -> list[Row]:
     guests = {guest.uuid: guest for guest in reading.guests}
     jobs = choice.jobs(reading)
     columns = _columns([job.name for job in jobs], NAME_AT_MOST)
+    ranks = [[guests[uuid] for uuid in job.guests if uuid in guests] for job in jobs]
     return [
-        Row(
-            job.name, job, columns, partial(_job, job, [guests[uuid] for uuid in job.guests if uuid in guests], columns)
-        )
-        for job in jobs
+        Row(job.name, job, columns, partial(_job, job, mine, columns)) for job, mine in zip(jobs, ranks, strict=True)
     ]
 
 
@@ -129,14 +127,12 @@ def _guest(guest: GuestView, migration: MigrationView | None, columns: int, widt
     vcpus = max(guest.vcpus, 1)
     line.append_text(cpu_bar(guest.cpu_used_vcpus / vcpus, guest.cpu_demand_vcpus / vcpus, _full(width)))
     line.append(f" {guest.cpu_used_vcpus:>6.2f}  of {guest.cpu_demand_vcpus:.2f} wanted")
-    if migration is not None:
-        line.append(f"  {MOVING} {printable(migration.target_name)} ", style="bold cyan")
-        line.append(_done(migration), style="bold cyan")
     if guest.job is not None:
         line.append(f"  {printable(guest.job)}")
     if migration is not None:
-        return _fitted(line, width)
-    if guest.immovable_because is not None:
+        line.append(f"  {MOVING} {printable(migration.target_name)} ", style="bold cyan")
+        line.append(_done(migration), style="bold cyan")
+    elif guest.immovable_because is not None:
         line.append("  fixed", style="dim")
     elif guest.resting_because is not None:
         line.append("  ! rests", style="yellow")

@@ -45,12 +45,12 @@ def headline(reading: Reading | None, screen: Screen) -> Text:
     if reading is None:
         return Text("migd: waiting for the controller's first answer", style="bold")
     status = reading.status
-    line = Text(f"migd {status.version}", style="bold").append(f"  policy {printable(status.policy)}")
+    line = Text().append(f"migd {status.version}", style="bold")
+    line.append(f"  {screen.clock(reading.at_s)}", style="dim").append(f"  policy {printable(status.policy)}")
     if reading.automation.level is not Automation.AUTOMATIC:
         line.append(f", automation {reading.automation.level}", style="bold")
     for count, word in ((status.hosts, "host"), (status.guests, "guest"), (status.jobs, "job")):
         line.append(f"  {count} {word}{'' if count == 1 else 's'}")
-    line.append(f"  {screen.clock(reading.at_s)}", style="dim")
     return line
 
 
@@ -102,9 +102,8 @@ def thought(reading: Reading) -> Text:
         more = f" (and {len(wrong) - 1} more: `migctl status`)" if len(wrong) > 1 else ""
         return Text(f"! {wrong[0]}{more}", style="bold yellow")
     last = reading.status.last_decision
-    return Text(
-        "nothing has been decided yet" if last is None else f"{last.cause}: {printable(last.text)}", style="dim"
-    )
+    text = "nothing has been decided yet" if last is None else f"{last.cause}: {printable(last.text)}"
+    return Text(text, style="dim")
 
 
 def hosts_title(choice: Choice) -> str:
