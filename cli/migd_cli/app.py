@@ -27,6 +27,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Steer": {
         "job": ("jobs", "Add a job, change its limits, tell its progress, or remove it."),
         "policy": ("policy", "List, show, set or compare policies."),
+        "host": ("host", "Take a host out of service, or let it receive guests again."),
+        "evacuate": ("evacuate", "Move all guests off a host, and watch until it is empty."),
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
         "release": ("release", "Let a guest be moved again that was held back."),
@@ -37,6 +39,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "resume": ("pause", "Allow migrations again."),
     },
     "Try": {
+        "config": ("config", "Check a configuration file before it is used."),
         "measure": ("measure", "Measure what migd must not assume."),
         "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
         "evaluate": ("evaluate", "Judge policies over random cases, against the best there is."),
@@ -96,6 +99,7 @@ class Group(click.Group):
     """A group of commands, each of which takes the options of all."""
 
     command_class = Command
+    group_class = type
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)

@@ -12,19 +12,25 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
+from migd_controller.automation import cluster_level
 from migd_controller.commands import RecordDecision, RecordMigration, RecordRecommendation
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Control
+from migd_controller.evacuation_view import evacuation_view
 from migd_controller.events import (
     AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     JobAdded,
     JobLimited,
     JobProgressed,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     MeasuredLink,
     MigrationRequested,
     Paused,
@@ -49,6 +55,7 @@ from migd_controller.views import (
     hosts_view,
     jobs_view,
     links_view,
+    maintenance_text,
     migration_view,
     policies_view,
     policy_config,
@@ -90,6 +97,11 @@ class Api:
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/hosts"): self._hosts,
+            ("PUT", "/v1/hosts/{host}/maintenance"): self._begin_maintenance,
+            ("DELETE", "/v1/hosts/{host}/maintenance"): self._end_maintenance,
+            ("GET", "/v1/hosts/{host}/evacuation"): self._evacuation,
+            ("POST", "/v1/hosts/{host}/evacuation"): self._evacuate,
+            ("DELETE", "/v1/hosts/{host}/evacuation"): self._stop_evacuation,
             ("GET", "/v1/guests"): self._guests,
             ("GET", "/v1/jobs"): self._jobs,
             ("POST", "/v1/jobs"): self._add_job,
@@ -130,6 +142,38 @@ class Api:
 
     async def _hosts(self, request: web.Request) -> web.Response:
         return _answer(hosts_view(self._core, self._control.clock.now_s()))
+
+    async def _begin_maintenance(self, request: web.Request) -> web.Response:
+        body, now_s = await _body(request, api.MaintenanceRequest), self._control.clock.now_s()
+        if body.until is not None and body.until <= now_s:
+            raise Refused(f"until: expected a time to come, found one {format_duration(now_s - body.until)} ago")
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(MaintenanceBegun(host=uuid, until=body.until))
+        return _answer(self._host_view(uuid))
+
+    async def _end_maintenance(self, request: web.Request) -> web.Response:
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(MaintenanceEnded(host=uuid))
+        return _answer(self._host_view(uuid))
+
+    async def _evacuation(self, request: web.Request) -> web.Response:
+        return _answer(self._evacuation_view(self._host_uuid(request.match_info["host"])))
+
+    async def _evacuate(self, request: web.Request) -> web.Response:
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(EvacuationAsked(host=uuid))
+        return _answer(self._evacuation_view(uuid), status=202)
+
+    async def _stop_evacuation(self, request: web.Request) -> web.Response:
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(EvacuationStopped(host=uuid))
+        return _answer(self._evacuation_view(uuid))
+
+    def _host_view(self, uuid: str) -> api.HostView:
+        return next(view for view in hosts_view(self._core, self._control.clock.now_s()) if view.uuid == uuid)
+
+    def _evacuation_view(self, uuid: str) -> api.EvacuationView:
+        return evacuation_view(self._core, uuid, self._control.clock.now_s())
 
     async def _guests(self, request: web.Request) -> web.Response:
         return _answer(guests_view(self._core, self._control.clock.now_s()))
@@ -431,6 +475,9 @@ class Api:
             hosts_frozen=sum(host.frozen_because is not None for host in world.hosts.values()),
             hosts_degraded=sum(host.health.state is HealthState.DEGRADED for host in world.hosts.values()),
             hosts_failing=sum(host.health.state is HealthState.FAILING for host in world.hosts.values()),
+            hosts_in_maintenance=sum(bool(maintenance_text(core, host)) for host in world.hosts.values()),
+            automation=cluster_level(core.memory, core.config.automation),
+            recommendations=len(core.memory.recommendations),
             guests=len(world.guests),
             jobs=len(world.jobs),
             migrations=[migration_view(migration) for migration in core.memory.in_flight.values()],

@@ -11,6 +11,7 @@ from typing import Final
 from migd_controller.config import AutomationSection
 from migd_controller.decision import Gate
 from migd_controller.jobs import job_of, limits
+from migd_controller.maintenance import is_asked_for
 from migd_controller.memory import Memory
 from migd_controller.recommendations import turned_down
 from migd_core.automation import Automation
@@ -47,6 +48,8 @@ def stance(
 
     `approved` says who has let them be made, if somebody has; only off stands against that.
     """
+    if all(is_asked_for(memory.maintenance, move) for move in moves):
+        return Stance(Gate(name=AUTOMATION, passed=True, text="an operator has its host emptied"))
     levels = {job: level(memory, section, job) for job in (job_of(memory, move.guest) for move in moves)}
     job = min(levels, key=lambda each: _LOWEST_FIRST.index(levels[each]))
     found = levels[job]

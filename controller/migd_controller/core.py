@@ -25,7 +25,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, automation, jobs, probing, quiet, recommending, shadowing
+from migd_controller import accounts, automation, jobs, maintenance, probing, quiet, recommending, shadowing
 from migd_controller.automation import Stance
 from migd_controller.commands import (
     AnyCommand,
@@ -47,6 +47,8 @@ from migd_controller.events import (
     AnyEvent,
     AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     InventoryChanged,
     JobAdded,
@@ -54,6 +56,8 @@ from migd_controller.events import (
     JobProgressed,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     MeasuringFailed,
     MigrationAccepted,
     MigrationEnded,
@@ -95,6 +99,7 @@ from migd_core.errors import MigdError
 from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
+from migd_policies.evacuate import Emptying
 from migd_policies.policy import Policy
 from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
@@ -236,6 +241,14 @@ class Core:
                 return self._approved(name, now_s)
             case RecommendationRefused(name=name):
                 return self._turned_down(name, now_s)
+            case MaintenanceBegun(host=host, until=until):
+                self._out_of_service(maintenance.begun(self.memory.maintenance, host, until, now_s))
+            case MaintenanceEnded(host=host):
+                self._out_of_service(maintenance.ended(self.memory.maintenance, host))
+            case EvacuationAsked(host=host):
+                self._out_of_service(maintenance.to_be_emptied(self.memory.maintenance, host, now_s))
+            case EvacuationStopped(host=host):
+                self._out_of_service(maintenance.left_as_it_is(self.memory.maintenance, host))
             case _:
                 assert_never(event)
         return []
@@ -275,6 +288,10 @@ class Core:
 
     def _tick(self, now_s: float) -> list[AnyCommand]:
         self.memory = jobs.heard(self.memory, self.telemetry.news, now_s)
+        if self.inventory.is_known:
+            occupied = {guest.host for guest in self.inventory.guests.values()}
+            occupied |= {migration.target for migration in self.memory.in_flight.values()}
+            self._out_of_service(maintenance.current(self.memory.maintenance, occupied, now_s))
         seen = self.seen(now_s)
         world = seen.singly
         for uuid, known in self.telemetry.hosts.items():
@@ -372,13 +389,22 @@ class Core:
             reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
             decision = Decision(cause=self._cause, at=now_s, policy=self.policy.name, reason=reason)
             return Verdict(decision, (), self.memory.sets)
+        promised = as_promised(seen.singly, self.memory.sets)
+        leaving = self._leaving(promised)
         try:
-            plan = _by_value(self.policy.propose(as_promised(seen.singly, self.memory.sets)))
+            plan = _by_value(self.policy.propose(maintenance.begun_in(promised, leaving)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
             text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be journaled
             plan = Plan((), Reason("policy-failed", text))
-        return self._verdict(self.policy.name, plan, seen, now_s)
+        return self._verdict(self.policy.name, maintenance.beside(plan, leaving), seen, now_s)
+
+    def _leaving(self, world: World) -> Emptying | None:
+        try:
+            return maintenance.leaving(self.memory.maintenance, world, self.config.guards)
+        except Exception as error:  # noqa: BLE001 - a host that cannot be emptied must not stop everything else for good
+            text = f"hosts that are to be emptied are not, because of {_text(error)}"
+            return Emptying(Plan((), Reason("emptying-failed", text)), {}, {})
 
     def _judge_request(self, guest: str, target: str, now_s: float) -> Verdict:
         seen = self.seen(now_s)
@@ -453,7 +479,12 @@ class Core:
             proposals += recommending.proposed(moves, [candidate], stance)
         migrations = tuple(
             replace(
-                self._migration(f"{cause}.{number}", candidate, policy, now_s),
+                self._migration(
+                    f"{cause}.{number}",
+                    candidate,
+                    BY_HAND if maintenance.is_asked_for(self.memory.maintenance, move) else policy,
+                    now_s,
+                ),
                 is_for_gain=policy != BY_HAND and move.reason.code != EVACUATION,
             )
             for number, (move, candidate) in enumerate(judged, start=1)
@@ -633,6 +664,10 @@ class Core:
         if migration is None or not migration.is_cancelling or migration.task is None:
             return []
         return [CancelMigration(cause=cause, task=migration.task)]
+
+    def _out_of_service(self, hosts: maintenance.OutOfService) -> None:
+        if hosts is not self.memory.maintenance:
+            self.memory = replace(self.memory, maintenance=dict(hosts))
 
     def _hold(self, holds: Holds) -> None:
         if holds is not self.memory.holds:

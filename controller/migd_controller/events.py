@@ -285,6 +285,31 @@ class RecommendationRefused(Event, frozen=True, kw_only=True):
     name: str
 
 
+class MaintenanceBegun(Event, frozen=True, kw_only=True):
+    """An operator takes a host (uuid) out of service: it receives nothing, until then (Unix time) or for good."""
+
+    host: str
+    until: float | None = None
+
+
+class MaintenanceEnded(Event, frozen=True, kw_only=True):
+    """An operator lets a host receive guests again."""
+
+    host: str
+
+
+class EvacuationAsked(Event, frozen=True, kw_only=True):
+    """An operator wants a host empty; it is out of service from now on."""
+
+    host: str
+
+
+class EvacuationStopped(Event, frozen=True, kw_only=True):
+    """An operator lets the guests that are still on a host stay there; it remains out of service."""
+
+    host: str
+
+
 AnyEvent = (
     Tick
     | ShadowTurn
@@ -314,4 +339,8 @@ AnyEvent = (
     | AutomationSet
     | RecommendationApproved
     | RecommendationRefused
+    | MaintenanceBegun
+    | MaintenanceEnded
+    | EvacuationAsked
+    | EvacuationStopped
 )

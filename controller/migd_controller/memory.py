@@ -12,6 +12,7 @@ from migd_controller.contest import NO_CONTEST, Contest
 from migd_controller.events import MeasuredLink
 from migd_controller.holds import Hold
 from migd_controller.leases import Lease
+from migd_controller.maintenance import Maintenance
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_controller.quiet import QuietWait
@@ -64,6 +65,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `contest` what shadow policies are compared by, `quiet_waits` the moves (by guest) that wait for a quiet phase.
     `automation` is the level that an operator has chosen (None: the configured one), `recommendations` those that are
     open, by name, `turned_down` what an operator has refused last, by guest.
+    `maintenance` are the hosts (uuids) that an operator has taken out of service.
     """
 
     policy: str
@@ -90,3 +92,4 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     automation: Automation | None = None
     recommendations: dict[str, Recommendation] = {}
     turned_down: dict[str, TurnedDown] = {}
+    maintenance: dict[str, Maintenance] = {}

@@ -91,34 +91,42 @@ def after_tick(
     """
     now_s = decision.at
     fresh = {_places(proposal.moves): proposal for proposal in proposals}
-    wanted = {guest: places for places in fresh for guest, _ in places}
+    wanted = {move.guest for each in fresh.values() for move in each.moves}
+    urgent = {move.guest for each in fresh.values() if _is_for_safety(each.moves) for move in each.moves}
     found: list[Recommendation] = []
     for each in known.values():
         since_s = max(0.0, now_s - each.proposed_at)
-        others = {wanted[guest] for guest in each.guests if guest in wanted}
-        is_urgent = any(_is_for_safety(fresh[places].moves) for places in others) and not each.is_for_safety
+        must_leave = not each.is_for_safety and not urgent.isdisjoint(each.guests)
         if why := withdrawn.get(each.name):
             found.append(each.ended(Standing.LAPSED, now_s, why))
         elif (same := fresh.pop(_places(each.moves), None)) is not None:
             moves, candidates = tuple(same.moves), tuple(same.candidates)
             found.append(replace(each, proposed_at=now_s, moves=moves, candidates=candidates))
-        elif others and (is_urgent or since_s >= SETTLED_S):
+        elif must_leave or (since_s >= SETTLED_S and not wanted.isdisjoint(each.guests)):
             found.append(each.ended(Standing.LAPSED, now_s, "another move of its guests is recommended instead"))
         elif since_s >= lapse_s:
             text = f"policy {each.policy} has not proposed it for {format_duration(since_s)}"
             found.append(each.ended(Standing.LAPSED, now_s, text))
         else:
             found.append(each)
-    waiting = [each for each in found if each.standing is Standing.OPEN]
-    taken = {guest for each in waiting for guest in each.guests}
-    free = [each for each in fresh.values() if taken.isdisjoint(move.guest for move in each.moves)]
-    for number, proposal in enumerate(free[: max(0, OPEN_AT_MOST - len(waiting))], start=1):
+    return [*found, *_new(fresh.values(), [each for each in found if each.standing is Standing.OPEN], decision)]
+
+
+def _new(fresh: Iterable[Proposal], known: Sequence[Recommendation], decision: Decision) -> list[Recommendation]:
+    """Return what is recommended besides those that are open: none of a guest that one of them is about."""
+    found: list[Recommendation] = []
+    taken = {guest for each in known for guest in each.guests}
+    for proposal in fresh:
+        guests = {move.guest for move in proposal.moves}
+        if guests & taken or len(known) + len(found) >= OPEN_AT_MOST:
+            continue
+        taken |= guests
         found.append(
             Recommendation(
-                name=f"{decision.cause}.r{number}",
+                name=f"{decision.cause}.r{len(found) + 1}",
                 policy=decision.policy,
-                at=now_s,
-                proposed_at=now_s,
+                at=decision.at,
+                proposed_at=decision.at,
                 moves=tuple(proposal.moves),
                 candidates=tuple(proposal.candidates),
             )

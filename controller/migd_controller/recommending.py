@@ -55,7 +55,8 @@ def _why_withdrawn(
         if guest.host != move.source:
             return f"guest {guest.name} is on host {inventory.host_name(guest.host)} now"
         target = inventory.hosts.get(move.target)
-        if target is None or not target.is_live or not target.is_enabled:
+        is_closed = move.target in memory.maintenance
+        if target is None or is_closed or not target.is_live or not target.is_enabled:
             return f"host {inventory.host_name(move.target)} takes no guests any more"
     found = stance(memory, section, recommendation.moves, now_s)
     return "" if found.asks else found.gate.text
@@ -63,7 +64,8 @@ def _why_withdrawn(
 
 def on_approved(memory: Memory, recommendation: Recommendation, decision: Decision) -> Told:
     """Return the memory once the moves of a recommendation have begun."""
-    return closed(memory, [recommendation], Standing.APPROVED, decision.reason.text, decision.at, decision.cause)
+    text = f"an operator has approved {recommendation.name}"
+    return closed(memory, [recommendation], Standing.APPROVED, text, decision.at, decision.cause)
 
 
 def on_refused(memory: Memory, recommendation: Recommendation, section: AutomationSection, now_s: float) -> Told:

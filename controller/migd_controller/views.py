@@ -283,7 +283,18 @@ def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
         samples_dropped=known.newest.samples_dropped if known is not None else 0,
         dropped_age_s=max(0.0, now_s - known.dropped_s) if known is not None and known.dropped_s is not None else None,
         health=host.health,
+        maintenance=maintenance_text(core, host),
     )
+
+
+def maintenance_text(core: Core, host: Host) -> str:
+    """Say why a host is out of service, by an operator's word or the pool's; empty if it is not."""
+    known = core.inventory.hosts.get(host.uuid)
+    if host.closed_because is not None or known is None:
+        return host.closed_because or ""
+    if known.is_evacuating:
+        return "the pool is emptying it"
+    return "" if known.is_enabled else "it is disabled in the pool"
 
 
 def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:

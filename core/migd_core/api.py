@@ -172,7 +172,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
     `samples_dropped` counts since the agent started; `dropped_age_s` is how long ago the controller saw that grow, None
     if it did not: what was dropped before the controller listened is no trouble of now. `health` is unknown without an
-    agent.
+    agent. `maintenance` says why it is out of service, by the pool's word or an operator's; empty if it is not.
     """
 
     uuid: str
@@ -189,6 +189,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     samples_dropped: int = 0
     dropped_age_s: float | None = None
     health: HostHealth = UNKNOWN
+    maintenance: str = ""
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,7 +270,8 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The controller at a glance. What ends in `_problem` says in words what is wrong, or is empty.
 
-    `holds` are the guests held back after failed migrations, those that need a human first.
+    `holds` are the guests held back after failed migrations, those that need a human first; `recommendations` counts
+    what waits for an operator's word.
     """
 
     version: str
@@ -295,6 +297,9 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     holds: list[HoldView] = []
     hosts_degraded: int = 0
     hosts_failing: int = 0
+    hosts_in_maintenance: int = 0
+    automation: Automation = Automation.AUTOMATIC
+    recommendations: int = 0
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,6 +335,39 @@ class RecommendationView(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     decision: str = ""
     migrations: list[MigrationView] = []
+
+
+class MaintenanceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/hosts/{host}/maintenance`: until then (Unix time), or until it is deleted."""
+
+    until: Annotated[float, Meta(ge=0, le=1e11)] | None = None
+
+
+class LeavingView(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest that is still on a host which is emptied. `state` is `moving`, `waiting` or `stays`; `text` says why.
+
+    `migration` is its id once it is under way; the target of one that stays is empty.
+    """
+
+    guest: str
+    guest_name: str
+    state: str
+    target: str = ""
+    target_name: str = ""
+    text: str = ""
+    migration: str = ""
+    progress_ratio: float | None = None
+    predicted_s: float | None = None
+
+
+class EvacuationView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left on a host, those that leave first; or, where it is not `is_under_way`, what emptying it would do."""
+
+    host: str
+    host_name: str
+    is_under_way: bool
+    maintenance: str
+    guests: list[LeavingView]
 
 
 class JobAutomationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -484,6 +522,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
     ("GET", "/v1/hosts"): (None, list[HostView]),
+    ("PUT", "/v1/hosts/{host}/maintenance"): (MaintenanceRequest, HostView),
+    ("DELETE", "/v1/hosts/{host}/maintenance"): (None, HostView),
+    ("GET", "/v1/hosts/{host}/evacuation"): (None, EvacuationView),
+    ("POST", "/v1/hosts/{host}/evacuation"): (None, EvacuationView),
+    ("DELETE", "/v1/hosts/{host}/evacuation"): (None, EvacuationView),
     ("GET", "/v1/guests"): (None, list[GuestView]),
     ("GET", "/v1/jobs"): (None, list[JobView]),
     ("POST", "/v1/jobs"): (JobRequest, JobView),

@@ -77,7 +77,8 @@ class Host:
     `recent_load_ratios` holds one value a control period, newest last, this one included: a single sample is no trend.
     `memory_free_bytes` is what an arriving guest may take, after moves in flight. `frozen_because` says why nothing
     may be decided about the host now (stale telemetry, dead, disabled); None means that it takes part. `health` is what
-    its agent last said of its hardware; a failing host receives nothing. `load_stood_s` is for how long its load has
+    its agent last said of its hardware; a failing host receives nothing. `closed_because` says why an operator lets it
+    receive nothing. `load_stood_s` is for how long its load has
     been about what it is, what migd moved left aside; None where nobody has watched.
     """
 
@@ -93,6 +94,7 @@ class Host:
     frozen_because: str | None = None
     health: HostHealth = UNKNOWN
     load_stood_s: float | None = None
+    closed_because: str | None = None
 
     @property
     def may_receive(self) -> bool:

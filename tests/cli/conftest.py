@@ -22,6 +22,7 @@ from migd_core.api import (
     ComparisonView,
     ContenderView,
     DecisionView,
+    EvacuationView,
     ExplainView,
     GateView,
     GuestView,
@@ -29,6 +30,7 @@ from migd_core.api import (
     HostView,
     JobAutomationView,
     JobView,
+    LeavingView,
     LinkView,
     MigrationView,
     PolicyChangeView,
@@ -353,7 +355,38 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         refused_for_s=3600.0,
         jobs=[JobAutomationView(job=job.name, level=Automation.OFF, own=Automation.OFF)],
     )
+    leaving = [
+        LeavingView(
+            guest=f"uuid-{rank0}",
+            guest_name=rank0,
+            state="moving",
+            target=f"uuid-{xen02}",
+            target_name=xen02,
+            migration="D812.1",
+            progress_ratio=0.42,
+            predicted_s=12.4,
+        ),
+        LeavingView(
+            guest=f"uuid-{rank1}",
+            guest_name=rank1,
+            state="waiting",
+            target=f"uuid-{xen02}",
+            target_name=xen02,
+            text="waits for its turn",
+        ),
+        LeavingView(guest=f"uuid-{web}", guest_name=web, state="stays", text="it is tagged migd:never"),
+    ]
+    evacuation = EvacuationView(
+        host=f"uuid-{xen01}", host_name=xen01, is_under_way=True, maintenance="it is in maintenance", guests=leaving
+    )
     return {
+        ("PUT", "/v1/hosts/{host}/maintenance"): msgspec.structs.replace(
+            host(xen01, 1.87), is_enabled=False, maintenance="it is in maintenance for another 6 h"
+        ),
+        ("DELETE", "/v1/hosts/{host}/maintenance"): host(xen01, 1.87),
+        ("GET", "/v1/hosts/{host}/evacuation"): msgspec.structs.replace(evacuation, is_under_way=False, maintenance=""),
+        ("POST", "/v1/hosts/{host}/evacuation"): evacuation,
+        ("DELETE", "/v1/hosts/{host}/evacuation"): msgspec.structs.replace(evacuation, is_under_way=False),
         ("GET", "/v1/automation"): automation,
         ("PUT", "/v1/automation"): automation,
         ("GET", "/v1/recommendations"): [urgent, recommended],

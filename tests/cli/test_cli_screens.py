@@ -9,9 +9,11 @@ import pytest
 
 from migd_cli.commands.automation import automation_lines
 from migd_cli.commands.cancel import cancel_lines
+from migd_cli.commands.evacuate import evacuation_lines
 from migd_cli.commands.explain import explain_lines
 from migd_cli.commands.guests import guest_lines
 from migd_cli.commands.history import history_lines
+from migd_cli.commands.host import maintenance_lines
 from migd_cli.commands.hosts import host_lines
 from migd_cli.commands.jobs import job_lines
 from migd_cli.commands.links import link_lines
@@ -25,6 +27,7 @@ from migd_cli.commands.status import status_lines
 from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
+from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimits
 
@@ -45,6 +48,10 @@ LINES = {
     ("POST", "/v1/migrations"): migrate_lines,
     ("POST", "/v1/migrations/{name}/cancel"): cancel_lines,
     ("POST", "/v1/guests/{guest}/release"): release_lines,
+    ("PUT", "/v1/hosts/{host}/maintenance"): maintenance_lines,
+    ("DELETE", "/v1/hosts/{host}/maintenance"): maintenance_lines,
+    ("GET", "/v1/hosts/{host}/evacuation"): evacuation_lines,
+    ("POST", "/v1/hosts/{host}/evacuation"): evacuation_lines,
     ("GET", "/v1/automation"): automation_lines,
     ("GET", "/v1/recommendations"): recommendation_lines,
     ("POST", "/v1/recommendations/{name}/approve"): approved_lines,
@@ -336,3 +343,13 @@ def test_automation_shows_what_the_level_means_and_each_jobs_own(ordinary: dict[
     first, *_, titles, row = shown(route, ordinary[route], PIPE)
     assert first == "Recommend: moves wait for your word: `migctl recommendations` (configured: automatic)."
     assert (titles.split(), row.split()) == (["JOB", "AUTOMATION", "ITS", "OWN"], ["brams", "off", "off"])
+
+
+def test_status_says_what_waits_for_an_operator_and_who_is_out_of_service(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/status")
+    changes = {"recommendations": 2, "automation": Automation.RECOMMEND, "hosts_in_maintenance": 1}
+    lines = shown(route, msgspec.structs.replace(ordinary[route], **changes), PIPE)
+    assert "YOUR WORD: recommendations: 2; `migctl recommendations` shows them, with what each would gain" in lines
+    assert "  automation recommend; `migctl automation show` says what that means" in lines
+    assert "  hosts      3 (1 frozen, 1 in maintenance; `migctl hosts` says why)" in lines
+    assert not [line for line in shown(route, ordinary[route], PIPE) if "automation" in line or "YOUR WORD" in line]

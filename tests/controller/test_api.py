@@ -756,10 +756,16 @@ async def test_an_approval_that_does_not_hold_any_more_is_refused_with_its_reaso
         served.cluster.run(1, WANTS)
         served.control.dispatch(Tick())
     (found,) = await served.ask("GET", "/v1/recommendations")
+    status = await served.ask("GET", "/v1/status")
+    assert (status.automation, status.recommendations) == ("recommend", 1)
+    explained = await served.ask("GET", f"/v1/explain/{found.moves[0].guest_name}")
+    assert f"moving it is recommended: `migctl approve {found.name}` lets it move" in explained.text
     await served.ask("POST", "/v1/pause")
     status, code, text = await served.refused("POST", f"/v1/recommendations/{found.name}/approve")
     assert (status, code) == (409, "Refused")
     assert text.startswith(f"{found.name} does not hold any more: migd is paused; `migctl resume` allows migrations")
+    cause = text.rpartition("explain ")[2].rstrip("`)")
+    assert (await served.ask("GET", f"/v1/explain/{cause}.r1")).subject == cause
     assert (await served.ask("POST", f"/v1/recommendations/{found.name}/refuse")).standing == "refused"
     assert (await served.refused("POST", f"/v1/recommendations/{found.name}/refuse"))[0] == 409
     assert (await served.refused("POST", "/v1/recommendations/D9999.r1/refuse"))[0] == 404
@@ -774,3 +780,28 @@ async def test_automation_is_chosen_for_the_cluster_and_for_a_job(served: Served
     assert (back.level, back.configured, back.chosen) == ("automatic", "automatic", None)
     assert (await served.refused("PUT", "/v1/automation", {"level": "off", "job": "nobody"}))[0] == 404
     assert (await served.refused("PUT", "/v1/automation", {"level": "sometimes"}))[0] == 400
+
+
+async def test_a_host_is_taken_out_of_service_and_emptied(served: Served) -> None:
+    now_s = served.cluster.now_s
+    closed = await served.ask("PUT", "/v1/hosts/b/maintenance", {"until": now_s + 60.0})
+    assert (closed.name, closed.is_enabled, closed.maintenance) == (
+        "b",
+        False,
+        "it is in maintenance for another 60 s",
+    )
+    assert (
+        "until: expected a time to come"
+        in (await served.refused("PUT", "/v1/hosts/b/maintenance", {"until": now_s - 60.0}))[2]
+    )
+    planned = await served.ask("GET", "/v1/hosts/a/evacuation")
+    assert {(each.state, each.text) for each in planned.guests} == {("stays", "no host may receive")}
+    assert (await served.ask("DELETE", "/v1/hosts/b/maintenance")).maintenance == ""
+    begun = await served.ask("POST", "/v1/hosts/a/evacuation")
+    assert (begun.is_under_way, [each.state for each in begun.guests]) == (True, ["waiting"] * 3)
+    served.cluster.run(1, WANTS)
+    served.control.dispatch(Tick())
+    moving = (await served.ask("GET", "/v1/hosts/a/evacuation")).guests[0]
+    assert (moving.state, moving.target_name) == ("moving", "b")
+    assert not (await served.ask("DELETE", "/v1/hosts/a/evacuation")).is_under_way
+    assert (await served.refused("POST", "/v1/hosts/nowhere/evacuation"))[0] == 404

@@ -13,9 +13,11 @@ from migd_controller.config import AutomationSection, ControllerConfig
 from migd_controller.core import Core
 from migd_controller.decision import Decision
 from migd_controller.events import (
+    AnyEvent,
     AutomationSet,
     JobAdded,
     JobLimited,
+    MaintenanceBegun,
     MigrationRequested,
     Paused,
     PolicySet,
@@ -24,11 +26,12 @@ from migd_controller.events import (
     Resumed,
 )
 from migd_controller.journal import Journal
-from migd_controller.recommendations import Standing
+from migd_controller.recommendations import OPEN_AT_MOST, Proposal, Recommendation, Standing, after_tick
 from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimitsChange
 from migd_core.units import GIB
+from migd_core.world import EVACUATION, Move, Reason
 
 HOG = {"hog": 4.0}
 
@@ -147,24 +150,33 @@ def test_what_the_policy_proposes_no_more_lapses() -> None:
 
 
 @pytest.mark.parametrize(
-    "happens",
+    ("event", "text"),
     [
-        lambda cluster: cluster.tell(PolicySet(name="observe", config={})),
-        lambda cluster: cluster.tell(AutomationSet(level=Automation.OFF)),
-        lambda cluster: cluster.tell(MigrationRequested(guest="rank0", target="b")),
+        (PolicySet(name="observe", config={}), "policy observe was set meanwhile"),
+        (AutomationSet(level=Automation.OFF), "automation is off; `migctl automation set` changes that"),
+        (AutomationSet(level=None), "automation is automatic"),
     ],
 )
-def test_what_can_no_longer_be_meant_lapses_at_once(happens) -> None:
+def test_what_can_no_longer_be_meant_lapses_at_once(event: AnyEvent, text: str) -> None:
     cluster = recommending()
     cluster.run(10, HOG)
-    (each,) = cluster.core.memory.recommendations.values()
-    happens(cluster)
-    if cluster.started:
-        cluster.guests["rank0"] = replace(cluster.guests["rank0"], host="b")
-        cluster.tell_inventory()
-    cluster.run(1, {"hog": 0.1, "rank0": 0.1, "rank1": 0.1})
-    is_elsewhere = bool(cluster.started) and each.guests != {"rank0"}
-    assert (names(cluster) == []) is not is_elsewhere
+    cluster.tell(event)
+    cluster.run(1, dict.fromkeys(("hog", "rank0", "rank1"), 0.1))
+    assert names(cluster) == []
+    assert records(cluster)[-1][1] is Standing.LAPSED
+    last = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][-1]
+    assert last.text == text
+
+
+def test_a_guest_that_has_moved_otherwise_is_not_recommended_any_more() -> None:
+    cluster = recommending()
+    cluster.run(10, HOG)
+    ((guest,),) = [each.guests for each in cluster.core.memory.recommendations.values()]
+    cluster.guests[guest] = replace(cluster.guests[guest], host="b")
+    cluster.tell_inventory()
+    cluster.run(1, HOG)
+    lapsed = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][1]
+    assert (lapsed.standing, lapsed.text) == (Standing.LAPSED, f"guest {guest} is on host b now")
 
 
 def test_recommendations_and_levels_survive_a_restart(tmp_path: Path) -> None:
@@ -255,3 +267,51 @@ def test_a_set_under_way_is_not_gone_on_with_once_automation_is_off() -> None:
     cluster.end(first)
     assert cluster.goes() == []
     assert cluster.sets == []
+
+
+def decision_at(number: int) -> Decision:
+    return Decision(cause=f"D{number}", at=5.0 * number, policy="p", reason=Reason("p", "it proposes"))
+
+
+def proposal(guest: str, target: str, code: str = "p") -> Proposal:
+    return Proposal([Move(guest, "a", target, Reason(code, ""))], [])
+
+
+def standing(found: list[Recommendation]) -> list[tuple[str, str, Standing]]:
+    return [(each.name, each.moves[0].target, each.standing) for each in found]
+
+
+def test_a_guest_that_a_policy_names_twice_is_recommended_once_and_stays_so() -> None:
+    twice = [proposal("rank0", "b"), proposal("rank0", "c")]
+    first = after_tick({}, twice, {}, decision_at(1), 900.0)
+    again = after_tick({each.name: each for each in first}, twice[::-1], {}, decision_at(2), 900.0)
+    assert standing(first) == standing(again) == [("D1.r1", "b", Standing.OPEN)]
+
+
+def test_another_target_takes_the_place_only_once_the_first_was_not_proposed_for_a_minute() -> None:
+    known = {each.name: each for each in after_tick({}, [proposal("rank0", "b")], {}, decision_at(1), 900.0)}
+    soon = after_tick(known, [proposal("rank0", "c")], {}, decision_at(12), 900.0)
+    later = after_tick(known, [proposal("rank0", "c")], {}, decision_at(13), 900.0)
+    assert standing(soon) == [("D1.r1", "b", Standing.OPEN)]
+    assert standing(later) == [("D1.r1", "b", Standing.LAPSED), ("D13.r1", "c", Standing.OPEN)]
+
+
+def test_a_guest_that_must_leave_takes_the_place_of_its_other_move_at_once() -> None:
+    known = {each.name: each for each in after_tick({}, [proposal("rank0", "b")], {}, decision_at(1), 900.0)}
+    found = after_tick(known, [proposal("rank0", "c", EVACUATION)], {}, decision_at(2), 900.0)
+    assert standing(found) == [("D1.r1", "b", Standing.LAPSED), ("D2.r1", "c", Standing.OPEN)]
+
+
+def test_no_more_is_recommended_than_an_operator_may_look_through() -> None:
+    many = [proposal(f"rank{number}", "b") for number in range(OPEN_AT_MOST + 3)]
+    first = after_tick({}, many, {}, decision_at(1), 900.0)
+    again = after_tick({each.name: each for each in first}, many, {}, decision_at(2), 900.0)
+    assert len(first) == len(again) == OPEN_AT_MOST
+
+
+def test_what_would_go_to_a_host_in_maintenance_lapses() -> None:
+    cluster = recommending()
+    cluster.run(10, HOG)
+    cluster.tell(MaintenanceBegun(host="b"))
+    cluster.run(1, HOG)
+    assert names(cluster) == []

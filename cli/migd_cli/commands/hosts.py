@@ -100,8 +100,8 @@ def _state(host: HostView) -> tuple[Cell, Cell]:
     """Return the state in a word, and why it is so."""
     if host.frozen_because is not None:
         return Cell("frozen", "red"), Cell(host.frozen_because, "red")
-    if not host.is_enabled:
-        return Cell("disabled", "yellow"), Cell("the pool lets it take no guests", "yellow")
+    if host.maintenance:
+        return Cell("maintenance", "yellow"), Cell(f"receives no guests: {host.maintenance}", "yellow")
     age_s = host.dropped_age_s
     if age_s is None or age_s > DROPS_SHOWN_S:
         return Cell("ok", "green"), Cell(NOTHING)

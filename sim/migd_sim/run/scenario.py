@@ -25,8 +25,11 @@ from migd_controller.config import (
 from migd_controller.events import (
     AutomationSet,
     CancelRequested,
+    EvacuationAsked,
     JobAdded,
     JobLimited,
+    MaintenanceBegun,
+    MaintenanceEnded,
     Paused,
     PolicySet,
     RecommendationApproved,
@@ -56,8 +59,8 @@ class Happening(Part, frozen=True, kw_only=True):
     """Something done to the cluster, or to the controller, at `at_s`. `of` names a host, guest, job or policy, if any.
 
     `cancel` is an operator who ends the migration of a guest, `approve` and `refuse` one who decides on what is
-    recommended for it; `automation` sets a `level`, of a job or of all. A job that is set back goes on from step
-    `steps`.
+    recommended for it; `maintenance` and `evacuate` are of a host; `automation` sets a `level`, of a job or of all. A
+    job that is set back goes on from step `steps`.
     """
 
     at_s: Seconds
@@ -75,6 +78,9 @@ class Happening(Part, frozen=True, kw_only=True):
         "approve",
         "refuse",
         "automation",
+        "maintenance",
+        "maintenance-ends",
+        "evacuate",
         "pause",
         "resume",
         "policy",
@@ -208,6 +214,12 @@ def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
             for migration in tuple(loop.core.memory.in_flight.values()):
                 if migration.guest == uuid:
                     loop.tell(CancelRequested(cause=migration.cause))
+        case "maintenance":
+            loop.tell(MaintenanceBegun(host=uuid))
+        case "maintenance-ends":
+            loop.tell(MaintenanceEnded(host=uuid))
+        case "evacuate":
+            loop.tell(EvacuationAsked(host=uuid))
         case "approve" | "refuse":
             decided = RecommendationApproved if happening.what == "approve" else RecommendationRefused
             for name in [each.name for each in loop.core.memory.recommendations.values() if uuid in each.guests]:
