@@ -15,6 +15,7 @@ from pathlib import Path
 import pyte
 import pytest
 from live_cluster import LIMIT_S, POOL, LiveCluster, LiveController
+from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -22,6 +23,7 @@ from migd_cli.demo.children import brood
 from migd_cli.top.app import Top
 from migd_cli.top.dialogs import Filter, Question, Reader
 from migd_cli.top.row_list import RowList
+from migd_cli.top.rows import Row
 
 JOB = """
 [[jobs]]
@@ -177,6 +179,20 @@ async def test_nothing_is_lost_when_the_controller_is_away_and_no_key_waits_for_
         finally:
             live.child.send(signal.SIGCONT)
         await until(pilot, lambda: words(app, "banner") == "", "the controller's answer")
+
+
+async def test_the_cursor_returns_to_what_it_was_put_on_and_else_stays_with_its_row(tmp_path: Path) -> None:
+    app = Top(str(tmp_path / "nobody.sock"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        hosts = app.query_one("#hosts", RowList)
+
+        def key_of(keys: str) -> str | None:
+            hosts.show([Row(key, None, 1, lambda columns, key=key: Text(key)) for key in keys], "none")
+            return hosts.row.key if hosts.row is not None else None
+
+        assert key_of("abc") == "a"
+        await pilot.press("end")
+        assert [key_of(keys) for keys in ("abcd", "dcba", "", "ab", "xab", "bcd")] == ["c", "c", None, "a", "a", "c"]
 
 
 async def test_a_terminal_that_is_resized_is_filled_or_told_what_room_is_needed(live: LiveController) -> None:

@@ -31,7 +31,6 @@ def reading_of(answers: dict[Any, Any], **status: Any) -> Reading:
         jobs=answers["GET", "/v1/jobs"],
         recommendations=answers["GET", "/v1/recommendations"],
         migrations=answers["GET", "/v1/migrations"],
-        automation=answers["GET", "/v1/automation"],
     )
 
 
@@ -91,6 +90,9 @@ def test_a_failing_host_says_so_in_words(reading: Reading):
     failing = msgspec.structs.replace(reading.hosts[1], health=HostHealth(state=HealthState.FAILING), is_enabled=False)
     (line,) = drawn(host_rows(replace(reading, hosts=[failing], guests=[]), Choice()))
     assert "  of 8 CPUs  ! disabled  ! failing" in line
+    emptied = msgspec.structs.replace(failing, maintenance="an operator has put it into maintenance")
+    (line,) = drawn(host_rows(replace(reading, hosts=[emptied], guests=[]), Choice()))
+    assert "  of 8 CPUs  ! in maintenance  ! failing" in line
 
 
 def test_a_job_names_the_rank_that_the_others_wait_for_and_its_speed(reading: Reading):
@@ -121,11 +123,12 @@ def test_what_waits_for_the_operators_word_says_what_it_gains_costs_and_when_it_
 
 
 def test_the_headline_tells_a_level_that_leaves_moves_to_the_operator(reading: Reading):
-    assert words.headline(reading, SCREEN).plain == (
+    asking = replace(reading, status=msgspec.structs.replace(reading.status, automation=Automation.RECOMMEND))
+    assert words.headline(asking, SCREEN).plain == (
         "migd 0.1.0  20:26:40  policy least-loaded, automation recommend  3 hosts  3 guests  1 job"
     )
-    automatic = msgspec.structs.replace(reading.automation, level=Automation.AUTOMATIC)
-    assert "automation" not in words.headline(replace(reading, automation=automatic), SCREEN).plain
+    automatic = replace(reading, status=msgspec.structs.replace(reading.status, automation=Automation.AUTOMATIC))
+    assert "automation" not in words.headline(automatic, SCREEN).plain
 
 
 def test_migrations_under_way_stand_first_with_progress_and_predicted_end(reading: Reading):

@@ -1,11 +1,11 @@
-"""What is to be seen at one moment: the controller's answers to seven questions, asked one after the other."""
+"""What is to be seen at one moment: the controller's answers to six questions, asked one after the other."""
 
 import time
 from dataclasses import dataclass
 from typing import Final
 
 from migd_cli.client import Client
-from migd_core.api import AutomationView, GuestView, HostView, JobView, MigrationView, RecommendationView, StatusView
+from migd_core.api import GuestView, HostView, JobView, MigrationView, RecommendationView, StatusView
 
 # Those under way, which stand first, and enough of the latest to see how the last ones ended.
 MIGRATIONS_ASKED: Final = 20
@@ -22,7 +22,6 @@ class Reading:
     jobs: list[JobView]
     recommendations: list[RecommendationView]
     migrations: list[MigrationView]
-    automation: AutomationView
 
     def is_after_restart_of(self, before: "Reading | None") -> bool:
         """Whether the controller that answered began after the one that answered `before`."""
@@ -48,5 +47,4 @@ def read(client: Client) -> Reading:
         jobs=client.get("/v1/jobs", list[JobView]),
         recommendations=client.get("/v1/recommendations", list[RecommendationView]),
         migrations=list(known.values()),
-        automation=client.get("/v1/automation", AutomationView),
     )

@@ -19,7 +19,11 @@ CURSOR = "> "
 
 
 class RowList(ScrollView, can_focus=True):
-    """Rows under a cursor that stays on what it is on, by its key, when rows come, go or change places."""
+    """Rows under a cursor that stays on what it was put on, by its key, when rows come, go or change places.
+
+    Where that has gone it stands on something else, and returns should it come back: a controller that was just started
+    knows no guest yet.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", show=False),
@@ -43,6 +47,8 @@ class RowList(ScrollView, can_focus=True):
         self._empty = ""
         self.rows: Sequence[Row] = ()
         self._cursor = 0
+        self._put_on: str | None = None
+        self._stands_on: str | None = None
 
     @property
     def row(self) -> Row | None:
@@ -51,16 +57,17 @@ class RowList(ScrollView, can_focus=True):
 
     def show(self, rows: Sequence[Row], empty: str) -> None:
         """Take the place of the rows before; `empty` is said where there are none."""
-        before = self.row.key if self.row is not None else None
-        found = next((number for number, row in enumerate(rows) if row.key == before), None)
-        last = max(0, len(rows) - 1)
+        places = {row.key: number for number, row in enumerate(rows)}
+        found = places.get(self._put_on or "", places.get(self._stands_on or ""))
+        before, last = self._cursor, max(0, len(rows) - 1)
         self.rows, self._empty = rows, empty
         self._cursor = min(self._cursor, last) if found is None else found
+        self._stands_on = self.row.key if self.row is not None else None
         size = Size(0, max(1, len(rows)))
         if size != self.virtual_size:
             self.virtual_size = size
             self.refresh(layout=True)
-        if found is None:
+        if self._cursor != before:
             self._follow()
         self.refresh()
 
@@ -83,9 +90,7 @@ class RowList(ScrollView, can_focus=True):
 
     def action_move(self, by: int) -> None:
         """Move the cursor by so many rows, at most to the first or last."""
-        self._cursor = max(0, min(len(self.rows) - 1, self._cursor + by))
-        self._follow()
-        self.refresh()
+        self._put(max(0, min(len(self.rows) - 1, self._cursor + by)))
 
     def action_page(self, by: int) -> None:
         """Move the cursor by so many screens."""
@@ -100,8 +105,13 @@ class RowList(ScrollView, can_focus=True):
         """Put the cursor where the mouse is."""
         number = event.y + self.scroll_offset.y
         if number < len(self.rows):
-            self._cursor = number
-            self.refresh()
+            self._put(number)
+
+    def _put(self, number: int) -> None:
+        self._cursor = number
+        self._put_on = self._stands_on = self.row.key if self.row is not None else None
+        self._follow()
+        self.refresh()
 
     def _follow(self) -> None:
         self.scroll_to_region(Region(0, self._cursor, 1, 1), animate=False)

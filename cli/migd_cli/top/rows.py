@@ -116,7 +116,9 @@ def _host(host: HostView, is_folded: bool, arriving: list[MigrationView], column
 def _troubles(host: HostView) -> Iterator[str]:
     if host.frozen_because is not None:
         yield "frozen"
-    if not host.is_enabled:
+    if host.maintenance:
+        yield "in maintenance"
+    elif not host.is_enabled:
         yield "disabled"
     if host.health.state in (HealthState.DEGRADED, HealthState.FAILING):
         yield host.health.state.value

@@ -47,8 +47,8 @@ def headline(reading: Reading | None, screen: Screen) -> Text:
     status = reading.status
     line = Text().append(f"migd {status.version}", style="bold")
     line.append(f"  {screen.clock(reading.at_s)}", style="dim").append(f"  policy {printable(status.policy)}")
-    if reading.automation.level is not Automation.AUTOMATIC:
-        line.append(f", automation {reading.automation.level}", style="bold")
+    if status.automation is not Automation.AUTOMATIC:
+        line.append(f", automation {status.automation}", style="bold")
     for count, word in ((status.hosts, "host"), (status.guests, "guest"), (status.jobs, "job")):
         line.append(f"  {count} {word}{'' if count == 1 else 's'}")
     return line
