@@ -69,7 +69,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[controller,xapi,cli]'
+	$(PIP) install --constraint constraints.txt --editable '.[controller,xapi,cli,top]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -14,6 +14,7 @@ from migd_cli.session import Session
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "See": {
         "status": ("status", "Show the controller at a glance."),
+        "top": ("top", "Watch the cluster on one screen, and steer it."),
         "hosts": ("hosts", "List the hosts with their load and memory."),
         "guests": ("guests", "List the running guests and what they use."),
         "jobs": ("jobs", "List the jobs that migd knows."),
