@@ -33,6 +33,7 @@ from migd_controller.events import (
 )
 from migd_controller.holds import quarantine
 from migd_controller.intake import IntakeCounts
+from migd_controller.slurm import SlurmWatch
 from migd_controller.views import (
     LOST_TEXT,
     decision_view,
@@ -73,8 +74,8 @@ _STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, Config
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts) -> None:
-        self._control, self._counts = control, counts
+    def __init__(self, control: Control, counts: IntakeCounts, slurm: SlurmWatch | None = None) -> None:
+        self._control, self._counts, self._slurm = control, counts, slurm
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
 
@@ -145,6 +146,8 @@ class Api:
                 remaining_s=body.remaining_s,
                 wall_time_limit_s=body.wall_time_limit_s,
                 limits=body.limits,
+                slurm_job=body.slurm_job,
+                run_of=body.run_of,
             )
         )
         return _answer(self._job_view(body.name), status=201)
@@ -363,6 +366,7 @@ class Api:
             policy_problem=core.policy_problem,
             topology_problem=topology_problem(core),
             rules_problem=rules_problem(core, now_s),
+            slurm_problem=self._slurm.problem if self._slurm is not None else "",
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),

@@ -30,6 +30,7 @@ from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
+from migd_controller.slurm import SlurmWatch
 from migd_controller.xapi import Pool
 from migd_core.errors import MigdError
 from migd_policies.registry import configure
@@ -60,6 +61,7 @@ async def run(config: ControllerConfig) -> None:
         closing.callback(outbox.close)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
+        slurm = SlurmWatch(config.slurm, control) if config.slurm is not None else None
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:
             executor = Executor(calls, watch, control.take_in, tasks, config.xapi)
@@ -73,7 +75,7 @@ async def run(config: ControllerConfig) -> None:
 
             control.submit = submit
             try:
-                async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
+                async with serving(Api(control, intake.counts, slurm).application(), config.socket, config.socket_mode):
                     control.adopt()
                     background = [
                         tasks.create_task(control.fails(), name="failure"),
@@ -83,6 +85,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
                         tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
+                        *([tasks.create_task(slurm.run(), name="slurm")] if slurm is not None else []),
                     ]
                     log.info(
                         "controller ready",

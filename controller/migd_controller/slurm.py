@@ -1,0 +1,58 @@
+"""Asks Slurm what runs, every so often, and tells the core. What Slurm does not answer changes nothing."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from migd_controller.command_output import CommandFailed, output_of
+from migd_controller.config import SlurmSection
+from migd_controller.control import Control
+from migd_controller.slurm_changes import changes
+from migd_controller.slurm_jobs import SlurmProblem, decoded
+from migd_controller.slurm_nodes import NodeGuests
+
+log = structlog.get_logger()
+# A job takes some 6 KB of JSON; this is 10,000 of them, which take a quarter of a second to read, in a thread.
+MOST_BYTES: Final = 64 * 1024 * 1024
+MOST_PROBLEMS: Final = 5
+
+
+class SlurmWatch:
+    """Keeps the core's jobs like Slurm's. `problem` says what is wrong, or is empty."""
+
+    def __init__(self, section: SlurmSection, control: Control) -> None:
+        self._section, self._control = section, control
+        self.problem = "Slurm has not answered yet"
+
+    async def run(self) -> None:
+        """Ask every `every_s` until cancelled."""
+        while True:
+            if self._control.core.inventory.is_known:
+                await self.turn()
+            await asyncio.sleep(self._section.every_s)
+
+    async def turn(self) -> None:
+        """Ask once, and take in what is new."""
+        asked_at = self._control.clock.now_s()
+        try:
+            printed = await output_of(self._section.squeue, self._section.timeout_s, MOST_BYTES)
+            told = await asyncio.to_thread(decoded, printed)
+        except (CommandFailed, SlurmProblem) as error:
+            self._say((f"{error}; the jobs of Slurm stay as they are until it answers",))
+            return
+        core = self._control.core
+        nodes = NodeGuests(self._section, core.inventory.guests)
+        found = changes(core.memory.jobs, told, nodes.uuid_of, core.inventory.guest_name, asked_at)
+        for event in found.events:
+            self._control.take_in(event)
+        self._say(found.problems)
+
+    def _say(self, problems: tuple[str, ...]) -> None:
+        """Keep what is wrong for `migctl status`, and log it once."""
+        shown = problems[:MOST_PROBLEMS]
+        more = f"; and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
+        text = "; ".join(shown) + more
+        if text != self.problem:
+            (log.warning if text else log.info)("slurm", why=text or "every job of Slurm is known")
+        self.problem = text

@@ -1,0 +1,163 @@
+"""The controller's task that asks Slurm, with executables in Slurm's place: they answer, fail, hang and babble."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_of_events import Cluster, pool_guest, pool_host
+
+from migd_controller.command_output import CommandFailed, output_of
+from migd_controller.config import SlurmSection
+from migd_controller.control import Clock, Control
+from migd_controller.journal import Journal
+from migd_controller.slurm import SlurmWatch
+
+BRAMS = {
+    "job_id": 7,
+    "job_state": ["RUNNING"],
+    "name": "brams",
+    "user_name": "alice",
+    "nodes": "n[1-2]",
+    "start_time": {"set": True, "infinite": False, "number": 1000},
+    "end_time": {"set": True, "infinite": False, "number": 44200},
+    "time_limit": {"set": True, "infinite": False, "number": 720},
+}
+
+
+class Slurm:
+    """A controller with a journal and Slurm's commands, each a shell script of which a test says what it does."""
+
+    def __init__(self, folder: Path, **section: Any) -> None:
+        self.folder = folder
+        self.cluster = Cluster([pool_host("a")], [pool_guest(name, "a") for name in ("n1", "n2", "n3")])
+        self.journal = Journal(folder / "journal.sqlite")
+        self.control = Control(self.cluster.core, self.journal, Clock())
+        commands = {name: (str(folder / name),) for name in ("squeue", "sinfo", "scontrol")}
+        self.watch = SlurmWatch(SlurmSection(**{"timeout_s": 10.0, **commands, **section}), self.control)
+
+    def script(self, name: str, body: str) -> None:
+        """Put a shell script in the place of a command."""
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+
+    def prints(self, *jobs: dict[str, Any]) -> None:
+        (self.folder / "answer.json").write_text(json.dumps({"jobs": jobs, "errors": []}))
+        self.script("squeue", f"cat '{self.folder}/answer.json'")
+
+    @property
+    def jobs(self) -> list[str]:
+        return list(self.cluster.core.memory.jobs)
+
+
+@pytest.fixture
+async def slurm(tmp_path: Path) -> AsyncIterator[Slurm]:
+    """Slurm runs one job on two guests, and the controller has been told."""
+    slurm = Slurm(tmp_path)
+    assert slurm.watch.problem == "Slurm has not answered yet"
+    slurm.prints(BRAMS)
+    await slurm.watch.turn()
+    assert (slurm.jobs, slurm.watch.problem) == (["brams-7"], "")
+    yield slurm
+    slurm.journal.close()
+
+
+async def test_a_job_comes_and_goes_with_what_squeue_prints(slurm: Slurm) -> None:
+    slurm.prints(BRAMS, {**BRAMS, "job_id": 8, "name": "hpl", "nodes": "n3"})
+    await slurm.watch.turn()
+    assert slurm.jobs == ["brams-7", "hpl-8"]
+    slurm.prints()
+    await slurm.watch.turn()
+    assert (slurm.jobs, slurm.watch.problem) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", "squeue: ended with status 1: slurm_load_jobs error: Unable to contact slurm controller"),
+        ("exit 3", "squeue: ended with status 3: it said nothing"),
+        ("kill -KILL $$", "squeue: was ended by signal 9: it said nothing"),
+        ("printf '{\"jobs\": [{\"job_id\": 7, \"job_st'", "is not the JSON of Slurm 21.08 to 24.11"),
+        ("echo 'no jobs'", "the first of 8 bytes are b'no jobs"),
+        (":", "the first of 0 bytes are b''"),
+        ("cat '{folder}/answer.json'; exit 1", "squeue: ended with status 1"),
+    ],
+)  # fmt: skip
+async def test_a_squeue_that_fails_removes_no_job_and_says_why(slurm: Slurm, body: str, problem: str) -> None:
+    (slurm.folder / "answer.json").write_text('{"jobs": []}')
+    slurm.script("squeue", body.replace("{folder}", str(slurm.folder)))
+    await slurm.watch.turn()
+    assert slurm.jobs == ["brams-7"]
+    assert problem in slurm.watch.problem
+    assert slurm.watch.problem.endswith("; the jobs of Slurm stay as they are until it answers")
+    slurm.prints(BRAMS)
+    await slurm.watch.turn()
+    assert slurm.watch.problem == ""
+
+
+async def test_a_missing_squeue_is_named(slurm: Slurm) -> None:
+    (slurm.folder / "squeue").unlink()
+    await slurm.watch.turn()
+    assert slurm.jobs == ["brams-7"]
+    assert "squeue: cannot be run: No such file or directory; is it installed here" in slurm.watch.problem
+
+
+async def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 600 & echo $! >> '{pids}'; echo $$ >> '{pids}'; wait"
+    began_s = time.monotonic()
+    with pytest.raises(CommandFailed, match=r"sh: has not answered within 0\.5 s and was ended"):
+        await output_of(("sh", "-c", script), 0.5, 1000)
+    assert time.monotonic() - began_s < 30.0
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2
+    await _all_gone(started)
+
+
+async def test_a_command_that_closes_its_output_and_stays_is_ended_too() -> None:
+    with pytest.raises(CommandFailed, match=r"has not answered within 0\.5 s"):
+        await output_of(("sh", "-c", "exec >&- 2>&-; sleep 600"), 0.5, 1000)
+
+
+async def test_a_command_that_babbles_is_cut_off() -> None:
+    with pytest.raises(CommandFailed, match="yes: printed more than 100000 bytes and was ended"):
+        await output_of(("yes",), 30.0, 100_000)
+
+
+async def test_a_complaint_of_any_length_holds_nothing_up() -> None:
+    with pytest.raises(CommandFailed, match=r"ended with status 1: y; y; y\Z"):
+        await output_of(("sh", "-c", "yes | head -c 1000000 >&2; exit 1"), 30.0, 1000)
+
+
+async def test_a_command_ends_with_the_controller(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    task = asyncio.create_task(
+        output_of(("sh", "-c", f"echo $$ > '{pids}.new'; mv '{pids}.new' '{pids}'; sleep 600"), 600.0, 1000)
+    )
+    await _until(pids.exists)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _all_gone([int(pids.read_text())])
+
+
+async def _all_gone(pids: list[int]) -> None:
+    """Wait until none of the processes runs; one that nobody has collected yet does not."""
+    await _until(lambda: not any(_runs(pid) for pid in pids))
+
+
+async def _until(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not look():  # noqa: ASYNC110 - another process does it, and tells nobody
+            await asyncio.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
