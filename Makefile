@@ -68,8 +68,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 # Tests of the traffic matrix make network namespaces, which only root may; for anybody else they are skipped.
 $(VENV)/.installed-tools: $(BIN)/python
-	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping; } >/dev/null || { apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iproute2 iputils-ping; } >&2
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v shellcheck; } >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  nftables iproute2 iputils-ping shellcheck; } >&2
 	@touch $@
 
 $(NPM_CLIENTS)/.installed: tests/clients/package-lock.json $(VENV)/.installed-dev

@@ -5,10 +5,12 @@ from typing import Final
 
 import structlog
 
+from migd_controller import slurm_drain
 from migd_controller.command_output import CommandFailed, output_of
 from migd_controller.config import SlurmSection
 from migd_controller.control import Control
 from migd_controller.slurm_changes import changes
+from migd_controller.slurm_drain import SINFO_ARGUMENTS, Under, updates
 from migd_controller.slurm_jobs import SlurmProblem, decoded
 from migd_controller.slurm_nodes import NodeGuests
 
@@ -46,7 +48,31 @@ class SlurmWatch:
         found = changes(core.memory.jobs, told, nodes.uuid_of, core.inventory.guest_name, asked_at)
         for event in found.events:
             self._control.take_in(event)
-        self._say(found.problems)
+        self._say((*found.problems, *await self._drain(nodes)) if self._section.drain else found.problems)
+
+    async def _drain(self, guests: NodeGuests) -> tuple[str, ...]:
+        """Keep new jobs off nodes whose guests are on a failing host; return what went wrong."""
+
+        def under(node: str) -> Under | None:
+            guest = core.inventory.guests.get(guests.uuid_of(node) or "")
+            if guest is None:
+                return None
+            return Under(core.inventory.host_name(guest.host), core.telemetry.health(guest.host))
+
+        core, section = self._control.core, self._section
+        try:
+            printed = await output_of((*section.sinfo, *SINFO_ARGUMENTS), section.timeout_s, MOST_BYTES)
+        except CommandFailed as error:
+            return (f"{error}; no node is drained until it answers",)
+        problems = []
+        for update in updates(slurm_drain.nodes(printed), under):
+            try:
+                await output_of((*section.scontrol, *update.arguments), section.timeout_s, MOST_BYTES)
+            except CommandFailed as error:
+                problems.append(f"node {update.node} cannot be set to {update.state}: {error}")
+            else:
+                log.info("node set", node=update.node, state=update.state, why=update.reason or "its host is well")
+        return tuple(problems)
 
     def _say(self, problems: tuple[str, ...]) -> None:
         """Keep what is wrong for `migctl status`, and log it once."""

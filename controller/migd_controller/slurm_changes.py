@@ -13,7 +13,7 @@ from migd_controller.events import JobAdded, JobRemoved
 from migd_controller.memory import RememberedJob
 from migd_controller.slurm_jobs import Phase, SlurmJob
 
-_UNFIT: Final = re.compile(r"[^\w.+=@-]+")
+_UNFIT: Final = re.compile(rb"[^A-Za-z0-9_.+=@-]")
 LONGEST_NAME: Final = 64
 # A start that a prolog told of lies a moment after the one that Slurm keeps.
 SAME_START_S: Final = 1.0
@@ -29,8 +29,11 @@ class Changes:
 
 
 def job_name(name: str, number: int) -> str:
-    """Return what a job of Slurm is called here: no two are called alike, and every shell and URL takes it."""
-    return f"{_UNFIT.sub('_', name)[:LONGEST_NAME] or 'job'}-{number}"
+    """Return what a job of Slurm is called here: no two are called alike, and every shell and URL takes it.
+
+    deploy/slurm/ calls it the same.
+    """
+    return f"{_UNFIT.sub(b'_', name.encode(errors='replace'))[:LONGEST_NAME].decode()}-{number}"
 
 
 def changes(

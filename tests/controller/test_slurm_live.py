@@ -15,6 +15,7 @@ from migd_controller.config import SlurmSection
 from migd_controller.control import Clock, Control
 from migd_controller.journal import Journal
 from migd_controller.slurm import SlurmWatch
+from migd_core.health import HealthState, HostHealth
 
 BRAMS = {
     "job_id": 7,
@@ -161,3 +162,76 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _told(slurm: Slurm, state: HealthState) -> None:
+    slurm.cluster.health["a"] = HostHealth(
+        state=state, reasons=("fan 2 stands still",) if state is HealthState.FAILING else ()
+    )
+    slurm.cluster.run(1)
+
+
+async def test_nodes_are_drained_and_taken_back_with_the_health_of_their_host(tmp_path: Path) -> None:
+    """A stub that keeps what scontrol is asked for, and prints it as sinfo does; n3 is drained by somebody else."""
+    slurm = Slurm(tmp_path, drain=True)
+    slurm.prints(BRAMS)
+    state = tmp_path / "nodes"
+    state.mkdir()
+    for name, line in {"n1": "idle|none", "n2": "idle|none", "n3": "drained|bad cable", "metal": "idle|none"}.items():
+        (state / name).write_text(f"{name}|{line}\n")
+    slurm.script("sinfo", f'test "$*" = "--noheader --Node --all --format=%N|%T|%E" && cat {state}/*')
+    slurm.script(
+        "scontrol",
+        f"""test "$1" = update || exit 2
+node=${{2#NodeName=}} reason=${{4#Reason=}}
+case $3 in State=DRAIN) line="drained|$reason" ;; State=UNDRAIN) line="idle|none" ;; *) exit 2 ;; esac
+echo "$node|$line" > {state}/$node
+echo "$*" >> {tmp_path}/asked""",
+    )
+
+    def shown() -> list[str]:
+        return [(state / name).read_text().strip() for name in ("n1", "n2", "n3", "metal")]
+
+    _told(slurm, HealthState.OK)
+    await slurm.watch.turn()
+    assert (shown(), slurm.watch.problem) == (
+        ["n1|idle|none", "n2|idle|none", "n3|drained|bad cable", "metal|idle|none"],
+        "",
+    )
+    _told(slurm, HealthState.FAILING)
+    await slurm.watch.turn()
+    await slurm.watch.turn()
+    why = "migd: host a is failing: fan 2 stands still"
+    assert shown() == [f"n1|drained|{why}", f"n2|drained|{why}", "n3|drained|bad cable", "metal|idle|none"]
+    _told(slurm, HealthState.DEGRADED)
+    await slurm.watch.turn()
+    assert shown() == ["n1|idle|none", "n2|idle|none", "n3|drained|bad cable", "metal|idle|none"]
+    assert len((tmp_path / "asked").read_text().splitlines()) == 4
+    slurm.journal.close()
+
+
+async def test_nothing_is_drained_by_default(slurm: Slurm) -> None:
+    for name in ("sinfo", "scontrol"):
+        slurm.script(name, f"touch '{slurm.folder}/{name}-was-run'")
+    _told(slurm, HealthState.FAILING)
+    await slurm.watch.turn()
+    assert slurm.watch.problem == ""
+    assert list(slurm.folder.glob("*-was-run")) == []
+
+
+async def test_a_node_that_cannot_be_drained_is_named_and_jobs_are_taken_all_the_same(tmp_path: Path) -> None:
+    slurm = Slurm(tmp_path, drain=True)
+    slurm.prints(BRAMS)
+    slurm.script("sinfo", "echo 'n1|idle|none'")
+    slurm.script("scontrol", "echo 'slurm_update error: Access/permission denied' >&2; exit 1")
+    _told(slurm, HealthState.FAILING)
+    await slurm.watch.turn()
+    assert slurm.jobs == ["brams-7"]
+    assert slurm.watch.problem.startswith("node n1 cannot be set to DRAIN: ")
+    assert "scontrol: ended with status 1: slurm_update error: Access/permission denied" in slurm.watch.problem
+    slurm.script("sinfo", "exit 1")
+    await slurm.watch.turn()
+    assert slurm.watch.problem.endswith(
+        "sinfo: ended with status 1: it said nothing; no node is drained until it answers"
+    )
+    slurm.journal.close()
