@@ -9,6 +9,7 @@ from migd_controller import slurm_drain
 from migd_controller.command_output import CommandFailed, output_of
 from migd_controller.config import SlurmSection
 from migd_controller.control import Control
+from migd_controller.events import JobRemoved
 from migd_controller.slurm_changes import changes
 from migd_controller.slurm_drain import SINFO_ARGUMENTS, Under, updates
 from migd_controller.slurm_jobs import SlurmProblem, decoded
@@ -48,6 +49,8 @@ class SlurmWatch:
         found = changes(core.memory.jobs, told, nodes.uuid_of, core.inventory.guest_name, asked_at)
         for event in found.events:
             self._control.take_in(event)
+            is_over = isinstance(event, JobRemoved)
+            log.info("job over" if is_over else "job taken from Slurm", job=event.name)
         self._say((*found.problems, *await self._drain(nodes)) if self._section.drain else found.problems)
 
     async def _drain(self, guests: NodeGuests) -> tuple[str, ...]:

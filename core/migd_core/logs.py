@@ -20,6 +20,8 @@ def configure(*, component: str, level: str = "info", stream: TextIO = sys.stder
     `level` is one of debug, info, warning, error.
     """
     processors: list[structlog.typing.Processor] = [
+        # Not a context variable: what worker threads hand to the event loop runs in a context without them.
+        lambda _logger, _method, line: {"component": component, **line},
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -40,4 +42,3 @@ def configure(*, component: str, level: str = "info", stream: TextIO = sys.stder
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(component=component)

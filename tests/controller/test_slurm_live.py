@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from cluster_of_events import Cluster, pool_guest, pool_host
+from live_cluster import LiveCluster, until
 
+from migd_cli.demo.children import brood
 from migd_controller.command_output import CommandFailed, output_of
 from migd_controller.config import SlurmSection
 from migd_controller.control import Clock, Control
@@ -162,6 +164,30 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_running_controller_takes_jobs_from_slurm_and_status_says_when_it_cannot(tmp_path: Path) -> None:
+    squeue, answer = tmp_path / "squeue", tmp_path / "answer.json"
+    squeue.write_text(f"#!/bin/sh\ncat '{answer}'\n")
+    squeue.chmod(0o755)
+    with brood(tmp_path) as children:
+        cluster = LiveCluster(tmp_path, children)
+        controller = cluster.controller()
+        with controller.config.open("a") as config:
+            config.write(
+                f'[slurm]\nevery_s = 0.2\nsqueue = ["{squeue}", "--json"]\n[slurm.nodes]\nn1 = "rank0"\nn2 = "rank1"\n'
+            )
+        child = controller.start()
+        status = controller.status(lambda status: "squeue: ended with status 1" in status.slurm_problem)
+        assert status.slurm_problem.endswith("the jobs of Slurm stay as they are until it answers")
+        answer.write_text(json.dumps({"jobs": [BRAMS]}))
+        (job,) = until(lambda: controller.ask("GET", "/v1/jobs"), child)
+        assert (job.name, job.slurm_job, job.guest_names) == ("brams-7", 7, ["rank0", "rank1"])
+        assert (job.started_at, job.wall_time_limit_s) == (1000.0, 43200.0)
+        controller.status(lambda status: status.slurm_problem == "")
+        answer.write_text('{"jobs": []}')
+        until(lambda: controller.ask("GET", "/v1/jobs") == [], child)
+        controller.end()
 
 
 def _told(slurm: Slurm, state: HealthState) -> None:
