@@ -44,7 +44,7 @@ async def output_of(command: Sequence[str], timeout_s: float, limit_bytes: int) 
     except TimeoutError as error:
         raise CommandFailed(f"{name}: has not answered within {format_duration(timeout_s)} and was ended") from error
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is somebody else's (sudo)
             os.killpg(process.get_pid(), signal.SIGKILL)
         process.close()
         await asyncio.wait({heard.exit}, timeout=KILLED_WITHIN_S)

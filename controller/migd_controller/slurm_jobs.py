@@ -14,6 +14,7 @@ from migd_core.errors import MigdError
 
 # NO_VAL and INFINITE of slurm/slurm.h, which older versions print as they are; 64-bit ones are larger still.
 NO_NUMBER: Final = 0xFFFFFFFE
+LONGEST_LIMIT_S: Final = 1e9  # some thirty years; what is longer is no limit
 
 
 class SlurmProblem(MigdError):
@@ -102,7 +103,7 @@ def _job(job: _Job) -> SlurmJob:
         phase=phase,
         nodes=nodes,
         started_at=start_s or None,
-        limit_s=limit_s,
+        limit_s=limit_s if limit_s is None or limit_s <= LONGEST_LIMIT_S else None,
     )
 
 

@@ -115,6 +115,11 @@ def test_a_job_without_a_limit_has_none_whatever_its_end_is_said_to_be(limit: An
     assert (found.started_at, found.limit_s) == (1000.0, None)
 
 
+def test_a_limit_of_a_million_years_is_none() -> None:
+    (found,) = decoded(job(**BRAMS, start_time=number(1000), end_time=number(), time_limit=number(5.3e11)))
+    assert found.limit_s is None
+
+
 def test_a_job_that_was_suspended_ends_that_much_later() -> None:
     (found,) = decoded(job(**BRAMS, start_time=1000, end_time=1000 + 3600 + 500, time_limit=60))
     assert found.limit_s == 4100.0
