@@ -54,6 +54,7 @@ from migd_controller.intake import IntakeCounts
 from migd_controller.page_api import PageApi
 from migd_controller.recommendation_views import automation_view, recommendation_view, recommendations_view
 from migd_controller.recommendations import Recommendation
+from migd_controller.slurm import SlurmWatch
 from migd_controller.timeline import Timeline
 from migd_controller.views import (
     LOST_TEXT,
@@ -94,8 +95,14 @@ _CAUSE = re.compile(r"[Dd]\d+(\.[sSrR]?\d+)?")
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline | None = None) -> None:
-        self._control, self._counts = control, counts
+    def __init__(
+        self,
+        control: Control,
+        counts: IntakeCounts,
+        timeline: Timeline | None = None,
+        slurm: SlurmWatch | None = None,
+    ) -> None:
+        self._control, self._counts, self._slurm = control, counts, slurm
         self.tokens = Tokens(control.core.config.tokens_file)
         self._audit = AuditLog(control.journal)
         self._access = AccessApi(self.tokens, self._audit)
@@ -232,6 +239,8 @@ class Api:
                 remaining_s=body.remaining_s,
                 wall_time_limit_s=body.wall_time_limit_s,
                 limits=body.limits,
+                slurm_job=body.slurm_job,
+                run_of=body.run_of,
             )
         )
         return _answer(self._job_view(body.name), status=201)
@@ -507,6 +516,7 @@ class Api:
             topology_problem=topology_problem(core),
             rules_problem=rules_problem(core, world),
             http_problem=self.http_problem(),
+            slurm_problem=self._slurm.problem if self._slurm is not None else "",
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),

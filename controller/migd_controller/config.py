@@ -18,6 +18,7 @@ from migd_policies.rules import RuleSettings
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Command = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
 
 # Around the speed that a job is taken to have while one of its guests is copied: HPL had 0.24 to 0.56 (the paper).
@@ -257,6 +258,24 @@ class WebhookSection(Section, frozen=True, kw_only=True):
             raise ValueError("give a webhook its url or its url_file, one of them")
 
 
+class SlurmSection(Section, frozen=True, kw_only=True):
+    """Jobs are taken from Slurm, every `every_s`, where the file has this section.
+
+    `squeue`, `sinfo` and `scontrol` are commands with their first arguments, which have `timeout_s` to answer. A node
+    is the guest of its name (`match = "name"`), or of its name without domain in whatever case (`"hostname"`); `nodes`
+    says otherwise for those that it names. With `drain`, nodes whose guests are on a failing host get no new jobs.
+    """
+
+    every_s: Lasting = 30.0
+    timeout_s: Lasting = 20.0
+    squeue: Command = ("squeue", "--json")
+    sinfo: Command = ("sinfo",)
+    scontrol: Command = ("scontrol",)
+    match: Literal["name", "hostname"] = "name"
+    nodes: dict[str, str] = {}
+    drain: bool = False
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -279,6 +298,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     rules: RuleSettings = RuleSettings()
     http: HttpSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()
+    slurm: SlurmSection | None = None
 
     def __post_init__(self) -> None:
         names = [webhook.name for webhook in self.webhooks]

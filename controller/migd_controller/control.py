@@ -187,6 +187,8 @@ def _log_migration(migration: Migration) -> None:
         "target": migration.target_name,
         "state": migration.state.value,
     }
+    if migration.job != migration.guest:
+        fields["job"] = migration.job or None
     if migration.predicted_s is not None:
         fields["predicted_s"] = round(migration.predicted_s, 1)
     if migration.ended_at is not None:

@@ -32,6 +32,7 @@ from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
+from migd_controller.slurm import SlurmWatch
 from migd_controller.timeline_store import TimelineStore
 from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
@@ -70,7 +71,8 @@ async def run(config: ControllerConfig) -> None:
         control.watchers.append(metrics.heard)
         webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
         control.watchers.append(webhooks.heard)
-        service = Service(Api(control, intake.counts, history.timeline), control, config, metrics)
+        slurm = SlurmWatch(config.slurm, control) if config.slurm is not None else None
+        service = Service(Api(control, intake.counts, history.timeline, slurm), control, config, metrics)
         calls = PoolCalls(pool)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
@@ -102,6 +104,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(service.run(), name="http"),
                         *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                         tasks.create_task(_feed_watchdog(), name="watchdog"),
+                        *([tasks.create_task(slurm.run(), name="slurm")] if slurm is not None else []),
                     ]
                     log.info(
                         "controller ready",

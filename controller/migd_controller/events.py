@@ -203,9 +203,10 @@ class Resumed(Event, frozen=True, kw_only=True):
 
 
 class JobAdded(Event, frozen=True, kw_only=True):
-    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event.
+    """An operator or Slurm named a job, or changed the one of that name. `remaining_s` counts from this event.
 
-    `wall_time_limit_s` counts from when the job was first named.
+    `wall_time_limit_s` counts from `started_at` (Unix time), which is when the job was first named where nobody says.
+    `slurm_job` is its number where it is Slurm's; `run_of` what all runs of it are called, where that is not its name.
     """
 
     name: str
@@ -213,6 +214,9 @@ class JobAdded(Event, frozen=True, kw_only=True):
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
     limits: JobLimitsChange = JobLimitsChange()
+    started_at: float | None = None
+    slurm_job: int | None = None
+    run_of: str = ""
 
 
 class JobLimited(Event, frozen=True, kw_only=True):
@@ -230,7 +234,7 @@ class JobProgressed(Event, frozen=True, kw_only=True):
 
 
 class JobRemoved(Event, frozen=True, kw_only=True):
-    """An operator removed a job: it is over."""
+    """An operator removed a job, or Slurm no longer names it: it is over."""
 
     name: str
 

@@ -323,7 +323,7 @@ def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:
 def _job(core: Core, world: World, job: Job) -> api.JobView:
     names = [world.guests[uuid].name if uuid in world.guests else uuid for uuid in job.guests]
     remaining, speed, everybodys = job.remaining, job.speed_while_migrating, core.config.guards
-    own = limits(core.memory, job.name)
+    own, remembered = limits(core.memory, job.name), core.memory.jobs.get(job.name)
     return api.JobView(
         name=job.name,
         guests=list(job.guests),
@@ -342,6 +342,7 @@ def _job(core: Core, world: World, job: Job) -> api.JobView:
         speed_while_migrating_basis=speed.basis if speed is not None else "",
         missing=list(job.missing),
         limits=own,
+        slurm_job=remembered.slurm_job if remembered is not None else None,
         stalled_s=stalled_s(core.memory.accounts, job.name, world.now_s),
         stall_per_hour_s=own.stall_per_hour_s if own.stall_per_hour_s is not None else everybodys.stall_per_hour_s,
         no_stall_last_s=own.no_stall_last_s if own.no_stall_last_s is not None else everybodys.no_stall_last_s,

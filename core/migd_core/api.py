@@ -223,6 +223,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     while a guest of it migrates over its speed before, with its own ends and basis. `missing` are the guests of it
     (uuids) that no longer run. `limits` are its own; `stalled_s` is how long migrations have made it stand still within
     the last hour, of `stall_per_hour_s` that it may be, and none in its `no_stall_last_s`, its own or everybody's.
+    `slurm_job` is its number where it is Slurm's.
     """
 
     name: str
@@ -245,6 +246,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     stalled_s: float = 0.0
     stall_per_hour_s: float | None = None
     no_stall_last_s: float | None = None
+    slurm_job: int | None = None
 
 
 class LinkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +294,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     policy_problem: str = ""
     topology_problem: str = ""
     rules_problem: str = ""
+    slurm_problem: str = ""
     samples_received: int = 0
     samples_refused: int = 0
     agents_refused: int = 0
@@ -621,7 +624,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for.
 
     `limits` that are left out stay as they are for the run that is known, and are everybody's for a new one.
-    `PATCH /v1/jobs/{name}` changes them alone.
+    `PATCH /v1/jobs/{name}` changes them alone. `slurm_job` says that the job is Slurm's, by its number, and ends when
+    Slurm no longer names it; `run_of` is what all runs of it are called, where their names differ.
     """
 
     name: str
@@ -629,6 +633,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
     limits: JobLimitsChange = JobLimitsChange()
+    slurm_job: Annotated[int, Meta(ge=1)] | None = None
+    run_of: Annotated[str, Meta(max_length=256)] = ""
 
 
 class LinkMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

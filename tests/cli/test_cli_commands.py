@@ -55,6 +55,11 @@ ASKING = {
         "/v1/jobs",
         JobRequest(name="brams", guests=["rank0"], wall_time_limit_s=43200.0),
     ),
+    ("job", "add", "brams-7", "--guests", "rank0", "--slurm-job", "7", "--run-of", "alice/brams"): (
+        "POST",
+        "/v1/jobs",
+        JobRequest(name="brams-7", guests=["rank0"], slurm_job=7, run_of="alice/brams"),
+    ),
     (
         *("job", "add", "brams", "--guests", "rank0", "--stall-budget", "20 s per hour", "--no-stall-last", "10m"),
         *("--allowed-hours", "Sat,Sun 00:00-24:00", "--allowed-hours", "20:00-06:00"),

@@ -266,6 +266,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
         xapi_problem="https://xen01 does not answer: connection refused",
         policy_problem="policy spread cannot be used, observing instead: there is no policy spread",
         topology_problem="[topology.switches] names xen7, which no host of the pool is called",
+        slurm_problem="squeue: ended with status 1: Unable to contact slurm controller",
         rules_problem="migd:pin=a and migd:pin=b leave no host for rank0",
         http_problem="the certificate cert.pem expired 2 d ago and browsers refuse it",
         agents_refused=3,
@@ -277,6 +278,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
     assert "policy spread cannot be used, observing instead" in text
     assert "[topology.switches] names xen7" in text
     assert "migd:pin=a and migd:pin=b leave no host for rank0" in text
+    assert "squeue: ended with status 1: Unable to contact slurm controller" in text
     assert "2 refused, 3 connections of unknown agents refused; last: key abc is not on the list" in text
 
 

@@ -807,3 +807,12 @@ async def test_a_host_is_taken_out_of_service_and_emptied(served: Served) -> Non
     assert (moving.state, moving.target_name) == ("moving", "b")
     assert not (await served.ask("DELETE", "/v1/hosts/a/evacuation")).is_under_way
     assert (await served.refused("POST", "/v1/hosts/nowhere/evacuation"))[0] == 404
+
+
+async def test_what_a_prolog_tells_of_is_known_as_a_job_of_slurm(served: Served) -> None:
+    body = {"name": "brams-7", "guests": ["rank0"], "slurm_job": 7, "run_of": "alice/brams"}
+    assert (await served.ask("POST", "/v1/jobs", body)).slurm_job == 7
+    job = served.control.core.memory.jobs["brams-7"]
+    assert (job.slurm_job, job.kept_as) == (7, "alice/brams")
+    status, _, text = await served.refused("POST", "/v1/jobs", {**body, "slurm_job": 0})
+    assert (status, "slurm_job" in text) == (400, True)

@@ -120,6 +120,8 @@ def job() -> None:
     metavar="TIME",
     help="What the batch system was asked for, counted from when the job was first added.",
 )
+@click.option("--slurm-job", type=click.IntRange(min=1), metavar="NUMBER", help="It is Slurm's, and ends with it.")
+@click.option("--run-of", default="", metavar="NAME", help="What all runs of it are called, if not like this one.")
 @_with_limits
 @click.pass_obj
 def add(
@@ -129,6 +131,8 @@ def add(
     guest_list: str,
     remaining: float | None,
     wall_time: float | None,
+    slurm_job: int | None,
+    run_of: str,
     **limits: Any,
 ) -> None:
     """Tell migd that some guests run one job; a job of that name is replaced.
@@ -141,7 +145,13 @@ def add(
     if not guests:
         raise click.BadParameter("name at least one guest", param_hint="--guests")
     request = JobRequest(
-        name=name, guests=guests, remaining_s=remaining, wall_time_limit_s=wall_time, limits=_change(**limits)
+        name=name,
+        guests=guests,
+        remaining_s=remaining,
+        wall_time_limit_s=wall_time,
+        limits=_change(**limits),
+        slurm_job=slurm_job,
+        run_of=run_of,
     )
     answer = session.ask("POST", "/v1/jobs", request)
     session.show(answer, JobView, lambda view, screen: screen.prose(f"Job {view.name}: {_described(view)}"))

@@ -52,6 +52,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     if view.holds:
         lines += _field(screen, "held back", _held_back(view.holds), "yellow")
     lines += _field(screen, "jobs", str(view.jobs))
+    if view.slurm_problem:
+        lines += _field(screen, "", view.slurm_problem, "yellow")
     lines += _field(screen, "samples", *_samples(view))
     if view.last_decision is not None:
         decision = view.last_decision
