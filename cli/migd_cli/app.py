@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "links": ("links", "Show what the network carries at each level."),
         "plan": ("plan", "Show what would be moved now, and do nothing."),
         "history": ("history", "List the migrations, newest first."),
+        "doctor": ("doctor", "Say what keeps migd from its work, and how to mend it."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {

@@ -15,6 +15,7 @@ from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Control
+from migd_controller.doctor.examination import Doctor
 from migd_controller.events import (
     CancelRequested,
     GuestReleased,
@@ -73,7 +74,9 @@ _STATUS_OF: dict[type[MigdError], int] = {UnknownName: 404, Refused: 409, Config
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts) -> None:
+    def __init__(self, control: Control, counts: IntakeCounts, doctor: Doctor | None = None) -> None:
+        """Without a `doctor` of its own it examines only what the core knows."""
+        self._doctor = doctor or Doctor(control, counts)
         self._control, self._counts = control, counts
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
@@ -82,6 +85,7 @@ class Api:
         """Return the aiohttp application with every route of `migd_core.api.ROUTES`."""
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/status"): self._status,
+            ("GET", "/v1/doctor"): self._examine,
             ("GET", "/v1/hosts"): self._hosts,
             ("GET", "/v1/guests"): self._guests,
             ("GET", "/v1/jobs"): self._jobs,
@@ -115,6 +119,9 @@ class Api:
 
     async def _status(self, request: web.Request) -> web.Response:
         return _answer(self._status_view())
+
+    async def _examine(self, request: web.Request) -> web.Response:
+        return _answer(await self._doctor.examine())
 
     async def _hosts(self, request: web.Request) -> web.Response:
         return _answer(hosts_view(self._core, self._control.clock.now_s()))

@@ -21,6 +21,8 @@ from migd_controller.commands import PoolCommand, ProbeCommand
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
+from migd_controller.doctor.examination import Doctor
+from migd_controller.doctor.questions import PoolQuestions
 from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
 from migd_controller.intake import Intake
@@ -73,7 +75,9 @@ async def run(config: ControllerConfig) -> None:
 
             control.submit = submit
             try:
-                async with serving(Api(control, intake.counts).application(), config.socket, config.socket_mode):
+                examined = Doctor(control, intake.counts, lambda: intake.authorised, PoolQuestions(pool, calls).ask)
+                api = Api(control, intake.counts, examined)
+                async with serving(api.application(), config.socket, config.socket_mode):
                     control.adopt()
                     background = [
                         tasks.create_task(control.fails(), name="failure"),

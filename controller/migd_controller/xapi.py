@@ -22,7 +22,14 @@ from typing import Any, Final
 import XenAPI
 
 from migd_controller.config import XapiSection
-from migd_controller.xapi_transport import AuthorityTransport, PinnedTransport, Transport, WrongCertificate, authorities
+from migd_controller.xapi_transport import (
+    CONNECT_S,
+    AuthorityTransport,
+    PinnedTransport,
+    Transport,
+    WrongCertificate,
+    authorities,
+)
 from migd_core.errors import ConfigError, MigdError
 
 ORIGINATOR: Final = "migd"
@@ -123,6 +130,28 @@ class Pool:
                 break
             self._drop()  # the session is lost
         raise PoolUnreachable(f"{self._url_of(address)}{path.partition('?')[0]} answers with HTTP status {status}")
+
+    def session_record(self) -> dict[str, Any]:
+        """Return what the pool knows of this thread's session. Raises PoolRefusal, PoolUnreachable."""
+        with self._connection() as connection:
+            handle = connection.session.handle
+        record: dict[str, Any] = self.call("session.get_record", handle)
+        return record
+
+    def certificate(self, address: str) -> bytes | None:
+        """Return the certificate (DER) that the host at `address` shows; None over http.
+
+        Raises PoolUnreachable, also where it is none that is trusted.
+        """
+        if self._url.scheme == "http":
+            return None
+        url, transport = self._url_of(address), self._transport()
+        transport.timeout_s = CONNECT_S
+        try:
+            with _translated(url):
+                return transport.certificate(urllib.parse.urlsplit(url).netloc)
+        finally:
+            transport.close()
 
     def _get(self, address: str, path: str) -> tuple[int, bytes]:
         url, transport = self._url_of(address), self._transport()

@@ -4,6 +4,7 @@ Names carry their units; unknown fields in an answer are ignored, so that an old
 `at` and `started_at` are Unix time in seconds; every other time is a duration.
 """
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -426,6 +427,33 @@ class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     host: str
 
 
+class Verdict(StrEnum):
+    """What an examination makes of one thing, best first."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was examined. `check` names what kind of thing it is, `text` says what was found.
+
+    `mend` says what to do about it, with the command; empty where there is nothing to mend.
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    mend: str = ""
+
+
+class ExaminationView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller finds of itself, its agents, the pool and the guests, check by check."""
+
+    version: str
+    findings: list[FindingView]
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The body of every answer that is not 2xx."""
 
@@ -436,6 +464,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 # method and path -> the request body (None: no body) and the answer's body
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
+    ("GET", "/v1/doctor"): (None, ExaminationView),
     ("GET", "/v1/hosts"): (None, list[HostView]),
     ("GET", "/v1/guests"): (None, list[GuestView]),
     ("GET", "/v1/jobs"): (None, list[JobView]),

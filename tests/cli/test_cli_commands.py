@@ -108,6 +108,7 @@ def test_a_command_asks_one_thing_and_json_prints_exactly_the_answer(arguments, 
 def test_every_route_of_the_api_has_a_command():
     asked = {(method, path.partition("?")[0]) for method, path, _ in ASKING.values()}
     asked.add(("PUT", "/v1/links"))  # what `migctl measure links` asks depends on what it measured
+    asked.add(("GET", "/v1/doctor"))  # `migctl doctor` adds what it finds on this machine
     plain = {route for route in ROUTES if "{" not in route[1]}
     assert plain <= asked
     assert len(ROUTES) == len(asked)
