@@ -27,6 +27,7 @@ class Session:
 
     socket: str = field(default_factory=_socket_of_environment)
     wants_json: bool = False
+    drawn: list[str] | None = None  # where a view goes that is drawn by somebody else
 
     def ask(self, method: str, path: str, body: "msgspec.Struct | None" = None) -> bytes:
         """Return the body of the controller's answer, as it came.
@@ -52,5 +53,8 @@ class Session:
         from migd_cli.screen import Screen
 
         screen = Screen.of_stdout()
+        if self.drawn is not None:
+            self.drawn += lines(decode(answer, type_), screen)
+            return
         for line in lines(decode(answer, type_), screen):
             click.echo(line, color=screen.has_colours)

@@ -12,9 +12,9 @@ from msgspec import Meta
 
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.job_limits import JobLimits, JobLimitsChange
+from migd_core.levels import Level
 from migd_core.progress import Progress
 from migd_core.units import Positive, Seconds
-from migd_core.world import Level
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):

@@ -274,9 +274,10 @@ def test_a_controller_that_hangs_is_given_up_on(tmp_path: Path):
 def test_the_help_page_lists_every_command_with_its_own_first_sentence_and_the_exit_codes(migctl):
     page = migctl("--help").stdout
     context = group.make_context("migctl", ["status"])
+    width = max(len(name) for section in COMMANDS.values() for name in section)
     for section in COMMANDS.values():
         for name, (_, summary) in section.items():
-            assert f"{name:<10}{summary}" in page
+            assert f"{name:<{width}}  {summary}" in page
             command = group.get_command(context, name)
             assert command is not None
             assert command.get_short_help_str(limit=200).rstrip(".") == summary.rstrip(".")
