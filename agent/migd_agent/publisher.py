@@ -91,7 +91,8 @@ class Publisher:
             return True
         self.dropped += 1
         if self.link is Link.CONNECTING:
-            self._become(Link.ABSENT, "nobody answers there yet; connecting until somebody does")
+            why = "nobody answers there yet; is the controller running, and its port open? Connecting until it answers"
+            self._become(Link.ABSENT, why)
         return False
 
     def close(self) -> None:

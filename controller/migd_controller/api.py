@@ -232,7 +232,7 @@ class Api:
         views = shadows_view(self._core)
         if (found := next((view for view in views if view.label == label), None)) is not None:
             return found
-        known = ", ".join(view.label for view in views) or "there are none"
+        known = ", ".join(view.label for view in views) or "there are none, `migctl policy shadow add` adds one"
         raise UnknownName(f"no shadow policy is called {label}; those that are asked: {known}")
 
     async def _plan(self, request: web.Request) -> web.Response:
@@ -262,7 +262,8 @@ class Api:
             (each for each in in_flight.values() if name in (each.guest, each.guest_name)), None
         )
         if migration is None:
-            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values()) or "there are none"
+            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values())
+            known = known or "there are none, `migctl history` lists those that are over"
             raise UnknownName(
                 f"no migration of a guest {name}, nor {name} itself, is under way; those that are: {known}"
             )
@@ -277,7 +278,8 @@ class Api:
         held = [hold for hold in holds if name in (hold.guest, hold.guest_name)]
         if not held:
             self._refuse_if_every_guest_is_held(name)
-            known = ", ".join(sorted({hold.guest_name for hold in holds})) or "there are none"
+            known = ", ".join(sorted({hold.guest_name for hold in holds}))
+            known = known or "there are none, `migctl guests` says why one is not moved"
             raise UnknownName(f"no guest called {name} is held back; those that are: {known}")
         for guest in {hold.guest for hold in held}:
             self._control.dispatch(GuestReleased(guest=guest))
@@ -333,7 +335,7 @@ class Api:
         views = self._job_views()
         if (found := next((view for view in views if view.name == name), None)) is not None:
             return found
-        known = ", ".join(view.name for view in views) or "there are none"
+        known = ", ".join(view.name for view in views) or "there are none, `migctl job add` makes one"
         raise UnknownName(f"no job is called {name}; known jobs: {known}")
 
     def _job_views(self) -> list[api.JobView]:

@@ -11,6 +11,7 @@ that the pool was seen to have: a member names the coordinator, so any host that
 import contextlib
 import http.client
 import ipaddress
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -343,7 +344,8 @@ def _read_password(section: XapiSection) -> str:
 
 def _refused_login(refusal: PoolRefusal, url: str, section: XapiSection) -> PoolRefusal:
     advice = {
-        "SESSION_AUTHENTICATION_FAILED": f"the password in {section.password_file} is not {section.username}'s",
+        "SESSION_AUTHENTICATION_FAILED": f"the password in {section.password_file} is not {section.username}'s; "
+        "put the right one there, it is read anew at every attempt",
         "SESSION_AUTHORIZATION_FAILED": f"{section.username} has no role in the pool; give it pool-operator",
     }.get(refusal.code, "see the log of its toolstack")
     return PoolRefusal(
@@ -354,9 +356,11 @@ def _refused_login(refusal: PoolRefusal, url: str, section: XapiSection) -> Pool
 def _words(error: Exception) -> str:
     match error:
         case TimeoutError():
-            return "no answer in time"
+            return "no answer in time; is the address in xapi.url right, and does no firewall keep it from port 443?"
         case ConnectionRefusedError():
-            return "connection refused; is the toolstack running?"
+            return "connection refused; is the toolstack running? `systemctl status xapi` on the host tells"
+        case socket.gaierror(strerror=words):
+            return f"{words}; is the name in xapi.url right? `getent hosts NAME` tells whether this machine knows it"
         case ssl.SSLCertVerificationError():
             return (
                 f"its certificate is not trusted ({error.verify_message}); "
