@@ -1,5 +1,6 @@
 """`--watch`: a command's view, drawn anew every so many seconds, in place."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -47,11 +48,12 @@ def _watch(session: Session, show: Callable[[], None], period_s: float) -> None:
 
     from migd_cli.screen import Screen, paint
 
-    session.drawn = []
+    session.drawn, stop = [], _Stop()
+    before = signal.signal(signal.SIGINT, stop)
     # Another screen, so that what stood on this one comes back.
     with Live(console=Console(highlight=False), screen=True, auto_refresh=False) as live:
         try:
-            while True:
+            while not stop.is_asked:
                 lines = _lines(session, show)
                 screen = Screen.of_stdout()
                 heading = paint(f"every {period_s:g} s, {screen.clock(screen.now_s)}; Ctrl-C ends", "dim")
@@ -61,9 +63,21 @@ def _watch(session: Session, show: Callable[[], None], period_s: float) -> None:
                 time.sleep(period_s)
         except KeyboardInterrupt:
             pass
+        finally:
+            signal.signal(signal.SIGINT, before)
     has_colours = Screen.of_stdout().has_colours
     for line in session.drawn:
         click.echo(line, color=has_colours)
+
+
+class _Stop:
+    """Ctrl-C, remembered: Python drops the exception where it comes up in a finaliser."""
+
+    is_asked = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.is_asked = True
+        raise KeyboardInterrupt
 
 
 def _lines(session: Session, show: Callable[[], None]) -> list[str]:

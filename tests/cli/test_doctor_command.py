@@ -72,7 +72,7 @@ def test_a_machine_without_migd_has_nothing_to_examine(tmp_path: Path):
         ("controller.key_secret", None, 0, "is not there: No such file", "migd-controller keys new"),
         ("controller.key_secret", KEY, 0o644, "open to others (mode 0644)", "chmod 0600"),
         ("controller.key_secret", KEY.splitlines()[0], 0o600, "expected the controller's secret key", "keys new"),
-        ("agents.toml", None, 0, "cannot be read: No such file", "touch"),
+        ("agents.toml", None, 0, "there is no such file", "touch"),
         ("agents.toml", "[agents", 0o644, "is not TOML", "put it right"),
         ("agents.toml", '[agents]\nh1 = "short"\n', 0o644, "a key of 5 characters, expected 40", "keys authorize"),
         ("agents.toml", f'[agents]\nh1 = "{"k" * 40}"\nh2 = "{"k" * 40}"\n', 0o644, "h1 and h2 share a key", "its own"),
@@ -146,6 +146,8 @@ def test_a_controller_that_knows_no_doctor_is_a_finding(tmp_path: Path, controll
     ended = migctl("doctor", "--config-folder", str(tmp_path))
     assert (ended.returncode, ended.stderr) == (1, "")
     assert "install migctl and migd-controller of one release" in ended.stdout
+    as_json = migctl("doctor", "--json", "--config-folder", str(tmp_path))
+    assert [each["check"] for each in json.loads(as_json.stdout)["findings"]] == ["controller"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")

@@ -39,11 +39,13 @@ def doctor(session: Session, config_folder: Path) -> None:
     controller cannot be reached.
     """
     found, code = local_findings(config_folder), 0
+    wants_json, session.wants_json = session.wants_json, False  # a refusal is a finding, not an answer of its own
     try:
         found += decode(session.ask("GET", "/v1/doctor"), ExaminationView).findings
     except (Unreachable, RequestFailed) as failure:
         found.append(_no_answer(failure))
         code = failure.exit_code
+    session.wants_json = wants_json
     view = ExaminationView(version=__version__, findings=found)
     session.show(msgspec.json.encode(view), ExaminationView, examination_lines)
     raise SystemExit(code or exit_code(found))
@@ -84,5 +86,8 @@ def _no_answer(failure: Unreachable | RequestFailed) -> FindingView:
             else "`systemctl restart migd-controller`; if it ends again, `journalctl -u migd-controller -n 50` says why"
         )
         return FindingView(check="controller", verdict=Verdict.PROBLEM, text=failure.message, mend=mend)
-    mend = f"install migctl and migd-controller of one release; this migctl is {__version__}"
+    mend = (
+        f"install migctl and migd-controller of one release, where they differ (this is {__version__}); "
+        "`journalctl -u migd-controller -n 50` says more"
+    )
     return FindingView(check="controller", verdict=Verdict.PROBLEM, text=failure.message, mend=mend)
