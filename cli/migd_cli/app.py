@@ -4,11 +4,14 @@ Nothing but click is imported here, and a command's module when it runs: `migctl
 """
 
 import importlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from migd_cli.session import Session
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # name -> (module in migd_cli.commands, the first sentence of its help), by section of the help page.
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -23,6 +26,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "recommendations": ("recommendations", "List the moves that wait for your word."),
         "history": ("history", "List the migrations, newest first."),
         "audit": ("audit", "List who asked for what, newest first."),
+        "doctor": ("doctor", "Say what keeps migd from its work, and how to mend it."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {
@@ -46,8 +50,9 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Try": {
         "config": ("config", "Check a configuration file before it is used."),
         "measure": ("measure", "Measure what migd must not assume."),
-        "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
+        "demo": ("demo", "Watch migd speed up a job on an emulated pool, in a minute."),
         "evaluate": ("evaluate", "Judge policies over random cases, against the best there is."),
+        "completion": ("completion", "Print what makes a shell complete migctl's commands and names."),
     },
 }
 
@@ -175,11 +180,24 @@ class TableGroup(Group):
                 raise click.UsageError(text, context) from error
             raise
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Complete the names of commands from the table, so that their modules stay unread."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=summary)
+            for section in COMMANDS.values()
+            for name, (_, summary) in section.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, context, incomplete)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.list_commands(context)))
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 # One width for all sections, so that the page reads as one table.
-                formatter.write_dl([(f"{name:<15}", summary) for name, (_, summary) in section.items()])
+                formatter.write_dl([(f"{name:<{width}}", summary) for name, (_, summary) in section.items()])
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -17,6 +17,7 @@ from migd_controller.commands import RecordDecision, RecordMigration, RecordReco
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Control
+from migd_controller.doctor.examination import Doctor
 from migd_controller.evacuation_view import evacuation_view
 from migd_controller.events import (
     AutomationSet,
@@ -101,8 +102,11 @@ class Api:
         counts: IntakeCounts,
         timeline: Timeline | None = None,
         slurm: SlurmWatch | None = None,
+        doctor: Doctor | None = None,
     ) -> None:
+        """Without a `doctor` of its own it examines only what the core knows."""
         self._control, self._counts, self._slurm = control, counts, slurm
+        self._doctor = doctor or Doctor(control, counts)
         self.tokens = Tokens(control.core.config.tokens_file)
         self._audit = AuditLog(control.journal)
         self._access = AccessApi(self.tokens, self._audit)
@@ -132,6 +136,7 @@ class Api:
         """Return the aiohttp application with every route of `migd_core.api.ROUTES`, each behind the middlewares."""
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/status"): self._status,
+            ("GET", "/v1/doctor"): self._examine,
             ("GET", "/v1/hosts"): self._hosts,
             ("PUT", "/v1/hosts/{host}/maintenance"): self._begin_maintenance,
             ("DELETE", "/v1/hosts/{host}/maintenance"): self._end_maintenance,
@@ -177,6 +182,9 @@ class Api:
 
     async def _status(self, request: web.Request) -> web.Response:
         return _answer(self._status_view())
+
+    async def _examine(self, request: web.Request) -> web.Response:
+        return _answer(await self._doctor.examine())
 
     async def _hosts(self, request: web.Request) -> web.Response:
         return _answer(hosts_view(self._core, self._control.clock.now_s()))
@@ -321,7 +329,7 @@ class Api:
         views = shadows_view(self._core)
         if (found := next((view for view in views if view.label == label), None)) is not None:
             return found
-        known = ", ".join(view.label for view in views) or "there are none"
+        known = ", ".join(view.label for view in views) or "there are none, `migctl policy shadow add` adds one"
         raise UnknownName(f"no shadow policy is called {label}; those that are asked: {known}")
 
     async def _plan(self, request: web.Request) -> web.Response:
@@ -404,7 +412,8 @@ class Api:
             (each for each in in_flight.values() if name in (each.guest, each.guest_name)), None
         )
         if migration is None:
-            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values()) or "there are none"
+            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values())
+            known = known or "there are none, `migctl history` lists those that are over"
             raise UnknownName(
                 f"no migration of a guest {name}, nor {name} itself, is under way; those that are: {known}"
             )
@@ -419,7 +428,8 @@ class Api:
         held = [hold for hold in holds if name in (hold.guest, hold.guest_name)]
         if not held:
             self._refuse_if_every_guest_is_held(name)
-            known = ", ".join(sorted({hold.guest_name for hold in holds})) or "there are none"
+            known = ", ".join(sorted({hold.guest_name for hold in holds}))
+            known = known or "there are none, `migctl guests` says why one is not moved"
             raise UnknownName(f"no guest called {name} is held back; those that are: {known}")
         for guest in {hold.guest for hold in held}:
             self._control.dispatch(GuestReleased(guest=guest))
@@ -477,7 +487,7 @@ class Api:
         views = self._job_views()
         if (found := next((view for view in views if view.name == name), None)) is not None:
             return found
-        known = ", ".join(view.name for view in views) or "there are none"
+        known = ", ".join(view.name for view in views) or "there are none, `migctl job add` makes one"
         raise UnknownName(f"no job is called {name}; known jobs: {known}")
 
     def _job_views(self) -> list[api.JobView]:

@@ -41,7 +41,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
 
     secret_key_file: Path
     agents_file: Path
-    listen: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:(\d{1,5}|\*)$")] = "tcp://*:7201"
+    listen: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:(\d{1,5}|\*)$", examples=["tcp://*:7201"])] = "tcp://*:7201"
     stale_after_s: Lasting = 5.0
     rrd_period_s: Seconds = 5.0
     rrd_stale_after_s: Lasting = 20.0
@@ -131,7 +131,7 @@ class ProbeSection(Section, frozen=True, kw_only=True):
     from `first_age_s` to half of the time that sending all of the guest's memory takes, within the bounds given.
     """
 
-    listen: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:(\d{1,5}|\*))?$")] = ""
+    listen: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:(\d{1,5}|\*))?$", examples=["tcp://*:7202"])] = ""
     guest_time_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     apart_s: Seconds = 900.0
     ages: Annotated[int, Meta(ge=2, le=64)] = 11
@@ -283,7 +283,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     xapi: XapiSection
     state_dir: Path = Path("/var/lib/migd")
     socket: Path = Path("/run/migd/controller.sock")
-    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
+    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", examples=["0660"])] = "0660"
     period_s: Lasting = 5.0
     keep_s: Lasting = 30 * 86400.0
     keep_samples_s: Lasting = 86400.0

@@ -21,6 +21,8 @@ from migd_controller.commands import PoolCommand, ProbeCommand
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
+from migd_controller.doctor.examination import Doctor
+from migd_controller.doctor.questions import PoolQuestions
 from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
 from migd_controller.http.service import Service
@@ -72,8 +74,10 @@ async def run(config: ControllerConfig) -> None:
         webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
         control.watchers.append(webhooks.heard)
         slurm = SlurmWatch(config.slurm, control) if config.slurm is not None else None
-        service = Service(Api(control, intake.counts, history.timeline, slurm), control, config, metrics)
         calls = PoolCalls(pool)
+        doctor = Doctor(control, intake.counts, lambda: intake.authorised, PoolQuestions(pool, calls).ask)
+        api = Api(control, intake.counts, history.timeline, slurm, doctor)
+        service = Service(api, control, config, metrics)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:

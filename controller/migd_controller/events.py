@@ -86,7 +86,8 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     guest may not be migrated, `busy_with` an operation that will pass, `probed_by` the lease for which migd keeps the
     guest from being migrated; each may be empty. `storages` and `networks` are those that a host must have for it; the
     CPU is the one it was started on; `group` is an anti-affinity group. `domid` is its domain on that host: another one
-    on the same host is another run of the guest. -1 where the pool does not say.
+    on the same host is another run of the guest. -1 where the pool does not say. `devices` are what of the host's
+    hardware is passed through to it, in words.
     """
 
     uuid: str
@@ -109,6 +110,7 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     cpu_features: str = ""
     is_paravirtual: bool = False
     domid: int = -1
+    devices: tuple[str, ...] = ()
 
 
 class InventoryChanged(Event, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ from msgspec import Meta
 from migd_core.automation import Automation
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.job_limits import JobLimits, JobLimitsChange
+from migd_core.levels import Level
 from migd_core.progress import Progress
 from migd_core.units import Positive, Seconds
-from migd_core.world import Level
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -658,6 +658,33 @@ class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     host: str
 
 
+class Verdict(StrEnum):
+    """What an examination makes of one thing, best first."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was examined. `check` names what kind of thing it is, `text` says what was found.
+
+    `mend` says what to do about it, with the command; empty where there is nothing to mend.
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    mend: str = ""
+
+
+class ExaminationView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller finds of itself, its agents, the pool and the guests, check by check."""
+
+    version: str
+    findings: list[FindingView]
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The body of every answer that is not 2xx."""
 
@@ -737,6 +764,7 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 # method and path -> the request body (None: no body) and the answer's body
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
+    ("GET", "/v1/doctor"): (None, ExaminationView),
     ("GET", "/v1/hosts"): (None, list[HostView]),
     ("PUT", "/v1/hosts/{host}/maintenance"): (MaintenanceRequest, HostView),
     ("DELETE", "/v1/hosts/{host}/maintenance"): (None, HostView),
@@ -803,7 +831,18 @@ QUERIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
 # `admin` alone.
 ROLES: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/v1/status"): Role.VIEWER,
+    ("GET", "/v1/doctor"): Role.VIEWER,
     ("GET", "/v1/hosts"): Role.VIEWER,
+    ("PUT", "/v1/hosts/{host}/maintenance"): Role.OPERATOR,
+    ("DELETE", "/v1/hosts/{host}/maintenance"): Role.OPERATOR,
+    ("GET", "/v1/hosts/{host}/evacuation"): Role.VIEWER,
+    ("POST", "/v1/hosts/{host}/evacuation"): Role.OPERATOR,
+    ("DELETE", "/v1/hosts/{host}/evacuation"): Role.OPERATOR,
+    ("GET", "/v1/automation"): Role.VIEWER,
+    ("PUT", "/v1/automation"): Role.OPERATOR,
+    ("GET", "/v1/recommendations"): Role.VIEWER,
+    ("POST", "/v1/recommendations/{name}/approve"): Role.OPERATOR,
+    ("POST", "/v1/recommendations/{name}/refuse"): Role.OPERATOR,
     ("GET", "/v1/guests"): Role.VIEWER,
     ("GET", "/v1/jobs"): Role.VIEWER,
     ("POST", "/v1/jobs"): Role.OPERATOR,

@@ -6,25 +6,16 @@ that are under way. Hosts and guests are keyed by XAPI uuid.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
 from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.learned import NOTHING_LEARNED, Learned
+from migd_core.levels import Level as Level
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import DEFAULT_PRICING, Pricing
 from migd_core.progress import Progress
-
-
-class Level(StrEnum):
-    """How near two guests are, nearest first."""
-
-    SAME_GUEST = "same-guest"
-    SAME_HOST = "same-host"
-    SAME_SWITCH = "same-switch"
-    WIDE_AREA = "wide-area"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from migd_core.api import (
     ContenderView,
     DecisionView,
     EvacuationView,
+    ExaminationView,
     ExplainView,
+    FindingView,
     GateView,
     GuestView,
     HoldView,
@@ -42,6 +44,7 @@ from migd_core.api import (
     Role,
     StatusView,
     TokenView,
+    Verdict,
 )
 from migd_core.automation import Automation
 from migd_core.progress import Progress
@@ -421,6 +424,18 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("POST", "/v1/shadows"): msgspec.structs.replace(shadow, last=None),
         ("DELETE", "/v1/shadows/{label}"): shadow,
         ("GET", "/v1/status"): status,
+        ("GET", "/v1/doctor"): ExaminationView(
+            version="0.1.0",
+            findings=[
+                FindingView(check="pool", verdict=Verdict.OK, text="https://pool.example.org answers"),
+                FindingView(
+                    check="clocks",
+                    verdict=Verdict.WARNING,
+                    text=f"the clock of host {xen01} is 4.0 s ahead of the controller's",
+                    mend=f"on {xen01}: `chronyc makestep`",
+                ),
+            ],
+        ),
         ("GET", "/v1/hosts"): [host(xen01, 1.87), host(xen02, 0.41), host(xen03, None, stale)],
         ("GET", "/v1/guests"): [
             guest(rank0, xen01, demand=2.0, used=1.1),

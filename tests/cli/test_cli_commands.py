@@ -165,6 +165,7 @@ DRAWN = {
 def test_every_route_of_the_api_has_a_command():
     asked = {(method, path.partition("?")[0]) for method, path, _ in ASKING.values()}
     asked.add(("PUT", "/v1/links"))  # what `migctl measure links` asks depends on what it measured
+    asked.add(("GET", "/v1/doctor"))  # `migctl doctor` adds what it finds on this machine
     commanded = ROUTES.keys() - DRAWN
     plain = {route for route in commanded if "{" not in route[1]}
     assert plain <= asked

@@ -334,7 +334,7 @@ async def test_an_unknown_job_is_refused_with_the_known_ones(served: Served) -> 
     assert await served.refused("DELETE", "/v1/jobs/j") == (
         404,
         "UnknownName",
-        "no job is called j; known jobs: there are none",
+        "no job is called j; known jobs: there are none, `migctl job add` makes one",
     )
 
 
@@ -414,7 +414,7 @@ async def test_a_wrong_shadow_is_refused(served: Served) -> None:
     assert await served.refused("DELETE", "/v1/shadows/mine") == (
         404,
         "UnknownName",
-        "no shadow policy is called mine; those that are asked: there are none",
+        "no shadow policy is called mine; those that are asked: there are none, `migctl policy shadow add` adds one",
     )
     for number in range(MAX_SHADOWS):
         await served.ask("POST", "/v1/shadows", {"name": "observe", "label": f"s{number:02}"})
@@ -504,7 +504,7 @@ async def test_a_migration_under_way_is_cancelled_by_its_guest(served: Served, g
 async def test_what_is_not_under_way_cannot_be_cancelled(served: Served) -> None:
     text = "no migration of a guest D9.1, nor D9.1 itself, is under way; those that are: "
     refused = await served.refused("POST", "/v1/migrations/D9.1/cancel")
-    assert refused == (404, "UnknownName", text + "there are none")
+    assert refused == (404, "UnknownName", text + "there are none, `migctl history` lists those that are over")
     asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
     _, _, found = await served.refused("POST", "/v1/migrations/D9.1/cancel")
     assert found == f"{text}{asked.cause} (rank0)"
@@ -573,7 +573,7 @@ async def test_a_guest_that_is_not_held_back_cannot_be_released(served: Served) 
     assert await served.refused("POST", "/v1/guests/rank0/release") == (
         404,
         "UnknownName",
-        "no guest called rank0 is held back; those that are: there are none",
+        "no guest called rank0 is held back; those that are: there are none, `migctl guests` says why one is not moved",
     )
 
 

@@ -8,6 +8,7 @@ from migd_cli.app import Command
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Cell, Column, table
+from migd_cli.watch import watchable
 from migd_core.api import HostView
 from migd_core.health import HealthState, HostHealth
 from migd_core.units import format_bytes, format_duration, format_ratio
@@ -38,6 +39,7 @@ COLUMNS = (
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def hosts(session: Session) -> None:
     """List the hosts with their load and memory.
 

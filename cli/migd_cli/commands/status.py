@@ -6,6 +6,7 @@ from migd_cli.app import Command
 from migd_cli.migrations import migration_table
 from migd_cli.screen import Screen, paint
 from migd_cli.session import Session
+from migd_cli.watch import watchable
 from migd_core.api import HoldView, StatusView
 from migd_core.automation import Automation
 from migd_core.units import format_duration
@@ -13,6 +14,7 @@ from migd_core.units import format_duration
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def status(session: Session) -> None:
     """Show the controller at a glance."""
     session.show(session.ask("GET", "/v1/status"), StatusView, status_lines)
