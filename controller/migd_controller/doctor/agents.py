@@ -68,8 +68,8 @@ def _who_reports(now: Reporting) -> Iterator[FindingView]:
             "agents",
             f"{number(len(without), 'host')} without an agent, measured by XAPI alone, more slowly and without dirty "
             f"pages or traffic: {listed(names)}",
-            "put an agent on it and let it in with `migctl keys authorise HOST_UUID KEY` (docs/dom0.md); where none can "
-            "be, that is how it stays",
+            "put an agent on it and let it in with `migctl keys authorise HOST_UUID KEY` (docs/dom0.md); where none "
+            "can be, that is how it stays",
         )
     if inventory.is_known and (strangers := now.authorised - inventory.hosts.keys()):
         yield warning(
