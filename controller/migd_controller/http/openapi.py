@@ -90,6 +90,9 @@ _DONE: Final[dict[Route, int]] = {
     ("POST", "/v1/jobs"): 201,
     ("POST", "/v1/migrations"): 202,
     ("POST", "/v1/migrations/{name}/cancel"): 202,
+    ("POST", "/v1/hosts/{host}/evacuation"): 202,
+    ("POST", "/v1/recommendations/{name}/approve"): 202,
+    ("POST", "/v1/shadows"): 201,
     ("POST", "/v1/tokens"): 201,
 }
 _REFUSALS: Final = {
