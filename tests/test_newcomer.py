@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from migd_controller import keys
 from migd_controller.config import XapiSection
 from migd_controller.xapi import Pool, PoolUnreachable
+from migd_core import keys
 from migd_xapi.certificate import self_signed
 
 CONTROLLER = """\
@@ -131,7 +131,7 @@ def test_a_configuration_that_is_not_there_says_what_to_do(program: str, tmp_pat
     ("arguments", "found", "mend"),
     [
         (("new", "agent"), "agent.key exists", "remove it first if nothing uses it any more"),
-        (("authorise", "xen01", "{folder}/agent.key"), "found 'xen01'", "`xe host-list`"),
+        (("authorise", "xen01", "{folder}/agent.key"), "found 'xen01'", "`migd-agent key` there shows it"),
         (
             ("authorise", "4c4c4544-0000-0000-0000-000000000001", "{folder}/absent.key"),
             "absent.key: no key can be read",

@@ -48,4 +48,4 @@ def test_a_file_of_nobody_and_a_file_that_is_not_there_are_refused(migctl, tmp_p
     absent = migctl("config", "check", str(tmp_path / "y.toml"))
     assert (nobodys.returncode, absent.returncode) == (1, 1)
     assert "or of an agent ([controller]), found [other]; --kind says which" in nobodys.stderr
-    assert "cannot be read: No such file or directory" in absent.stderr
+    assert "there is no such file; write it, or name the one that is meant" in absent.stderr

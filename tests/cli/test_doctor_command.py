@@ -74,7 +74,7 @@ def test_a_machine_without_migd_has_nothing_to_examine(tmp_path: Path):
         ("controller.key_secret", KEY.splitlines()[0], 0o600, "expected the controller's secret key", "keys new"),
         ("agents.toml", None, 0, "there is no such file", "touch"),
         ("agents.toml", "[agents", 0o644, "is not TOML", "put it right"),
-        ("agents.toml", '[agents]\nh1 = "short"\n', 0o644, "a key of 5 characters, expected 40", "keys authorize"),
+        ("agents.toml", '[agents]\nh1 = "short"\n', 0o644, "a key of 5 characters, expected 40", "keys authorise"),
         ("agents.toml", f'[agents]\nh1 = "{"k" * 40}"\nh2 = "{"k" * 40}"\n', 0o644, "h1 and h2 share a key", "its own"),
         ("xapi.password", None, 0, "is not there", "install -m 0600"),
         ("xapi.password", "\n", 0o600, "expected the password of the XAPI user", "install -m 0600"),
