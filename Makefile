@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint docs packages bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,9 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+man: $(VENV)/.installed  ## write a manual page for each command of migctl, in build/man
+	$(BIN)/python -m migd_cli.man build/man
+
 # Not --quiet: mkdocs then counts no warning, and a strict build passes whatever leads nowhere.
 docs: $(VENV)/.installed-docs  ## build the documentation's site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -69,7 +72,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[controller,xapi,cli]'
+	$(PIP) install --constraint constraints.txt --editable '.[controller,xapi,cli,top]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -88,9 +91,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 # these are missing and nobody may install them, their tests are skipped.
 $(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py Makefile
 	$(BIN)/python tests/deploy/fetch_promtool.py $(VENV)/tools
-	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium; } >/dev/null || \
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck; } >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  nftables iproute2 iputils-ping chromium fonts-dejavu-core; } >&2
+	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck; } >&2
 	@touch $@
 
 $(VENV)/.installed-machines: $(BIN)/python

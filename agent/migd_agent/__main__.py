@@ -102,8 +102,8 @@ def _print_sample(measure: config.MeasureSection, health: config.HealthSection) 
     host_uuid = identity.host_uuid(measure.host_uuid)
     with contextlib.ExitStack() as ending:
         stop = ending.enter_context(daemon.StopRequest())  # what counts on the host must go, whoever ends this
-        source = table.guest_source(measure, host_uuid, may_probe=False)
         failures = Failures()
+        source = table.guest_source(measure, host_uuid, failures, may_probe=False)
         collectors = table.chosen(measure, host_uuid, source, health, failures)
         for collector in collectors:
             ending.callback(collector.close)
@@ -127,8 +127,8 @@ def _serve(settings: config.AgentConfig) -> None:
         ending.enter_context(identity.claim(host_uuid, settings.controller.endpoint))
         # Before there is anything to be taken back.
         stop = ending.enter_context(daemon.StopRequest())
-        source = table.guest_source(measure, host_uuid, may_probe=DIRTY_CURVE not in measure.collectors_off)
         failures = Failures()
+        source = table.guest_source(measure, host_uuid, failures, may_probe=DIRTY_CURVE not in measure.collectors_off)
         collectors = table.chosen(measure, host_uuid, source, settings.health, failures)
         for collector in collectors:
             ending.callback(collector.close)

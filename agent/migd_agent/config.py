@@ -29,10 +29,12 @@ class ControllerSection(Section, frozen=True, kw_only=True):
     `lease_endpoint` is where leases to probe guests come from; empty, it is the port after that of `endpoint`.
     """
 
-    endpoint: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:\d{1,5}$")]
+    endpoint: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:\d{1,5}$", examples=["tcp://controller.example.org:7201"])]
     public_key_file: str
     secret_key_file: str
-    lease_endpoint: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:\d{1,5})?$")] = ""
+    lease_endpoint: Annotated[
+        str, Meta(pattern=r"^(tcp://[^\s/]+:\d{1,5})?$", examples=["tcp://controller.example.org:7202"])
+    ] = ""
 
     def __post_init__(self) -> None:
         for endpoint in (self.endpoint, self.leases_from):
@@ -61,7 +63,7 @@ class XenGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="xen
 class SimGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="sim"):
     """Guests, and the host they run on, are measured on an emulated pool; `url` is its control endpoint."""
 
-    url: Annotated[str, Meta(pattern=r"^http://[^\s/:]+(:\d{1,5})?/?$")]
+    url: Annotated[str, Meta(pattern=r"^http://[^\s/:]+(:\d{1,5})?/?$", examples=["http://127.0.0.1:8081"])]
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).port == 0:  # beyond 65535 it raises ValueError by itself

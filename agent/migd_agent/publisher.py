@@ -6,15 +6,18 @@ controller is subscribed, or when the queue to it is full. Not counted is what w
 at most QUEUE_SAMPLES and what the kernel held; the controller sees those as gaps in the sequence.
 """
 
+import time
 from enum import StrEnum
 from typing import Any, Final
 
 import structlog
 import zmq
+from msgspec.structs import replace
 
 from migd_agent.config import ControllerSection
 from migd_agent.connection import Connection
 from migd_agent.identity import Keys
+from migd_core import __version__
 from migd_core.frames import encode_sample
 from migd_core.messages import HostSample
 
@@ -80,14 +83,16 @@ class Publisher:
         """Hand `sample` to the connection without waiting; False, and one more dropped, where it takes none."""
         if self._has_listener:
             try:
-                self._socket.send_multipart(encode_sample(sample), zmq.NOBLOCK)
+                signed = replace(sample, version=__version__, clock_s=time.time())
+                self._socket.send_multipart(encode_sample(signed), zmq.NOBLOCK)
             except zmq.Again:
                 self.dropped += 1
                 return False
             return True
         self.dropped += 1
         if self.link is Link.CONNECTING:
-            self._become(Link.ABSENT, "nobody answers there yet; connecting until somebody does")
+            why = "nobody answers there yet; is the controller running, and its port open? Connecting until it answers"
+            self._become(Link.ABSENT, why)
         return False
 
     def close(self) -> None:

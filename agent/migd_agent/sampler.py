@@ -61,7 +61,10 @@ class Sampler:
         if formed.sample is not None:
             self._measured = formed.sample
         self._sequence += 1
-        return replace(self._with_flows(sample), failed_collectors=self._failures.names())
+        names = self._failures.names()
+        return replace(
+            self._with_flows(sample), failed_collectors=names, failed_because=tuple(map(self._failures.why, names))
+        )
 
     def _read(self) -> tuple[HostCounters | None, dict[str, str | Exception]]:
         """Return what the collectors read together, and why the parts that are missing are."""

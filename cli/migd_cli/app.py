@@ -4,32 +4,43 @@ Nothing but click is imported here, and a command's module when it runs: `migctl
 """
 
 import importlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from migd_cli.session import Session
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 # name -> (module in migd_cli.commands, the first sentence of its help), by section of the help page.
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "See": {
         "status": ("status", "Show the controller at a glance."),
+        "top": ("top", "Watch the cluster on one screen, and steer it."),
         "hosts": ("hosts", "List the hosts with their load and memory."),
         "guests": ("guests", "List the running guests and what they use."),
         "jobs": ("jobs", "List the jobs that migd knows."),
         "links": ("links", "Show what the network carries at each level."),
         "plan": ("plan", "Show what would be moved now, and do nothing."),
+        "recommendations": ("recommendations", "List the moves that wait for your word."),
         "history": ("history", "List the migrations, newest first."),
         "audit": ("audit", "List who asked for what, newest first."),
+        "doctor": ("doctor", "Say what keeps migd from its work, and how to mend it."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {
         "job": ("jobs", "Add a job, change its limits, tell its progress, or remove it."),
         "policy": ("policy", "List, show, set or compare policies."),
+        "host": ("host", "Take a host out of service, or let it receive guests again."),
+        "evacuate": ("evacuate", "Move all guests off a host, and watch until it is empty."),
         "migrate": ("migrate", "Move one guest to a host now."),
         "cancel": ("cancel", "End a migration that is under way."),
         "release": ("release", "Let a guest be moved again that was held back."),
         "token": ("token", "Make, list or revoke tokens for the API over TCP."),
+        "automation": ("automation", "Show or choose how much migd does by itself."),
+        "approve": ("recommendations", "Let what is recommended be done, if it still holds."),
+        "refuse": ("recommendations", "Do not let what is recommended be done."),
         "pause": ("pause", "Stop starting migrations."),
         "resume": ("pause", "Allow migrations again."),
     },
@@ -37,9 +48,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "keys": ("keys", "Make, authorise, rotate and revoke the keys of agents."),
     },
     "Try": {
+        "config": ("config", "Check a configuration file before it is used."),
         "measure": ("measure", "Measure what migd must not assume."),
-        "demo": ("demo", "Watch migd speed up a job on an emulated pool, in about a minute."),
+        "demo": ("demo", "Watch migd speed up a job on an emulated pool, in a minute."),
         "evaluate": ("evaluate", "Judge policies over random cases, against the best there is."),
+        "completion": ("completion", "Print what makes a shell complete migctl's commands and names."),
     },
 }
 
@@ -132,6 +145,7 @@ class Group(click.Group):
     """A group of commands, each of which takes the options of all."""
 
     command_class = Command
+    group_class = type
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -166,11 +180,24 @@ class TableGroup(Group):
                 raise click.UsageError(text, context) from error
             raise
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Complete the names of commands from the table, so that their modules stay unread."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=summary)
+            for section in COMMANDS.values()
+            for name, (_, summary) in section.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, context, incomplete)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.list_commands(context)))
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 # One width for all sections, so that the page reads as one table.
-                formatter.write_dl([(f"{name:<8}", summary) for name, (_, summary) in section.items()])
+                formatter.write_dl([(f"{name:<{width}}", summary) for name, (_, summary) in section.items()])
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

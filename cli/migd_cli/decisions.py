@@ -29,7 +29,7 @@ def candidate_lines(view: CandidateView, number: int, screen: Screen, *, is_plan
     style = "green" if view.accepted else "red"
     headline = f"{view.guest_name}: {view.source_name} → {view.target_name}, {verdict(view, is_plan=is_plan)}"
     lines = screen.labelled(label, headline, style="bold", text_style=style)
-    lines += screen.labelled(indent, _sentence(view.why))
+    lines += screen.labelled(indent, sentence(view.why))
     lines += screen.labelled(indent, price_sentence(view))
     for gate in view.gates:
         mark, gate_style = (PASSED, "green") if gate.passed else (STOPPED, "red")
@@ -77,5 +77,6 @@ def _author(view: DecisionView) -> str:
     return f"policy {view.policy}" if " " not in view.policy else view.policy
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return `text` as a sentence."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -31,6 +31,7 @@ class Session:
     token_file: str = field(default_factory=lambda: os.environ.get("MIGD_TOKEN_FILE", ""))
     ca_file: str = field(default_factory=lambda: os.environ.get("MIGD_CA_FILE", ""))
     wants_json: bool = False
+    drawn: list[str] | None = None  # where a view goes that is drawn by somebody else
 
     def ask(self, method: str, path: str, body: "msgspec.Struct | None" = None) -> bytes:
         """Return the body of the controller's answer, as it came.
@@ -64,5 +65,8 @@ class Session:
         from migd_cli.screen import Screen
 
         screen = Screen.of_stdout()
+        if self.drawn is not None:
+            self.drawn += lines(decode(answer, type_), screen)
+            return
         for line in lines(decode(answer, type_), screen):
             click.echo(line, color=screen.has_colours)

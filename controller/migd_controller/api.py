@@ -9,24 +9,35 @@ from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from msgspec.structs import replace
 
 from migd_controller.audit import AuditLog
-from migd_controller.commands import RecordDecision, RecordMigration
+from migd_controller.automation import cluster_level
+from migd_controller.commands import RecordDecision, RecordMigration, RecordRecommendation
 from migd_controller.comparison import change_view, comparison_view, shadows_view
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.control import Control
+from migd_controller.doctor.examination import Doctor
+from migd_controller.evacuation_view import evacuation_view
 from migd_controller.events import (
+    AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     JobAdded,
     JobLimited,
     JobProgressed,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     MeasuredLink,
     MigrationRequested,
     Paused,
     PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
     ShadowAdded,
     ShadowRemoved,
@@ -42,6 +53,9 @@ from migd_controller.http.live import Document, document
 from migd_controller.http.tokens import Tokens
 from migd_controller.intake import IntakeCounts
 from migd_controller.page_api import PageApi
+from migd_controller.recommendation_views import automation_view, recommendation_view, recommendations_view
+from migd_controller.recommendations import Recommendation
+from migd_controller.slurm import SlurmWatch
 from migd_controller.timeline import Timeline
 from migd_controller.views import (
     LOST_TEXT,
@@ -53,6 +67,7 @@ from migd_controller.views import (
     hosts_view,
     jobs_view,
     links_view,
+    maintenance_text,
     migration_view,
     policies_view,
     policy_config,
@@ -65,6 +80,7 @@ from migd_core.errors import Refused, UnknownName
 from migd_core.health import HealthState
 from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
+from migd_core.units import format_duration
 from migd_core.world import World
 from migd_policies.allowed_hours import Window
 from migd_policies.registry import configure
@@ -74,14 +90,23 @@ SETS_SHOWN = 3
 MAX_LABEL = 64
 LIVE_MIGRATIONS = 50
 LONGEST_JOB_S = 1e9  # some thirty years, which every clock and sum of times can take
-_CAUSE = re.compile(r"[Dd]\d+(\.[sS]?\d+)?")
+_CAUSE = re.compile(r"[Dd]\d+(\.[sSrR]?\d+)?")
 
 
 class Api:
     """The handlers of one controller."""
 
-    def __init__(self, control: Control, counts: IntakeCounts, timeline: Timeline | None = None) -> None:
-        self._control, self._counts = control, counts
+    def __init__(
+        self,
+        control: Control,
+        counts: IntakeCounts,
+        timeline: Timeline | None = None,
+        slurm: SlurmWatch | None = None,
+        doctor: Doctor | None = None,
+    ) -> None:
+        """Without a `doctor` of its own it examines only what the core knows."""
+        self._control, self._counts, self._slurm = control, counts, slurm
+        self._doctor = doctor or Doctor(control, counts)
         self.tokens = Tokens(control.core.config.tokens_file)
         self._audit = AuditLog(control.journal)
         self._access = AccessApi(self.tokens, self._audit)
@@ -111,7 +136,13 @@ class Api:
         """Return the aiohttp application with every route of `migd_core.api.ROUTES`, each behind the middlewares."""
         handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/status"): self._status,
+            ("GET", "/v1/doctor"): self._examine,
             ("GET", "/v1/hosts"): self._hosts,
+            ("PUT", "/v1/hosts/{host}/maintenance"): self._begin_maintenance,
+            ("DELETE", "/v1/hosts/{host}/maintenance"): self._end_maintenance,
+            ("GET", "/v1/hosts/{host}/evacuation"): self._evacuation,
+            ("POST", "/v1/hosts/{host}/evacuation"): self._evacuate,
+            ("DELETE", "/v1/hosts/{host}/evacuation"): self._stop_evacuation,
             ("GET", "/v1/guests"): self._guests,
             ("GET", "/v1/jobs"): self._jobs,
             ("POST", "/v1/jobs"): self._add_job,
@@ -128,6 +159,11 @@ class Api:
             ("POST", "/v1/shadows"): self._add_shadow,
             ("DELETE", "/v1/shadows/{label}"): self._remove_shadow,
             ("GET", "/v1/plan"): self._plan,
+            ("GET", "/v1/automation"): self._automation,
+            ("PUT", "/v1/automation"): self._set_automation,
+            ("GET", "/v1/recommendations"): self._recommendations,
+            ("POST", "/v1/recommendations/{name}/approve"): self._approve,
+            ("POST", "/v1/recommendations/{name}/refuse"): self._refuse,
             ("GET", "/v1/migrations"): self._migrations,
             ("POST", "/v1/migrations"): self._migrate,
             ("POST", "/v1/migrations/{name}/cancel"): self._cancel,
@@ -147,8 +183,43 @@ class Api:
     async def _status(self, request: web.Request) -> web.Response:
         return _answer(self._status_view())
 
+    async def _examine(self, request: web.Request) -> web.Response:
+        return _answer(await self._doctor.examine())
+
     async def _hosts(self, request: web.Request) -> web.Response:
         return _answer(hosts_view(self._core, self._control.clock.now_s()))
+
+    async def _begin_maintenance(self, request: web.Request) -> web.Response:
+        body, now_s = await _body(request, api.MaintenanceRequest), self._control.clock.now_s()
+        if body.until is not None and body.until <= now_s:
+            raise Refused(f"until: expected a time to come, found one {format_duration(now_s - body.until)} ago")
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(MaintenanceBegun(host=uuid, until=body.until))
+        return _answer(self._host_view(uuid))
+
+    async def _end_maintenance(self, request: web.Request) -> web.Response:
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(MaintenanceEnded(host=uuid))
+        return _answer(self._host_view(uuid))
+
+    async def _evacuation(self, request: web.Request) -> web.Response:
+        return _answer(self._evacuation_view(self._host_uuid(request.match_info["host"])))
+
+    async def _evacuate(self, request: web.Request) -> web.Response:
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(EvacuationAsked(host=uuid))
+        return _answer(self._evacuation_view(uuid), status=202)
+
+    async def _stop_evacuation(self, request: web.Request) -> web.Response:
+        uuid = self._host_uuid(request.match_info["host"])
+        self._control.dispatch(EvacuationStopped(host=uuid))
+        return _answer(self._evacuation_view(uuid))
+
+    def _host_view(self, uuid: str) -> api.HostView:
+        return next(view for view in hosts_view(self._core, self._control.clock.now_s()) if view.uuid == uuid)
+
+    def _evacuation_view(self, uuid: str) -> api.EvacuationView:
+        return evacuation_view(self._core, uuid, self._control.clock.now_s())
 
     async def _guests(self, request: web.Request) -> web.Response:
         return _answer(guests_view(self._core, self._control.clock.now_s()))
@@ -176,6 +247,8 @@ class Api:
                 remaining_s=body.remaining_s,
                 wall_time_limit_s=body.wall_time_limit_s,
                 limits=body.limits,
+                slurm_job=body.slurm_job,
+                run_of=body.run_of,
             )
         )
         return _answer(self._job_view(body.name), status=201)
@@ -256,11 +329,59 @@ class Api:
         views = shadows_view(self._core)
         if (found := next((view for view in views if view.label == label), None)) is not None:
             return found
-        known = ", ".join(view.label for view in views) or "there are none"
+        known = ", ".join(view.label for view in views) or "there are none, `migctl policy shadow add` adds one"
         raise UnknownName(f"no shadow policy is called {label}; those that are asked: {known}")
 
     async def _plan(self, request: web.Request) -> web.Response:
         return _answer(decision_view(self._core.plan(self._control.clock.now_s()), self._core.inventory))
+
+    async def _automation(self, request: web.Request) -> web.Response:
+        return _answer(automation_view(self._core))
+
+    async def _set_automation(self, request: web.Request) -> web.Response:
+        body = await _body(request, api.AutomationRequest)
+        if body.job:
+            name = self._job_view(body.job).name
+            self._control.dispatch(JobLimited(name=name, change=JobLimitsChange(automation=body.level)))
+        else:
+            self._control.dispatch(AutomationSet(level=body.level))
+        return _answer(automation_view(self._core))
+
+    async def _recommendations(self, request: web.Request) -> web.Response:
+        return _answer(recommendations_view(self._core))
+
+    async def _approve(self, request: web.Request) -> web.Response:
+        recommendation = self._open(request.match_info["name"])
+        commands = self._control.dispatch(RecommendationApproved(name=recommendation.name))
+        (decision,) = [command.decision for command in commands if isinstance(command, RecordDecision)]
+        ended = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
+        if not ended:
+            failed = dict.fromkeys(gate.text for each in decision.candidates for gate in each.gates if not gate.passed)
+            raise Refused(
+                f"{recommendation.name} does not hold any more: {'; '.join(failed)} (see `migctl explain "
+                f"{decision.cause}`)"
+            )
+        begun = [migration_view(command.migration) for command in commands if isinstance(command, RecordMigration)]
+        return _answer(replace(recommendation_view(self._core, ended[0]), migrations=begun), status=202)
+
+    async def _refuse(self, request: web.Request) -> web.Response:
+        recommendation = self._open(request.match_info["name"])
+        commands = self._control.dispatch(RecommendationRefused(name=recommendation.name))
+        (ended,) = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
+        return _answer(recommendation_view(self._core, ended))
+
+    def _open(self, name: str) -> Recommendation:
+        """Return the recommendation of that name. Raises Refused if it is over, UnknownName if it never was."""
+        open_ = self._core.memory.recommendations
+        name = name.upper().replace(".R", ".r")
+        if name in open_:
+            return open_[name]
+        if (over := self._journal.recommendation(name)) is not None and over.ended_at is not None:
+            ago = format_duration(max(0.0, self._control.clock.now_s() - over.ended_at))
+            led = f"; `migctl explain {over.decision}` tells what came of it" if over.decision else ""
+            raise Refused(f"{name} is no longer open: {over.text}, {ago} ago{led}")
+        known = ", ".join(open_) or "there are none"
+        raise UnknownName(f"nothing called {name} is recommended; what is: {known}")
 
     async def _migrations(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", "50")
@@ -291,7 +412,8 @@ class Api:
             (each for each in in_flight.values() if name in (each.guest, each.guest_name)), None
         )
         if migration is None:
-            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values()) or "there are none"
+            known = ", ".join(f"{each.cause} ({each.guest_name})" for each in in_flight.values())
+            known = known or "there are none, `migctl history` lists those that are over"
             raise UnknownName(
                 f"no migration of a guest {name}, nor {name} itself, is under way; those that are: {known}"
             )
@@ -306,7 +428,8 @@ class Api:
         held = [hold for hold in holds if name in (hold.guest, hold.guest_name)]
         if not held:
             self._refuse_if_every_guest_is_held(name)
-            known = ", ".join(sorted({hold.guest_name for hold in holds})) or "there are none"
+            known = ", ".join(sorted({hold.guest_name for hold in holds}))
+            known = known or "there are none, `migctl guests` says why one is not moved"
             raise UnknownName(f"no guest called {name} is held back; those that are: {known}")
         for guest in {hold.guest for hold in held}:
             self._control.dispatch(GuestReleased(guest=guest))
@@ -334,7 +457,9 @@ class Api:
         subject = request.match_info["subject"]
         # A guest may be called like a decision, or nearly; the decision is then found by one of its migrations.
         is_guest = self._core.inventory.guest_named(subject) is not None
-        cause = subject.upper().partition(".")[0]  # D12.1 is a migration of decision D12, D12.s1 a set
+        cause = subject.upper().partition(".")[
+            0
+        ]  # D12.1 is a migration of decision D12, D12.s1 a set, D12.r1 recommended
         if not is_guest and _CAUSE.fullmatch(subject) and (decision := self._journal.decision(cause)) is not None:
             return _answer(
                 api.ExplainView(
@@ -362,7 +487,7 @@ class Api:
         views = self._job_views()
         if (found := next((view for view in views if view.name == name), None)) is not None:
             return found
-        known = ", ".join(view.name for view in views) or "there are none"
+        known = ", ".join(view.name for view in views) or "there are none, `migctl job add` makes one"
         raise UnknownName(f"no job is called {name}; known jobs: {known}")
 
     def _job_views(self) -> list[api.JobView]:
@@ -401,12 +526,16 @@ class Api:
             topology_problem=topology_problem(core),
             rules_problem=rules_problem(core, world),
             http_problem=self.http_problem(),
+            slurm_problem=self._slurm.problem if self._slurm is not None else "",
             is_paused=core.memory.is_paused,
             period_s=core.config.period_s,
             hosts=len(world.hosts),
             hosts_frozen=sum(host.frozen_because is not None for host in world.hosts.values()),
             hosts_degraded=sum(host.health.state is HealthState.DEGRADED for host in world.hosts.values()),
             hosts_failing=sum(host.health.state is HealthState.FAILING for host in world.hosts.values()),
+            hosts_in_maintenance=sum(bool(maintenance_text(core, host)) for host in world.hosts.values()),
+            automation=cluster_level(core.memory, core.config.automation),
+            recommendations=len(core.memory.recommendations),
             guests=len(world.guests),
             jobs=len(world.jobs),
             migrations=[migration_view(migration) for migration in core.memory.in_flight.values()],

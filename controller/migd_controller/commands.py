@@ -6,6 +6,7 @@ from migd_controller.decision import Decision
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
+from migd_controller.recommendations import Recommendation
 from migd_core.health import HealthState, HostHealth
 
 
@@ -108,6 +109,12 @@ class RecordShadow(Command, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class RecordRecommendation(Command, frozen=True, kw_only=True):
+    """Keep that something is recommended, or what became of it; the newest of one name counts."""
+
+    recommendation: Recommendation
+
+
 # What is asked of the pool; the rest is for the journal.
 ProbeCommand = BeginProbe | RevokeProbe | EndProbe
 PoolCommand = StartMigration | FollowMigration | CancelMigration
@@ -120,4 +127,5 @@ AnyCommand = (
     | RecordHealth
     | RecordJobOver
     | RecordShadow
+    | RecordRecommendation
 )

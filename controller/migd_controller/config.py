@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from migd_controller.contest import MAX_SHADOWS
 from migd_controller.events import Source
+from migd_core.automation import Automation
 from migd_core.pricing import Interval, Pricing
 from migd_core.units import Lasting, Positive, Seconds
 from migd_core.world import Level
@@ -17,6 +18,7 @@ from migd_policies.rules import RuleSettings
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Command = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
 
 # Around the speed that a job is taken to have while one of its guests is copied: HPL had 0.24 to 0.56 (the paper).
@@ -39,7 +41,7 @@ class TelemetrySection(Section, frozen=True, kw_only=True):
 
     secret_key_file: Path
     agents_file: Path
-    listen: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:(\d{1,5}|\*)$")] = "tcp://*:7201"
+    listen: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:(\d{1,5}|\*)$", examples=["tcp://*:7201"])] = "tcp://*:7201"
     stale_after_s: Lasting = 5.0
     rrd_period_s: Seconds = 5.0
     rrd_stale_after_s: Lasting = 20.0
@@ -129,7 +131,7 @@ class ProbeSection(Section, frozen=True, kw_only=True):
     from `first_age_s` to half of the time that sending all of the guest's memory takes, within the bounds given.
     """
 
-    listen: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:(\d{1,5}|\*))?$")] = ""
+    listen: Annotated[str, Meta(pattern=r"^(tcp://[^\s/]+:(\d{1,5}|\*))?$", examples=["tcp://*:7202"])] = ""
     guest_time_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     apart_s: Seconds = 900.0
     ages: Annotated[int, Meta(ge=2, le=64)] = 11
@@ -142,6 +144,18 @@ class ProbeSection(Section, frozen=True, kw_only=True):
             raise ValueError(
                 f"window_at_most_s {self.window_at_most_s:g} is less than window_at_least_s {self.window_at_least_s:g}"
             )
+
+
+class AutomationSection(Section, frozen=True, kw_only=True):
+    """Whether moves are made, recommended to an operator, or not made at all.
+
+    `level` holds until an operator chooses another, which is remembered. A recommendation lapses once the policy has
+    not proposed its moves for `lapse_s`; one that was refused is not made again for `refused_for_s`.
+    """
+
+    level: Automation = Automation.AUTOMATIC
+    lapse_s: Lasting = 900.0
+    refused_for_s: Seconds = 3600.0
 
 
 class PhasesSection(Section, frozen=True, kw_only=True):
@@ -244,6 +258,24 @@ class WebhookSection(Section, frozen=True, kw_only=True):
             raise ValueError("give a webhook its url or its url_file, one of them")
 
 
+class SlurmSection(Section, frozen=True, kw_only=True):
+    """Jobs are taken from Slurm, every `every_s`, where the file has this section.
+
+    `squeue`, `sinfo` and `scontrol` are commands with their first arguments, which have `timeout_s` to answer. A node
+    is the guest of its name (`match = "name"`), or of its name without domain in whatever case (`"hostname"`); `nodes`
+    says otherwise for those that it names. With `drain`, nodes whose guests are on a failing host get no new jobs.
+    """
+
+    every_s: Lasting = 30.0
+    timeout_s: Lasting = 20.0
+    squeue: Command = ("squeue", "--json")
+    sinfo: Command = ("sinfo",)
+    scontrol: Command = ("scontrol",)
+    match: Literal["name", "hostname"] = "name"
+    nodes: dict[str, str] = {}
+    drain: bool = False
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -251,13 +283,14 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     xapi: XapiSection
     state_dir: Path = Path("/var/lib/migd")
     socket: Path = Path("/run/migd/controller.sock")
-    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
+    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", examples=["0660"])] = "0660"
     period_s: Lasting = 5.0
     keep_s: Lasting = 30 * 86400.0
     keep_samples_s: Lasting = 86400.0
     policy: PolicySection = PolicySection()
     shadow: Annotated[tuple[ShadowSection, ...], Meta(max_length=MAX_SHADOWS)] = ()
     guards: GuardsSection = GuardsSection()
+    automation: AutomationSection = AutomationSection()
     probe: ProbeSection = ProbeSection()
     ledger: LedgerSection = LedgerSection()
     phases: PhasesSection = PhasesSection()
@@ -265,6 +298,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     rules: RuleSettings = RuleSettings()
     http: HttpSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()
+    slurm: SlurmSection | None = None
 
     def __post_init__(self) -> None:
         names = [webhook.name for webhook in self.webhooks]

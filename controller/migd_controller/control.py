@@ -20,6 +20,7 @@ from migd_controller.commands import (
     RecordHealth,
     RecordJobOver,
     RecordMigration,
+    RecordRecommendation,
     RecordSet,
     RecordShadow,
 )
@@ -28,6 +29,7 @@ from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability,
 from migd_controller.journal import Journal
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, StepState
+from migd_controller.recommendations import Standing
 from migd_core.health import HealthState
 
 log = structlog.get_logger()
@@ -139,6 +141,16 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
             log.info("job over", job=command.name, ran_s=round(command.ran_s), why=command.text)
         elif isinstance(command, RecordSet):
             _log_set(command.move_set)
+        elif isinstance(command, RecordRecommendation):
+            found = command.recommendation
+            is_open = found.standing is Standing.OPEN
+            log.info(
+                "move recommended" if is_open else "recommendation over",
+                recommendation=found.name,
+                standing=found.standing.value,
+                moves=len(found.moves),
+                why=found.text or None,
+            )
         elif isinstance(command, RecordShadow):
             if command.problem:
                 log.warning("shadow policy is not asked any more", shadow=command.shadow, why=command.problem)
@@ -175,6 +187,8 @@ def _log_migration(migration: Migration) -> None:
         "target": migration.target_name,
         "state": migration.state.value,
     }
+    if migration.job != migration.guest:
+        fields["job"] = migration.job or None
     if migration.predicted_s is not None:
         fields["predicted_s"] = round(migration.predicted_s, 1)
     if migration.ended_at is not None:

@@ -25,7 +25,8 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, jobs, probing, quiet, shadowing
+from migd_controller import accounts, automation, jobs, maintenance, probing, quiet, recommending, shadowing
+from migd_controller.automation import Stance
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -44,7 +45,10 @@ from migd_controller.decision import Candidate, Decision, Gate, Price
 from migd_controller.events import (
     AgentListens,
     AnyEvent,
+    AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     InventoryChanged,
     JobAdded,
@@ -52,6 +56,8 @@ from migd_controller.events import (
     JobProgressed,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     MeasuringFailed,
     MigrationAccepted,
     MigrationEnded,
@@ -62,6 +68,8 @@ from migd_controller.events import (
     PolicySet,
     PoolReachability,
     ProbeEnded,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
     SampleArrived,
     ShadowAdded,
@@ -78,17 +86,20 @@ from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, set_after
+from migd_controller.recommendations import Proposal, Standing
 from migd_controller.seen import Seen
 from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
 from migd_controller.set_promises import as_promised, without_promised
 from migd_controller.shadow_policies import ShadowPolicies
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
+from migd_core.automation import Automation
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
 from migd_core.messages import HostSample
 from migd_core.world import EVACUATION, Move, Plan, Reason, World
 from migd_policies import imbalance
+from migd_policies.evacuate import Emptying
 from migd_policies.own_load import without_own_load
 from migd_policies.policy import Policy
 from migd_policies.quiet_start import Outlook, Unknown
@@ -101,11 +112,15 @@ BY_HAND: Final = "by hand"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision, the moves of it that passed every gate, with the migration each becomes, and the sets after it."""
+    """A decision, the moves of it that passed every gate, with the migration each becomes, and the sets after it.
+
+    `proposals` are the moves of it that wait for an operator's word.
+    """
 
     decision: Decision
     migrations: tuple[Migration, ...]
     sets: Mapping[str, MoveSet]
+    proposals: tuple[Proposal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +206,10 @@ class Core:
                 self.policy = self._configured(self.memory)
                 if self.policy != before:
                     self.memory = shadowing.begun_anew(self.memory, now_s)
-                return self._drop_sets(f"policy {name} was set meanwhile")
+                why = f"policy {name} was set meanwhile"
+                open_ = self.memory.recommendations.values()
+                self.memory, lapsed = recommending.closed(self.memory, open_, Standing.LAPSED, why, now_s)
+                return [*self._drop_sets(why), *lapsed]
             case ShadowAdded(label=label, name=name, config=values):
                 self.memory = shadowing.with_shadow(self.memory, label, name, values, now_s)
             case ShadowRemoved(label=label):
@@ -219,6 +237,20 @@ class Core:
                 return [*self._update(cause, lambda migration: migration.cancelling()), *self._cancellation(cause)]
             case GuestReleased(guest=guest):
                 self._hold(without_guest(self.memory.holds, guest))
+            case AutomationSet(level=level):
+                self.memory = replace(self.memory, automation=level)
+            case RecommendationApproved(name=name):
+                return self._approved(name, now_s)
+            case RecommendationRefused(name=name):
+                return self._turned_down(name, now_s)
+            case MaintenanceBegun(host=host, until=until):
+                self._out_of_service(maintenance.begun(self.memory.maintenance, host, until, now_s))
+            case MaintenanceEnded(host=host):
+                self._out_of_service(maintenance.ended(self.memory.maintenance, host))
+            case EvacuationAsked(host=host):
+                self._out_of_service(maintenance.to_be_emptied(self.memory.maintenance, host, now_s))
+            case EvacuationStopped(host=host):
+                self._out_of_service(maintenance.left_as_it_is(self.memory.maintenance, host))
             case _:
                 assert_never(event)
         return []
@@ -259,6 +291,10 @@ class Core:
 
     def _tick(self, now_s: float) -> list[AnyCommand]:
         self.memory = jobs.heard(self.memory, self.telemetry.news, now_s)
+        if self.inventory.is_known:
+            occupied = {guest.host for guest in self.inventory.guests.values()}
+            occupied |= {migration.target for migration in self.memory.in_flight.values()}
+            self._out_of_service(maintenance.current(self.memory.maintenance, occupied, now_s))
         seen = self.seen(now_s)
         world = self.last_world = seen.singly
         for uuid, known in self.telemetry.hosts.items():
@@ -280,16 +316,20 @@ class Core:
         verdict = self._decide(seen, now_s)
         self._decided = _Decided(self.memory, seen.bare, verdict.migrations)
         commands = self._commit(verdict, now_s)
+        self.memory, recommended = recommending.on_tick(
+            self.memory, verdict.decision, verdict.proposals, self.inventory, self.config.automation
+        )
         waits = quiet.remembered(self.memory.quiet_waits, verdict.decision, self.config.phases.wait_at_most_s)
         self.memory = replace(self.memory, quiet_waits=waits)
-        return [*over, *self._second_thoughts(world, now_s), *commands, *self._probe(now_s)]
+        return [*over, *self._second_thoughts(world, now_s), *commands, *recommended, *self._probe(now_s)]
 
     def _ask_shadows(self) -> Sequence[RecordShadow]:
         """Let the shadows follow the cluster as it was when the active policy decided; nothing of theirs is done."""
         decided, self._decided = self._decided, None
         if decided is None or not self.memory.contest.shadows or not self.inventory.is_known:
             return ()
-        memory = replace(decided.memory, contest=self.memory.contest)
+        # What shadows would move is asked as if nobody had to approve it: they are compared, and move nothing.
+        memory = replace(decided.memory, contest=self.memory.contest, automation=Automation.AUTOMATIC)
         begun = [migration for migration in decided.migrations if migration.cause in self.memory.in_flight]
         try:
             contest, told = shadowing.on_turn(memory, decided.measured, begun, self._ask_shadow, self.config)
@@ -352,13 +392,22 @@ class Core:
             reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
             decision = Decision(cause=self._cause, at=now_s, policy=self.policy.name, reason=reason)
             return Verdict(decision, (), self.memory.sets)
+        promised = as_promised(seen.singly, self.memory.sets)
+        leaving = self._leaving(promised)
         try:
-            plan = _by_value(self.policy.propose(as_promised(seen.singly, self.memory.sets)))
+            plan = _by_value(self.policy.propose(maintenance.begun_in(promised, leaving)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
             text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be journaled
             plan = Plan((), Reason("policy-failed", text))
-        return self._verdict(self.policy.name, plan, seen, now_s)
+        return self._verdict(self.policy.name, maintenance.beside(plan, leaving), seen, now_s)
+
+    def _leaving(self, world: World) -> Emptying | None:
+        try:
+            return maintenance.leaving(self.memory.maintenance, world, self.config.guards)
+        except Exception as error:  # noqa: BLE001 - a host that cannot be emptied must not stop everything else for good
+            text = f"hosts that are to be emptied are not, because of {_text(error)}"
+            return Emptying(Plan((), Reason("emptying-failed", text)), {}, {})
 
     def _judge_request(self, asked: MigrationRequested, now_s: float) -> Verdict:
         seen = self.seen(now_s)
@@ -377,15 +426,17 @@ class Core:
         """The id of the next decision."""
         return self.memory.causes.following()[0]
 
-    def _verdict(self, policy: str, plan: Plan, seen: Seen, now_s: float) -> Verdict:
+    def _verdict(self, policy: str, plan: Plan, seen: Seen, now_s: float, *, approved: str = "") -> Verdict:
         """Judge the steps of sets under way that come next, then each set of moves of the plan in order.
 
-        Each is judged against the world in which what was accepted before is under way. What an operator asks for is
-        judged alone.
+        Each is judged against the world in which what was accepted before is under way. What an operator asks for, or
+        has `approved` (in words), is judged alone.
         """
         cause = self._cause
         judged: list[Judged] = []
+        proposals: list[Proposal] = []
         sets = dict(self.memory.sets)
+        is_alone = policy == BY_HAND or approved != ""
         place = places(as_promised(seen.world, sets if policy != BY_HAND else {}))
         place |= {move.guest: move.target for move in plan.moves if move.guest in place}
         situation = Situation(
@@ -406,32 +457,42 @@ class Core:
                 world = world.with_in_flight(move) if candidate.is_accepted else world
             return dataclasses.replace(situation, world=world)
 
-        may_wait = self.config.phases.wait_at_most_s > 0 and policy != BY_HAND
+        may_wait = self.config.phases.wait_at_most_s > 0 and not is_alone
         phases = quiet.Phases(self.telemetry.activities) if may_wait else None
 
-        def bench() -> Bench:
-            return Bench(partial(self._prices, phases), partial(self._judged, phases), cause, len(judged))
+        def bench(stance: Stance) -> Bench:
+            return Bench(partial(self._prices, phases), partial(self._judged, phases, stance), cause, len(judged))
 
-        for name, each in self.memory.sets.items() if policy != BY_HAND else ():
-            steps, sets[name] = go_on(each, now(seen.world), bench())
+        for name, each in self.memory.sets.items() if not is_alone else ():
+            under_way = self._stance([step.move for step in each.steps], now_s, f"its set {name} is under way")
+            steps, sets[name] = go_on(each, now(seen.world), bench(under_way))
             judged += steps
         steps_judged = len(judged)
         for moves in _sets(plan):
+            stance = self._stance(moves, now_s, approved)
             if len(moves) > 1:
                 name = f"{cause}.s{len(sets) + 1}"
-                found, begun = begin(name, policy, moves, now(without_promised(seen.world, sets)), bench())
+                found, begun = begin(name, policy, moves, now(without_promised(seen.world, sets)), bench(stance))
                 judged += found
                 if begun is not None:
                     sets[name] = begun
+                proposals += recommending.proposed(moves, [each for _, each in found], stance)
                 continue
             (move,) = moves
             single = now(without_promised(seen.singly, sets) if policy != BY_HAND else seen.singly)
             known_prices, unpriced_because = self._prices(phases, single.world, moves)
             single = dataclasses.replace(single, price=known_prices[0], unpriced_because=unpriced_because)
-            judged.append((move, self._judged(phases, move, single, by_hand=policy == BY_HAND)))
+            candidate = self._judged(phases, None if policy == BY_HAND else stance, move, single)
+            judged.append((move, candidate))
+            proposals += recommending.proposed(moves, [candidate], stance)
         migrations = tuple(
             replace(
-                self._migration(f"{cause}.{number}", candidate, policy, now_s),
+                self._migration(
+                    f"{cause}.{number}",
+                    candidate,
+                    BY_HAND if maintenance.is_asked_for(self.memory.maintenance, move) else policy,
+                    now_s,
+                ),
                 is_for_gain=policy != BY_HAND and move.reason.code != EVACUATION,
             )
             for number, (move, candidate) in enumerate(judged, start=1)
@@ -446,12 +507,18 @@ class Core:
             candidates=tuple(candidate for _, candidate in judged),
             sets=tuple(sets.values()),
         )
-        return Verdict(decision, migrations, sets)
+        return Verdict(decision, migrations, sets, tuple(proposals))
+
+    def _stance(self, moves: Sequence[Move], now_s: float, approved: str = "") -> Stance:
+        return automation.stance(self.memory, self.config.automation, moves, now_s, approved)
 
     def _judged(
-        self, phases: quiet.Phases | None, move: Move, situation: Situation, *, by_hand: bool = False
+        self, phases: quiet.Phases | None, stance: Stance | None, move: Move, situation: Situation
     ) -> Candidate:
-        """Judge one move, with the price that the situation has for it; with `phases`, it may wait for a quiet one."""
+        """Judge one move, with the price that the situation has for it; with `phases`, it may wait for a quiet one.
+
+        What is asked for by hand has no `stance`.
+        """
         now_s, job = situation.world.now_s, self._job_of(move.guest)
         own = jobs.limits(self.memory, job)
         situation = dataclasses.replace(
@@ -463,7 +530,9 @@ class Core:
             own=own,
             is_jobs_hour=self.config.rules.may_move(now_s, own.allowed_hours),
         )
-        gates = judge(move, situation, by_hand=by_hand)
+        gates = judge(move, situation, by_hand=stance is None)
+        if stance is not None and gates[0].passed:  # what is not there has but one gate
+            gates = (*gates, stance.gate)
         if phases is not None and all(gate.passed for gate in gates):
             outlook = phases.outlooks(situation.world, [move]).get(move.guest)
             gates = (*gates, self._phase_gate(move, outlook, situation.price, now_s))
@@ -530,7 +599,7 @@ class Core:
 
     def _job_of(self, guest: str) -> str:
         """Return the job of a guest (uuid); one that is of none is a job of its own."""
-        return next((job.name for job in self.memory.jobs.values() if guest in job.guests), guest)
+        return jobs.job_of(self.memory, guest)
 
     def _commit(self, verdict: Verdict, now_s: float) -> list[AnyCommand]:
         _, causes = self.memory.causes.following()
@@ -554,6 +623,27 @@ class Core:
                 )
             )
         return commands
+
+    def _approved(self, name: str, now_s: float) -> list[AnyCommand]:
+        """Make the moves of a recommendation if they pass the gates as things are now; it stays open if they do not."""
+        recommendation = self.memory.recommendations.get(name)
+        if recommendation is None:
+            return []
+        plan = Plan(recommendation.moves, Reason("approved", f"an operator has approved {name}"))
+        verdict = self._verdict(recommendation.policy, plan, self.seen(now_s), now_s, approved=plan.reason.text)
+        is_begun = bool(verdict.migrations) or verdict.sets.keys() != self.memory.sets.keys()
+        commands = self._commit(verdict, now_s)
+        if is_begun:
+            self.memory, records = recommending.on_approved(self.memory, recommendation, verdict.decision)
+            commands += records
+        return commands
+
+    def _turned_down(self, name: str, now_s: float) -> list[AnyCommand]:
+        recommendation = self.memory.recommendations.get(name)
+        if recommendation is None:
+            return []
+        self.memory, records = recommending.on_refused(self.memory, recommendation, self.config.automation, now_s)
+        return [*records]
 
     def _keep(self, sets: Mapping[str, MoveSet]) -> list[AnyCommand]:
         """Remember the sets that are under way, and record those that have changed."""
@@ -581,6 +671,10 @@ class Core:
         if migration is None or not migration.is_cancelling or migration.task is None:
             return []
         return [CancelMigration(cause=cause, task=migration.task)]
+
+    def _out_of_service(self, hosts: maintenance.OutOfService) -> None:
+        if hosts is not self.memory.maintenance:
+            self.memory = replace(self.memory, maintenance=dict(hosts))
 
     def _hold(self, holds: Holds) -> None:
         if holds is not self.memory.holds:

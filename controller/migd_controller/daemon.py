@@ -21,6 +21,8 @@ from migd_controller.commands import PoolCommand, ProbeCommand
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Clock, Control
 from migd_controller.core import Core, first_memory
+from migd_controller.doctor.examination import Doctor
+from migd_controller.doctor.questions import PoolQuestions
 from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
 from migd_controller.http.service import Service
@@ -32,6 +34,7 @@ from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
+from migd_controller.slurm import SlurmWatch
 from migd_controller.timeline_store import TimelineStore
 from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
@@ -70,8 +73,11 @@ async def run(config: ControllerConfig) -> None:
         control.watchers.append(metrics.heard)
         webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
         control.watchers.append(webhooks.heard)
-        service = Service(Api(control, intake.counts, history.timeline), control, config, metrics)
+        slurm = SlurmWatch(config.slurm, control) if config.slurm is not None else None
         calls = PoolCalls(pool)
+        doctor = Doctor(control, intake.counts, lambda: intake.authorised, PoolQuestions(pool, calls).ask)
+        api = Api(control, intake.counts, history.timeline, slurm, doctor)
+        service = Service(api, control, config, metrics)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:
@@ -102,6 +108,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(service.run(), name="http"),
                         *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                         tasks.create_task(_feed_watchdog(), name="watchdog"),
+                        *([tasks.create_task(slurm.run(), name="slurm")] if slurm is not None else []),
                     ]
                     log.info(
                         "controller ready",

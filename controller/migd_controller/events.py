@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from migd_core.automation import Automation
 from migd_core.job_limits import JobLimitsChange
 from migd_core.messages import HostSample
 from migd_core.progress import Progress
@@ -85,7 +86,8 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     guest may not be migrated, `busy_with` an operation that will pass, `probed_by` the lease for which migd keeps the
     guest from being migrated; each may be empty. `storages` and `networks` are those that a host must have for it; the
     CPU is the one it was started on; `group` is an anti-affinity group. `domid` is its domain on that host: another one
-    on the same host is another run of the guest. -1 where the pool does not say.
+    on the same host is another run of the guest. -1 where the pool does not say. `devices` are what of the host's
+    hardware is passed through to it, in words.
     """
 
     uuid: str
@@ -108,6 +110,7 @@ class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
     cpu_features: str = ""
     is_paravirtual: bool = False
     domid: int = -1
+    devices: tuple[str, ...] = ()
 
 
 class InventoryChanged(Event, frozen=True, kw_only=True):
@@ -202,9 +205,10 @@ class Resumed(Event, frozen=True, kw_only=True):
 
 
 class JobAdded(Event, frozen=True, kw_only=True):
-    """An operator named a job, or changed the one of that name. `remaining_s` counts from this event.
+    """An operator or Slurm named a job, or changed the one of that name. `remaining_s` counts from this event.
 
-    `wall_time_limit_s` counts from when the job was first named.
+    `wall_time_limit_s` counts from `started_at` (Unix time), which is when the job was first named where nobody says.
+    `slurm_job` is its number where it is Slurm's; `run_of` what all runs of it are called, where that is not its name.
     """
 
     name: str
@@ -212,6 +216,9 @@ class JobAdded(Event, frozen=True, kw_only=True):
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
     limits: JobLimitsChange = JobLimitsChange()
+    started_at: float | None = None
+    slurm_job: int | None = None
+    run_of: str = ""
 
 
 class JobLimited(Event, frozen=True, kw_only=True):
@@ -229,7 +236,7 @@ class JobProgressed(Event, frozen=True, kw_only=True):
 
 
 class JobRemoved(Event, frozen=True, kw_only=True):
-    """An operator removed a job: it is over."""
+    """An operator removed a job, or Slurm no longer names it: it is over."""
 
     name: str
 
@@ -271,6 +278,49 @@ class GuestReleased(Event, frozen=True, kw_only=True):
     guest: str
 
 
+class AutomationSet(Event, frozen=True, kw_only=True):
+    """An operator chose how much migd does by itself; None: what is configured. A job's own comes with its limits."""
+
+    level: Automation | None
+
+
+class RecommendationApproved(Event, frozen=True, kw_only=True):
+    """An operator wants a recommendation carried out, if it still passes the gates."""
+
+    name: str
+
+
+class RecommendationRefused(Event, frozen=True, kw_only=True):
+    """An operator does not want a recommendation carried out, nor to see it again for a while."""
+
+    name: str
+
+
+class MaintenanceBegun(Event, frozen=True, kw_only=True):
+    """An operator takes a host (uuid) out of service: it receives nothing, until then (Unix time) or for good."""
+
+    host: str
+    until: float | None = None
+
+
+class MaintenanceEnded(Event, frozen=True, kw_only=True):
+    """An operator lets a host receive guests again."""
+
+    host: str
+
+
+class EvacuationAsked(Event, frozen=True, kw_only=True):
+    """An operator wants a host empty; it is out of service from now on."""
+
+    host: str
+
+
+class EvacuationStopped(Event, frozen=True, kw_only=True):
+    """An operator lets the guests that are still on a host stay there; it remains out of service."""
+
+    host: str
+
+
 AnyEvent = (
     Tick
     | ShadowTurn
@@ -297,4 +347,11 @@ AnyEvent = (
     | MigrationRequested
     | CancelRequested
     | GuestReleased
+    | AutomationSet
+    | RecommendationApproved
+    | RecommendationRefused
+    | MaintenanceBegun
+    | MaintenanceEnded
+    | EvacuationAsked
+    | EvacuationStopped
 )

@@ -98,7 +98,8 @@ def _receives(move: Move, situation: Situation) -> Gate:
     if target.frozen_because is not None:
         text = f"host {target.name} receives nothing: {target.frozen_because}"
     elif not target.is_enabled:
-        text = f"host {target.name} receives nothing: it is disabled or being evacuated"
+        why = target.closed_because or "it is disabled or being evacuated"
+        text = f"host {target.name} receives nothing: {why}"
     else:
         return Gate(name="target", passed=True, text=f"host {target.name} is enabled, live and reporting")
     return Gate(name="target", passed=False, text=text)

@@ -112,6 +112,11 @@ class Intake:
         for sample in newest.values():
             self._sink(sample)
 
+    @property
+    def authorised(self) -> frozenset[str]:
+        """The hosts (uuids) on the list of agents, whether their agents speak or not."""
+        return frozenset(self._agents.host_of_key.values())
+
     def has_agent(self, host: str) -> bool:
         """Return whether the list of agents names this host (uuid), whether its agent speaks or not."""
         return host in self._agents.host_of_key.values()

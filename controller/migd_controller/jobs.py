@@ -1,7 +1,7 @@
 """The life of jobs: named by an operator, heard of as they go on, over when removed or when their guests are gone.
 
 Pure: memory in, memory out. What a job tells is kept with it; what it leaves behind (how long it ran, how fast it went
-while a guest of it migrated) is kept by its name, for the next run of that name. All of it is bounded.
+while a guest of it migrated) is kept by what its runs are called, for the next one. All of it is bounded.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,17 +31,22 @@ News = Mapping[str, tuple[float, Progress]]
 
 
 def added(memory: Memory, event: JobAdded, now_s: float) -> Memory:
-    """Return the memory once an operator has named a job.
+    """Return the memory once an operator or Slurm has named a job.
 
     The same name with the same guests is the same run, of which something new is said; with others it is a new one.
+    What Slurm says of a run leaves alone when an operator said that it ends.
     """
     ends_at = None if event.remaining_s is None else now_s + event.remaining_s
     known = memory.jobs.get(event.name)
     if known is not None and set(known.guests) == set(event.guests):
+        if event.slurm_job is not None:
+            ends_at = known.ends_at if ends_at is None else ends_at
+            known = replace(known, slurm_job=event.slurm_job, run_of=event.run_of, wall_time_limit_s=None)
         later_s = 0.0 if ends_at is None or known.ends_at is None else max(0.0, ends_at - known.ends_at)
         job = replace(
             known,
             ends_at=ends_at,
+            started_at=event.started_at if event.started_at is not None else known.started_at,
             postponed_s=known.postponed_s + later_s,
             wall_time_limit_s=event.wall_time_limit_s
             if event.wall_time_limit_s is not None
@@ -53,9 +58,11 @@ def added(memory: Memory, event: JobAdded, now_s: float) -> Memory:
             name=event.name,
             guests=event.guests,
             ends_at=ends_at,
-            started_at=now_s,
+            started_at=event.started_at if event.started_at is not None else now_s,
             wall_time_limit_s=event.wall_time_limit_s,
             limits=event.limits.of(NO_LIMITS),
+            slurm_job=event.slurm_job,
+            run_of=event.run_of,
         )
     return replace(memory, jobs={**memory.jobs, event.name: job})
 
@@ -74,15 +81,20 @@ def limits(memory: Memory, name: str) -> JobLimits:
     return NO_LIMITS if job is None else job.limits
 
 
+def job_of(memory: Memory, guest: str) -> str:
+    """Return the job of a guest (uuid); one that is of none is a job of its own."""
+    return next((job.name for job in memory.jobs.values() if guest in job.guests), guest)
+
+
 def removed(memory: Memory, name: str, now_s: float) -> Memory:
-    """Return the memory once a job is over; how long it ran is kept under its name."""
+    """Return the memory once a job is over; how long it ran is kept for the next run of it."""
     job = memory.jobs.get(name)
     if job is None:
         return memory
     finished = memory.finished_s
     if (ran_s := _ran_s(job, now_s)) > 0:
-        runs = (*finished.get(name, ()), ran_s)[-RUNS_KEPT:]
-        finished = _with(finished, name, runs)
+        runs = (*finished.get(job.kept_as, ()), ran_s)[-RUNS_KEPT:]
+        finished = _with(finished, job.kept_as, runs)
     jobs = {key: each for key, each in memory.jobs.items() if key != name}
     return replace(memory, jobs=jobs, finished_s=finished)
 
@@ -149,8 +161,8 @@ def learned(memory: Memory, migration: Migration, now_s: float) -> Memory:
     ratio = learned_speed.observed(job.track.reports, began_s, stopped_s)
     if ratio is None:
         return memory
-    known = memory.speeds.get(job.name, learned_speed.LearnedSpeed())
-    return replace(memory, speeds=_with(memory.speeds, job.name, learned_speed.after(known, ratio)))
+    known = memory.speeds.get(job.kept_as, learned_speed.LearnedSpeed())
+    return replace(memory, speeds=_with(memory.speeds, job.kept_as, learned_speed.after(known, ratio)))
 
 
 def described(memory: Memory, job: RememberedJob, running: Collection[str], prior_ratio: float, now_s: float) -> Job:
@@ -163,11 +175,11 @@ def described(memory: Memory, job: RememberedJob, running: Collection[str], prio
         ends_at=job.ends_at,
         postponed_s=job.postponed_s,
         wall_time_limit_s=job.wall_time_limit_s,
-        finished_s=memory.finished_s.get(job.name, ()),
+        finished_s=memory.finished_s.get(job.kept_as, ()),
         guests=len(job.guests),
         missing=len(missing),
     )
-    speed = memory.speeds.get(job.name, learned_speed.LearnedSpeed())
+    speed = memory.speeds.get(job.kept_as, learned_speed.LearnedSpeed())
     iteration = pace(job.track)
     return Job(
         name=job.name,

@@ -21,6 +21,7 @@ from migd_controller.commands import (
     RecordHealth,
     RecordJobOver,
     RecordMigration,
+    RecordRecommendation,
     RecordSet,
 )
 from migd_controller.decision import Decision
@@ -40,6 +41,7 @@ from migd_controller.events import (
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
+from migd_controller.recommendations import Recommendation
 from migd_core.errors import MigdError
 
 SCHEMA_VERSION: Final = 1
@@ -66,7 +68,10 @@ CREATE INDEX migrations_guest ON migrations (guest, asked_at);
 CREATE TABLE memory (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL);
 """
 # Added to journals of earlier releases, too: these do not look at it.
-_SETS: Final = "CREATE TABLE IF NOT EXISTS sets (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)"
+_LATER: Final = """
+CREATE TABLE IF NOT EXISTS sets (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS recommendations (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL);
+"""
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
 # What people did and what became of hosts and jobs: few among many, so found by an index of their own.
@@ -100,7 +105,7 @@ class Journal:
             if version == 0:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             if version in (0, SCHEMA_VERSION):
-                self._db.execute(_SETS)
+                self._db.executescript(_LATER)
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS log_told ON log (at) WHERE {_TOLD}")
         except sqlite3.Error as error:
             raise JournalError(
@@ -209,6 +214,11 @@ class Journal:
         found = (msgspec.msgpack.decode(body, type=MoveSet) for (body,) in rows)
         return list(islice((each for each in found if any(step.guest == guest for step in each.steps)), limit))
 
+    def recommendation(self, name: str) -> Recommendation | None:
+        """Return one recommendation by its name, as it was when it was made or ended."""
+        row = self._db.execute("SELECT body FROM recommendations WHERE name = ?", (name,)).fetchone()
+        return msgspec.msgpack.decode(row[0], type=Recommendation) if row is not None else None
+
     def prune(self, now_s: float, keep_s: float, keep_samples_s: float) -> None:
         """Forget what is older than `keep_s` seconds, samples older than `keep_samples_s`."""
         oldest = now_s - keep_s
@@ -219,6 +229,7 @@ class Journal:
             self._db.execute("DELETE FROM decision_guests WHERE at < ?", (oldest,))
             self._db.execute("DELETE FROM migrations WHERE asked_at < ?", (oldest,))
             self._db.execute("DELETE FROM sets WHERE at < ?", (oldest,))
+            self._db.execute("DELETE FROM recommendations WHERE at < ?", (oldest,))
 
     def _transaction(
         self,
@@ -264,6 +275,13 @@ class Journal:
                 " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
                 (move_set.name, move_set.at, _encode(move_set)),
             )
+        elif isinstance(command, RecordRecommendation):
+            recommendation = command.recommendation
+            self._db.execute(
+                "INSERT INTO recommendations (name, at, body) VALUES (?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (recommendation.name, recommendation.at, _encode(recommendation)),
+            )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -294,5 +312,5 @@ def _body(event: AnyEvent) -> bytes:
 
 
 def _is_request(command: AnyCommand) -> bool:
-    """Decisions, migrations and sets have tables of their own; the log holds all others."""
-    return not isinstance(command, RecordDecision | RecordMigration | RecordSet)
+    """Decisions, migrations, sets and recommendations have tables of their own; the log holds all others."""
+    return not isinstance(command, RecordDecision | RecordMigration | RecordSet | RecordRecommendation)

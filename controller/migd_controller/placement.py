@@ -31,6 +31,11 @@ def why_not(guest: PoolGuest, host: PoolHost) -> str | None:
             return f"host {host.name} is not on the network {network.name}, which the guest is on"
     if host.hardware_versions and guest.hardware_version not in host.hardware_versions:
         return f"host {host.name} does not offer version {guest.hardware_version} of the virtual hardware"
+    return cpu_why_not(guest, host)
+
+
+def cpu_why_not(guest: PoolGuest, host: PoolHost) -> str | None:
+    """Return what the host's CPU lacks that the guest was started on, None if nothing."""
     if guest.cpu_vendor and host.cpu_vendor and guest.cpu_vendor != host.cpu_vendor:
         return f"the guest was started on a CPU by {guest.cpu_vendor}, host {host.name} has one by {host.cpu_vendor}"
     offered = host.cpu_features_pv if guest.is_paravirtual else host.cpu_features_hvm

@@ -211,12 +211,24 @@ def _guest(vm: Record, host_uuids: Mapping[str, str]) -> PoolGuest:
         cpu_features=cpu.get("features", ""),
         is_paravirtual=vm["domain_type"] == "pv",
         domid=int(vm["domid"]),
+        devices=_devices(vm),
     )
 
 
 def _resources(records: Iterable[Record]) -> tuple[Resource, ...]:
     found = {record["uuid"]: Resource(record["uuid"], record["name_label"]) for record in records}
     return tuple(found[uuid] for uuid in sorted(found))
+
+
+def _devices(vm: Record) -> tuple[str, ...]:
+    """Say what of the host's hardware is passed through: PCI devices, also by `other_config:pci`, GPUs, USB devices."""
+    by_hand = list(filter(None, vm.get("other_config", {}).get("pci", "").split(",")))
+    kinds = {
+        "PCI device": len(vm.get("attached_PCIs", ())) or len(by_hand),
+        "GPU": len(vm.get("VGPUs", ())),
+        "USB device": len(vm.get("VUSBs", ())),
+    }
+    return tuple(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count)
 
 
 def probed_by(vm: Record) -> str:

@@ -55,7 +55,9 @@ def build_world(
         frozen_because = silent_because or _doubtful_because(pool_host, telemetry)
         health = telemetry.health(uuid)
         # What is wrong with a host must not keep its guests on it, as long as they are measured themselves.
-        is_to_be_left = health.state is HealthState.FAILING or not pool_host.is_enabled or pool_host.is_evacuating
+        closed = memory.maintenance.get(uuid)
+        is_enabled = pool_host.is_enabled and not pool_host.is_evacuating and closed is None
+        is_to_be_left = health.state is HealthState.FAILING or not is_enabled
         kept_because = silent_because if is_to_be_left else frozen_because
         found = [
             replace(
@@ -71,7 +73,14 @@ def build_world(
         guests.update((guest.uuid, guest) for guest in found)
         host = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
         stood_s = max(0.0, now_s - known.standing.since_s) if known is not None and known.standing is not None else 0.0
-        hosts[uuid] = replace(host, health=health, load_stood_s=stood_s, speed_ratio=_speed_ratio(pool_host, fastest))
+        hosts[uuid] = replace(
+            host,
+            health=health,
+            load_stood_s=stood_s,
+            speed_ratio=_speed_ratio(pool_host, fastest),
+            is_enabled=is_enabled,
+            closed_because=None if closed is None else closed.text(now_s),
+        )
     return World(
         now_s=now_s,
         hosts=MappingProxyType(hosts),
@@ -206,7 +215,6 @@ def _host(
         link_bytes_per_s=known.newest.link_bytes_per_s if known is not None else 0.0,
         load_ratio=load,
         recent_load_ratios=(*known.load_ratios, load) if known is not None and frozen_because is None else (),
-        is_enabled=host.is_enabled and not host.is_evacuating,
         frozen_because=frozen_because,
     )
 

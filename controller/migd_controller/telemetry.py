@@ -16,6 +16,8 @@ from migd_core.progress import Progress
 from migd_policies.imbalance import Standing
 
 HISTORY_PERIODS: Final = 120
+# Samples of a host from which it is told how regularly they arrive: a minute of them.
+TRANSITS: Final = 60
 # Curves of a guest that are kept: sessions at different phases of what it does.
 CURVES: Final = 3
 # A new run of an agent says nothing of its host's health before it has read the sensors once; what the run before it
@@ -43,7 +45,8 @@ class HostTelemetry:
     """One host's newest sample, when it arrived, and the smoothed rates formed from it and its predecessors.
 
     `dropped_s` is when the agent's count of dropped samples was last seen to grow, None if it never was. `standing` is
-    what its load has been about, and since when.
+    what its load has been about, and since when. `transits_s` are by how much the controller's clock was ahead of the
+    agent's monotonic one as each of the last samples arrived: only their differences mean something.
     """
 
     newest: HostSample
@@ -56,6 +59,12 @@ class HostTelemetry:
     flows: dict[tuple[str, str], float] = field(default_factory=dict)
     load_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_PERIODS))
     standing: Standing | None = None
+    transits_s: deque[float] = field(default_factory=lambda: deque(maxlen=TRANSITS))
+
+    @property
+    def jitter_s(self) -> float:
+        """By how much samples arrive sooner or later after they were taken, from the least to the most of the last."""
+        return max(self.transits_s) - min(self.transits_s) if self.transits_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class Telemetry:
         if sample.samples_dropped > known.newest.samples_dropped:
             known.dropped_s = now_s
         known.newest, known.arrived_s = sample, now_s
+        known.transits_s.append(now_s - sample.monotonic_s)
         self._follow_health(sample, now_s)
         known.cpu_ratio += weight * (sample.cpu_ratio - known.cpu_ratio)
         known.dom0_cpu_ratio += weight * (sample.dom0_cpu_ratio - known.dom0_cpu_ratio)

@@ -99,7 +99,7 @@ def decision_view(decision: Decision, inventory: Inventory) -> api.DecisionView:
         policy=decision.policy,
         code=decision.reason.code,
         text=decision.reason.text,
-        candidates=[_candidate(candidate, inventory) for candidate in decision.candidates],
+        candidates=[candidate_view(candidate, inventory) for candidate in decision.candidates],
         sets=[set_view(each) for each in decision.sets],
     )
 
@@ -250,6 +250,8 @@ def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:
     proposed = [candidate for candidate in last.candidates if candidate.guest == uuid]
     if proposed and (gate := waiting(proposed[-1].gates)) is not None:
         return f"{place}; policy {last.policy} moves it, which {gate.text}"
+    if asked := [name for name, each in core.memory.recommendations.items() if uuid in each.guests]:
+        return f"{place}; moving it is recommended: `migctl approve {asked[0]}` lets it move"
     if proposed:
         return f"{place}; policy {last.policy} proposed to move it in {last.cause}: see its gates"
     return f"{place}; policy {last.policy} does not propose to move it: {last.reason.text}"
@@ -283,7 +285,18 @@ def _host(core: Core, world: World, host: Host, now_s: float) -> api.HostView:
         dropped_age_s=max(0.0, now_s - known.dropped_s) if known is not None and known.dropped_s is not None else None,
         health=host.health,
         switch=world.topology.switch_of.get(host.uuid, ""),
+        maintenance=maintenance_text(core, host),
     )
+
+
+def maintenance_text(core: Core, host: Host) -> str:
+    """Say why a host is out of service, by an operator's word or the pool's; empty if it is not."""
+    known = core.inventory.hosts.get(host.uuid)
+    if host.closed_because is not None or known is None:
+        return host.closed_because or ""
+    if known.is_evacuating:
+        return "the pool is emptying it"
+    return "" if known.is_enabled else "it is disabled in the pool"
 
 
 def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:
@@ -310,7 +323,7 @@ def _guest(core: Core, world: World, guest: Guest) -> api.GuestView:
 def _job(core: Core, world: World, job: Job) -> api.JobView:
     names = [world.guests[uuid].name if uuid in world.guests else uuid for uuid in job.guests]
     remaining, speed, everybodys = job.remaining, job.speed_while_migrating, core.config.guards
-    own = limits(core.memory, job.name)
+    own, remembered = limits(core.memory, job.name), core.memory.jobs.get(job.name)
     return api.JobView(
         name=job.name,
         guests=list(job.guests),
@@ -329,13 +342,15 @@ def _job(core: Core, world: World, job: Job) -> api.JobView:
         speed_while_migrating_basis=speed.basis if speed is not None else "",
         missing=list(job.missing),
         limits=own,
+        slurm_job=remembered.slurm_job if remembered is not None else None,
         stalled_s=stalled_s(core.memory.accounts, job.name, world.now_s),
         stall_per_hour_s=own.stall_per_hour_s if own.stall_per_hour_s is not None else everybodys.stall_per_hour_s,
         no_stall_last_s=own.no_stall_last_s if own.no_stall_last_s is not None else everybodys.no_stall_last_s,
     )
 
 
-def _candidate(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
+def candidate_view(candidate: Candidate, inventory: Inventory) -> api.CandidateView:
+    """One move that was considered, with names."""
     price = candidate.price
     return api.CandidateView(
         guest=candidate.guest,

@@ -11,6 +11,7 @@ that the pool was seen to have: a member names the coordinator, so any host that
 import contextlib
 import http.client
 import ipaddress
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -22,7 +23,14 @@ from typing import Any, Final
 import XenAPI
 
 from migd_controller.config import XapiSection
-from migd_controller.xapi_transport import AuthorityTransport, PinnedTransport, Transport, WrongCertificate, authorities
+from migd_controller.xapi_transport import (
+    CONNECT_S,
+    AuthorityTransport,
+    PinnedTransport,
+    Transport,
+    WrongCertificate,
+    authorities,
+)
 from migd_core import systemd
 from migd_core.errors import ConfigError, MigdError
 
@@ -124,6 +132,28 @@ class Pool:
                 break
             self._drop()  # the session is lost
         raise PoolUnreachable(f"{self._url_of(address)}{path.partition('?')[0]} answers with HTTP status {status}")
+
+    def session_record(self) -> dict[str, Any]:
+        """Return what the pool knows of this thread's session. Raises PoolRefusal, PoolUnreachable."""
+        with self._connection() as connection:
+            handle = connection.session.handle
+        record: dict[str, Any] = self.call("session.get_record", handle)
+        return record
+
+    def certificate(self, address: str) -> bytes | None:
+        """Return the certificate (DER) that the host at `address` shows; None over http.
+
+        Raises PoolUnreachable, also where it is none that is trusted.
+        """
+        if self._url.scheme == "http":
+            return None
+        url, transport = self._url_of(address), self._transport()
+        transport.timeout_s = CONNECT_S
+        try:
+            with _translated(url):
+                return transport.certificate(urllib.parse.urlsplit(url).netloc)
+        finally:
+            transport.close()
 
     def _get(self, address: str, path: str) -> tuple[int, bytes]:
         url, transport = self._url_of(address), self._transport()
@@ -318,7 +348,8 @@ def _read_password(section: XapiSection) -> str:
 
 def _refused_login(refusal: PoolRefusal, url: str, section: XapiSection) -> PoolRefusal:
     advice = {
-        "SESSION_AUTHENTICATION_FAILED": f"the password in {section.password_file} is not {section.username}'s",
+        "SESSION_AUTHENTICATION_FAILED": f"the password in {section.password_file} is not {section.username}'s; "
+        "put the right one there, it is read anew at every attempt",
         "SESSION_AUTHORIZATION_FAILED": f"{section.username} has no role in the pool; give it pool-operator",
     }.get(refusal.code, "see the log of its toolstack")
     return PoolRefusal(
@@ -329,9 +360,11 @@ def _refused_login(refusal: PoolRefusal, url: str, section: XapiSection) -> Pool
 def _words(error: Exception) -> str:
     match error:
         case TimeoutError():
-            return "no answer in time"
+            return "no answer in time; is the address in xapi.url right, and does no firewall keep it from port 443?"
         case ConnectionRefusedError():
-            return "connection refused; is the toolstack running?"
+            return "connection refused; is the toolstack running? `systemctl status xapi` on the host tells"
+        case socket.gaierror(strerror=words):
+            return f"{words}; is the name in xapi.url right? `getent hosts NAME` tells whether this machine knows it"
         case ssl.SSLCertVerificationError():
             return (
                 f"its certificate is not trusted ({error.verify_message}); "

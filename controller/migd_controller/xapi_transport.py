@@ -43,6 +43,14 @@ class Transport(xmlrpc.client.Transport):
         answer = connection.getresponse()
         return answer.status, answer.read()
 
+    def certificate(self, host: str) -> bytes:
+        """Return the certificate (DER) that the host shows over TLS. Raises OSError, also where it is not trusted."""
+        sock = self._connected(host).sock
+        assert isinstance(sock, ssl.SSLSocket)
+        shown = sock.getpeercert(binary_form=True)
+        assert shown is not None  # no server goes without one
+        return shown
+
     def _connected(self, host: Any) -> http.client.HTTPConnection:
         """The connection to the host, open and checked. Raises OSError."""
         connection = self._http = self.make_connection(host)

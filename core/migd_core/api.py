@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from migd_core.automation import Automation
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.job_limits import JobLimits, JobLimitsChange
+from migd_core.levels import Level
 from migd_core.progress import Progress
 from migd_core.units import Positive, Seconds
-from migd_core.world import Level
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +173,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
     `samples_dropped` counts since the agent started; `dropped_age_s` is how long ago the controller saw that grow, None
     if it did not: what was dropped before the controller listened is no trouble of now. `health` is unknown without an
-    agent. `switch` is the one that the configuration names for it, empty if none.
+    agent. `switch` is the one that the configuration names for it, empty if none. `maintenance` says why it is out of
+    service, by the pool's word or an operator's; empty if it is not.
     """
 
     uuid: str
@@ -190,6 +192,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     dropped_age_s: float | None = None
     health: HostHealth = UNKNOWN
     switch: str = ""
+    maintenance: str = ""
 
 
 class GuestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,6 +223,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     while a guest of it migrates over its speed before, with its own ends and basis. `missing` are the guests of it
     (uuids) that no longer run. `limits` are its own; `stalled_s` is how long migrations have made it stand still within
     the last hour, of `stall_per_hour_s` that it may be, and none in its `no_stall_last_s`, its own or everybody's.
+    `slurm_job` is its number where it is Slurm's.
     """
 
     name: str
@@ -242,6 +246,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     stalled_s: float = 0.0
     stall_per_hour_s: float | None = None
     no_stall_last_s: float | None = None
+    slurm_job: int | None = None
 
 
 class LinkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,7 +275,8 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The controller at a glance. What ends in `_problem` says in words what is wrong, or is empty.
 
-    `holds` are the guests held back after failed migrations, those that need a human first.
+    `holds` are the guests held back after failed migrations, those that need a human first; `recommendations` counts
+    what waits for an operator's word.
     """
 
     version: str
@@ -288,6 +294,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     policy_problem: str = ""
     topology_problem: str = ""
     rules_problem: str = ""
+    slurm_problem: str = ""
     samples_received: int = 0
     samples_refused: int = 0
     agents_refused: int = 0
@@ -297,6 +304,9 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     hosts_degraded: int = 0
     hosts_failing: int = 0
     http_problem: str = ""
+    hosts_in_maintenance: int = 0
+    automation: Automation = Automation.AUTOMATIC
+    recommendations: int = 0
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
@@ -451,6 +461,85 @@ class HistoryView(msgspec.Struct, frozen=True, kw_only=True):
     happenings: list[HappeningView] = []
 
 
+class RecommendationView(msgspec.Struct, frozen=True, kw_only=True):
+    """Moves that wait for an operator's word, all or none of them: `moves` as they were judged last, detours included.
+
+    `standing` is one of `open`, `approved`, `refused`, `lapsed`; `text` says how it ended, `decision` what an approval
+    led to. Times are Unix times: it lapses at `lapses_at` unless the policy proposes it again. One `is_for_safety` is
+    for guests that are to leave a host; then nothing has to be gained.
+    """
+
+    name: str
+    at: float
+    lapses_at: float
+    policy: str
+    standing: str
+    is_for_safety: bool
+    moves: list[CandidateView]
+    text: str = ""
+    decision: str = ""
+    migrations: list[MigrationView] = []
+
+
+class MaintenanceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/hosts/{host}/maintenance`: until then (Unix time), or until it is deleted."""
+
+    until: Annotated[float, Meta(ge=0, le=1e11)] | None = None
+
+
+class LeavingView(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest that is still on a host which is emptied. `state` is `moving`, `waiting` or `stays`; `text` says why.
+
+    `migration` is its id once it is under way; the target of one that stays is empty.
+    """
+
+    guest: str
+    guest_name: str
+    state: str
+    target: str = ""
+    target_name: str = ""
+    text: str = ""
+    migration: str = ""
+    progress_ratio: float | None = None
+    predicted_s: float | None = None
+
+
+class EvacuationView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left on a host, those that leave first; or, where it is not `is_under_way`, what emptying it would do."""
+
+    host: str
+    host_name: str
+    is_under_way: bool
+    maintenance: str
+    guests: list[LeavingView]
+
+
+class JobAutomationView(msgspec.Struct, frozen=True, kw_only=True):
+    """The level that counts for a job's guests; `own` is the job's, None where it has none."""
+
+    job: str
+    level: Automation
+    own: Automation | None = None
+
+
+class AutomationView(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster's level (`configured` is that of the file, `chosen` an operator's), and each job's."""
+
+    level: Automation
+    configured: Automation
+    chosen: Automation | None = None
+    lapse_s: float
+    refused_for_s: float
+    jobs: list[JobAutomationView] = []
+
+
+class AutomationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/automation`: of one `job`, or of the cluster (empty); null takes back what an operator chose."""
+
+    level: Automation | None
+    job: str = ""
+
+
 class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`PUT /v1/policy`: values in `config` may be text, as typed on a command line."""
 
@@ -535,7 +624,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for.
 
     `limits` that are left out stay as they are for the run that is known, and are everybody's for a new one.
-    `PATCH /v1/jobs/{name}` changes them alone.
+    `PATCH /v1/jobs/{name}` changes them alone. `slurm_job` says that the job is Slurm's, by its number, and ends when
+    Slurm no longer names it; `run_of` is what all runs of it are called, where their names differ.
     """
 
     name: str
@@ -543,6 +633,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     remaining_s: float | None = None
     wall_time_limit_s: float | None = None
     limits: JobLimitsChange = JobLimitsChange()
+    slurm_job: Annotated[int, Meta(ge=1)] | None = None
+    run_of: Annotated[str, Meta(max_length=256)] = ""
 
 
 class LinkMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -564,6 +656,33 @@ class MigrateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     guest: str
     host: str
+
+
+class Verdict(StrEnum):
+    """What an examination makes of one thing, best first."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was examined. `check` names what kind of thing it is, `text` says what was found.
+
+    `mend` says what to do about it, with the command; empty where there is nothing to mend.
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    mend: str = ""
+
+
+class ExaminationView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller finds of itself, its agents, the pool and the guests, check by check."""
+
+    version: str
+    findings: list[FindingView]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -645,7 +764,13 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 # method and path -> the request body (None: no body) and the answer's body
 ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/status"): (None, StatusView),
+    ("GET", "/v1/doctor"): (None, ExaminationView),
     ("GET", "/v1/hosts"): (None, list[HostView]),
+    ("PUT", "/v1/hosts/{host}/maintenance"): (MaintenanceRequest, HostView),
+    ("DELETE", "/v1/hosts/{host}/maintenance"): (None, HostView),
+    ("GET", "/v1/hosts/{host}/evacuation"): (None, EvacuationView),
+    ("POST", "/v1/hosts/{host}/evacuation"): (None, EvacuationView),
+    ("DELETE", "/v1/hosts/{host}/evacuation"): (None, EvacuationView),
     ("GET", "/v1/guests"): (None, list[GuestView]),
     ("GET", "/v1/jobs"): (None, list[JobView]),
     ("POST", "/v1/jobs"): (JobRequest, JobView),
@@ -662,6 +787,11 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("POST", "/v1/shadows"): (ShadowRequest, ContenderView),
     ("DELETE", "/v1/shadows/{label}"): (None, ContenderView),
     ("GET", "/v1/plan"): (None, DecisionView),
+    ("GET", "/v1/automation"): (None, AutomationView),
+    ("PUT", "/v1/automation"): (AutomationRequest, AutomationView),
+    ("GET", "/v1/recommendations"): (None, list[RecommendationView]),
+    ("POST", "/v1/recommendations/{name}/approve"): (None, RecommendationView),
+    ("POST", "/v1/recommendations/{name}/refuse"): (None, RecommendationView),
     ("GET", "/v1/migrations"): (None, list[MigrationView]),
     ("POST", "/v1/migrations"): (MigrateRequest, MigrationView),
     ("POST", "/v1/migrations/{name}/cancel"): (None, MigrationView),
@@ -701,7 +831,18 @@ QUERIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
 # `admin` alone.
 ROLES: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/v1/status"): Role.VIEWER,
+    ("GET", "/v1/doctor"): Role.VIEWER,
     ("GET", "/v1/hosts"): Role.VIEWER,
+    ("PUT", "/v1/hosts/{host}/maintenance"): Role.OPERATOR,
+    ("DELETE", "/v1/hosts/{host}/maintenance"): Role.OPERATOR,
+    ("GET", "/v1/hosts/{host}/evacuation"): Role.VIEWER,
+    ("POST", "/v1/hosts/{host}/evacuation"): Role.OPERATOR,
+    ("DELETE", "/v1/hosts/{host}/evacuation"): Role.OPERATOR,
+    ("GET", "/v1/automation"): Role.VIEWER,
+    ("PUT", "/v1/automation"): Role.OPERATOR,
+    ("GET", "/v1/recommendations"): Role.VIEWER,
+    ("POST", "/v1/recommendations/{name}/approve"): Role.OPERATOR,
+    ("POST", "/v1/recommendations/{name}/refuse"): Role.OPERATOR,
     ("GET", "/v1/guests"): Role.VIEWER,
     ("GET", "/v1/jobs"): Role.VIEWER,
     ("POST", "/v1/jobs"): Role.OPERATOR,

@@ -26,8 +26,12 @@ def load(path: Path, type_: type[T]) -> T:
     """Return the configuration in the file at `path` as a `type_`. Raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file; write it, or name the one that is meant") from error
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path and the permissions") from error
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}; `ls -ld {path.parent} {path}` shows who may read it"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start} cannot be read") from error
     return parse(text, type_, name=str(path))
@@ -75,6 +79,8 @@ def _explain(message: str, raw: object, type_: Any) -> str:
         return f"{place}.{wrong['value']}: unknown key{_nearest(wrong['value'], keys)}"
     if what.startswith("Invalid") and (choices := _choices(section) or _tags(raw, type_, path)):
         return f"{place}: expected one of {', '.join(choices)}, found {found!r}"
+    if "matching regex" in what and (examples := _examples(section)):
+        return f"{place}: expected something like {' or '.join(examples)}, found {found!r}"
     shown = "" if isinstance(found, dict | list) or found is None else f", found {found!r}"
     return f"{place}: {what[:1].lower()}{what[1:]}{shown}{_unit_hint(place, found)}"
 
@@ -123,6 +129,12 @@ def _choices(type_: Any) -> list[str]:
     if isinstance(type_, type) and issubclass(type_, Enum):
         return [str(member.value) for member in type_]
     return [choice for argument in getattr(type_, "__args__", ()) for choice in _choices(argument)]
+
+
+def _examples(type_: Any) -> list[str]:
+    """Return the examples in the type's `Meta`, for a pattern that says nothing to who reads it."""
+    metas = getattr(type_, "__metadata__", ())
+    return [str(example) for meta in metas for example in getattr(meta, "examples", None) or ()]
 
 
 def _tags(raw: object, type_: Any, path: str) -> list[str]:

@@ -127,7 +127,9 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     could not send since it started. `failed_collectors` names what is missing: with `dom0` the host's own figures are
     not of this interval but the last that could be measured, with `guests` all guests, with `guest:<uuid>` that one,
     whose counters were impossible, with `flows` who talks to whom, with `health:<tool>` what that tool would tell of
-    the host's health. `probe` is repeated in every sample, because samples may be lost.
+    the host's health. `failed_because` says why, in the same order. `probe` is repeated in every sample, because
+    samples may be lost. `version` is the agent's release, `clock_s` what the host's clock showed as the sample left
+    (Unix time; 0: not told).
     """
 
     host_uuid: Name
@@ -150,6 +152,9 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
     probe: ProbeReport | None = None
     flows_held: bool = False
     health: HostHealth = UNKNOWN
+    failed_because: Annotated[tuple[Annotated[str, Meta(max_length=256)], ...], Meta(max_length=64)] = ()
+    version: Annotated[str, Meta(max_length=64)] = ""
+    clock_s: Seconds = 0.0
 
     def contradiction(self) -> str | None:
         """Say what makes this sample impossible although each value is within its bounds, or None.

@@ -6,25 +6,16 @@ that are under way. Hosts and guests are keyed by XAPI uuid.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
 from migd_core.health import UNKNOWN, HealthState, HostHealth
 from migd_core.learned import NOTHING_LEARNED, Learned
+from migd_core.levels import Level as Level
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import DEFAULT_PRICING, Pricing
 from migd_core.progress import Progress
-
-
-class Level(StrEnum):
-    """How near two guests are, nearest first."""
-
-    SAME_GUEST = "same-guest"
-    SAME_HOST = "same-host"
-    SAME_SWITCH = "same-switch"
-    WIDE_AREA = "wide-area"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +68,9 @@ class Host:
     `recent_load_ratios` holds one value a control period, newest last, this one included: a single sample is no trend.
     `memory_free_bytes` is what an arriving guest may take, after moves in flight. `frozen_because` says why nothing
     may be decided about the host now (stale telemetry, dead, disabled); None means that it takes part. `health` is what
-    its agent last said of its hardware; a failing host receives nothing. `load_stood_s` is for how long its load has
-    been about what it is, what migd moved left aside; None where nobody has watched. `speed_ratio` is how fast one of
-    its CPUs is next to one of the fastest host's.
+    its agent last said of its hardware; a failing host receives nothing. `closed_because` says why an operator lets it
+    receive nothing. `load_stood_s` is for how long its load has been about what it is, what migd moved left aside; None
+    where nobody has watched. `speed_ratio` is how fast one of its CPUs is next to one of the fastest host's.
     """
 
     uuid: str
@@ -95,6 +86,7 @@ class Host:
     health: HostHealth = UNKNOWN
     load_stood_s: float | None = None
     speed_ratio: float = 1.0
+    closed_because: str | None = None
 
     @property
     def may_receive(self) -> bool:

@@ -12,7 +12,7 @@ Guests that are tagged to be together stay, as it moves one after the other.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
@@ -57,7 +57,7 @@ class Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not leaving:
             text = f"no host is failing, disabled or to be emptied{self._unknown(world)}"
             return Plan((), Reason("no-host-to-leave", text))
-        return _Evacuation(self, world, leaving).plan(self._unknown(world))
+        return _Evacuation(self, world, leaving).found(self._unknown(world)).plan
 
     def _why_leave(self, host: Host) -> str | None:
         state = host.health.state
@@ -65,6 +65,8 @@ class Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return f"host {host.name} is failing: {host.health.text}"
         if host.uuid in self._named or host.name in self._named:
             return f"host {host.name} is to be emptied"
+        if not host.is_enabled and host.closed_because is not None:
+            return f"host {host.name}: {host.closed_because}"
         if not host.is_enabled:
             return f"host {host.name} is disabled or being evacuated"
         if self.degraded and state is HealthState.DEGRADED:
@@ -79,6 +81,20 @@ class Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         known = {name for host in world.hosts.values() for name in (host.name, host.uuid)}
         unknown = sorted(self._named - known)
         return f"; `hosts` names {', '.join(unknown)}, which is no host of the pool" if unknown else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emptying:
+    """How hosts are emptied: what may be moved now, where each guest that leaves goes, and why the others stay."""
+
+    plan: Plan
+    targets: Mapping[str, str]
+    stays: Mapping[str, str]
+
+
+def emptying(world: World, hosts: Mapping[str, str], settings: Evacuate) -> Emptying:
+    """Return how the guests of `hosts` (uuid: why it is left) leave them, and no others."""
+    return _Evacuation(settings, world, hosts).found("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +115,7 @@ class _Leaver:
 class _Evacuation:
     """One run of the policy over one world."""
 
-    def __init__(self, settings: Evacuate, world: World, leaving: dict[str, str]) -> None:
+    def __init__(self, settings: Evacuate, world: World, leaving: Mapping[str, str]) -> None:
         self._settings = settings
         self._world = world
         self._leaving = leaving
@@ -108,7 +124,12 @@ class _Evacuation:
         self._ladder = TargetLadder(self._projection, takes, lambda host: self._projection.load_ratio(host.uuid))
         self._stays: dict[str, str] = {}
 
-    def plan(self, remark: str) -> Plan:
+    def found(self, remark: str) -> Emptying:
+        targets: dict[str, str] = {}
+        plan = self._plan(remark, targets)
+        return Emptying(plan, targets, self._stays)
+
+    def _plan(self, remark: str, targets: dict[str, str]) -> Plan:
         under_way = {move.guest for move in self._world.moves_in_flight}
         residents = [guest for uuid in sorted(self._leaving) for guest in self._world.guests_on[uuid]]
         waiting = [guest for guest in residents if guest.uuid not in under_way]
@@ -117,6 +138,7 @@ class _Evacuation:
             return Plan((), Reason("empty", f"no guest is left on {names}{remark}"))
         leavers = sorted(self._leavers(waiting), key=lambda leaver: leaver.rank)
         steps = list(self._steps(leavers))
+        targets.update((step.guest, step.target) for step in steps)
         duration_s = {step.number: leavers[step.number].total_s for step in steps}
         moves = tuple(self._moves(steps, leavers))
         text = f"guests to leave {names}: {len(steps)}{self._when(steps, duration_s)}{self._staying()}{remark}"

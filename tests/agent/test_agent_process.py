@@ -205,7 +205,7 @@ def test_a_sample_can_be_printed_without_configuration() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--config", "/nowhere/agent.toml"], 3, "migd-agent: /nowhere/agent.toml: cannot be read"),
+        (["--config", "/nowhere/agent.toml"], 3, "migd-agent: /nowhere/agent.toml: there is no such file"),
         (["--wrong"], 2, "unrecognized arguments: --wrong"),
     ],
 )

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from migd_agent.config import ControllerSection
 from migd_agent.identity import Keys
 from migd_agent.publisher import Link, Publisher
+from migd_core import __version__
 from migd_core.errors import ConfigError
 from migd_core.messages import HostSample
 from migd_core.rates import Stamp, form
@@ -122,3 +123,14 @@ def test_an_endpoint_to_listen_on_is_refused(keys: Keys) -> None:
         "controller.endpoint: expected a host and a port like tcp://controller.example.org:7201, "
         "found 'tcp://*:7201': Invalid argument (addr='tcp://*:7201')"
     )
+
+
+def test_a_sample_says_which_release_sent_it_and_what_its_clock_showed(listen: Listen, connect: Connect) -> None:
+    listener = listen()
+    publisher = connect(listener.endpoint)
+    connected(publisher, listener)
+    before_s = time.time()
+    assert publisher.send(sample(1))
+    received = listener.receive()
+    assert received.version == __version__
+    assert before_s <= received.clock_s <= time.time()

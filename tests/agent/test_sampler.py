@@ -58,7 +58,13 @@ def test_when_all_fails_the_hosts_last_figures_go_out_marked_as_missing() -> Non
     _, measured, held, again = ticks(busy_host(1.0), busy_host(2.0), DOWN, busy_host(4.0))
     assert measured is not None
     assert held == replace(
-        measured, sequence=1, monotonic_s=2.0, guests=(), flows_held=True, failed_collectors=("dom0", "guests")
+        measured,
+        sequence=1,
+        monotonic_s=2.0,
+        guests=(),
+        flows_held=True,
+        failed_collectors=("dom0", "guests"),
+        failed_because=(str(DOWN), str(DOWN)),
     )
     assert again is not None
     assert (again.interval_s, len(again.guests), again.failed_collectors) == (2.0, 3, ())
@@ -120,7 +126,9 @@ def test_an_impossible_guest_is_named_in_the_sample_and_logged_once() -> None:
 def test_an_impossible_host_is_held_and_named() -> None:
     _, measured, held = ticks(host(0.0), host(1.0, cpu_s=1.0), host(2.0, cpu_s=100.0))
     assert measured is not None
-    assert held == replace(measured, sequence=1, monotonic_s=2.0, flows_held=True, failed_collectors=("dom0",))
+    why = "impossible: 99.00 s of CPU used in 1.00 s on 4 CPUs"
+    held_back = {"failed_collectors": ("dom0",), "failed_because": (why,)}
+    assert held == replace(measured, sequence=1, monotonic_s=2.0, flows_held=True, **held_back)
 
 
 def test_guests_that_contradict_their_host_are_left_out_and_named() -> None:

@@ -183,11 +183,15 @@ def test_auto_takes_xen_in_a_dom0_and_nothing_elsewhere(monkeypatch: pytest.Monk
     from migd_agent.collectors import table
 
     monkeypatch.setattr(xen_source, "connect", ScriptedXen)
-    assert isinstance(table.guest_source(MeasureSection(guests=XenGuests()), HOST, may_probe=False), XenHost)
+    assert isinstance(
+        table.guest_source(MeasureSection(guests=XenGuests()), HOST, Failures(), may_probe=False), XenHost
+    )
     for is_dom0 in (True, False):
         monkeypatch.setattr(library, "is_dom0", lambda is_dom0=is_dom0: is_dom0)
         assert (
-            isinstance(table.guest_source(MeasureSection(guests=AutoGuests()), HOST, may_probe=False), XenHost)
+            isinstance(
+                table.guest_source(MeasureSection(guests=AutoGuests()), HOST, Failures(), may_probe=False), XenHost
+            )
             is is_dom0
         )
 

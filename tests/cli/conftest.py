@@ -18,26 +18,35 @@ import pytest
 from migd_core.api import (
     ROUTES,
     AuditView,
+    AutomationView,
     CandidateView,
     ComparisonView,
     ContenderView,
     DecisionView,
+    EvacuationView,
+    ExaminationView,
     ExplainView,
+    FindingView,
     GateView,
     GuestView,
     HoldView,
     HostView,
+    JobAutomationView,
     JobView,
+    LeavingView,
     LinkView,
     MigrationView,
     NewTokenView,
     PolicyChangeView,
     PolicyView,
     Problem,
+    RecommendationView,
     Role,
     StatusView,
     TokenView,
+    Verdict,
 )
+from migd_core.automation import Automation
 from migd_core.progress import Progress
 from migd_core.units import GIB
 from migd_core.world import Level
@@ -334,7 +343,72 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         under_way=[running],
         compared=["patient", "mine"],
     )
+    asks = gate(
+        "automation", False, "automation is recommend: an operator has to approve it (`migctl recommendations`)"
+    )
+    recommended = RecommendationView(
+        name="D812.r1",
+        at=NOW_S - 120,
+        lapses_at=NOW_S + 780,
+        policy="least-loaded",
+        standing="open",
+        is_for_safety=False,
+        moves=[candidate(rank0, xen01, xen02, fits, asks)],
+    )
+    urgent = msgspec.structs.replace(recommended, name="D813.r1", policy="evacuate", is_for_safety=True)
+    automation = AutomationView(
+        level=Automation.RECOMMEND,
+        configured=Automation.AUTOMATIC,
+        chosen=Automation.RECOMMEND,
+        lapse_s=900.0,
+        refused_for_s=3600.0,
+        jobs=[JobAutomationView(job=job.name, level=Automation.OFF, own=Automation.OFF)],
+    )
+    leaving = [
+        LeavingView(
+            guest=f"uuid-{rank0}",
+            guest_name=rank0,
+            state="moving",
+            target=f"uuid-{xen02}",
+            target_name=xen02,
+            migration="D812.1",
+            progress_ratio=0.42,
+            predicted_s=12.4,
+        ),
+        LeavingView(
+            guest=f"uuid-{rank1}",
+            guest_name=rank1,
+            state="waiting",
+            target=f"uuid-{xen02}",
+            target_name=xen02,
+            text="waits for its turn",
+        ),
+        LeavingView(guest=f"uuid-{web}", guest_name=web, state="stays", text="it is tagged migd:never"),
+    ]
+    evacuation = EvacuationView(
+        host=f"uuid-{xen01}", host_name=xen01, is_under_way=True, maintenance="it is in maintenance", guests=leaving
+    )
     return {
+        ("PUT", "/v1/hosts/{host}/maintenance"): msgspec.structs.replace(
+            host(xen01, 1.87), is_enabled=False, maintenance="it is in maintenance for another 6 h"
+        ),
+        ("DELETE", "/v1/hosts/{host}/maintenance"): host(xen01, 1.87),
+        ("GET", "/v1/hosts/{host}/evacuation"): msgspec.structs.replace(evacuation, is_under_way=False, maintenance=""),
+        ("POST", "/v1/hosts/{host}/evacuation"): evacuation,
+        ("DELETE", "/v1/hosts/{host}/evacuation"): msgspec.structs.replace(evacuation, is_under_way=False),
+        ("GET", "/v1/automation"): automation,
+        ("PUT", "/v1/automation"): automation,
+        ("GET", "/v1/recommendations"): [urgent, recommended],
+        ("POST", "/v1/recommendations/{name}/approve"): msgspec.structs.replace(
+            recommended,
+            standing="approved",
+            decision="D830",
+            text="an operator has approved D812.r1",
+            migrations=[running],
+        ),
+        ("POST", "/v1/recommendations/{name}/refuse"): msgspec.structs.replace(
+            recommended, standing="refused", text="an operator has refused it"
+        ),
         ("POST", "/v1/policy/dry-run"): change,
         ("GET", "/v1/policies/comparison"): ComparisonView(
             text="patient would have saved 2 min 10 s more of job time than least-loaded, in use, in 1 h 59 min",
@@ -350,6 +424,18 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         ("POST", "/v1/shadows"): msgspec.structs.replace(shadow, last=None),
         ("DELETE", "/v1/shadows/{label}"): shadow,
         ("GET", "/v1/status"): status,
+        ("GET", "/v1/doctor"): ExaminationView(
+            version="0.1.0",
+            findings=[
+                FindingView(check="pool", verdict=Verdict.OK, text="https://pool.example.org answers"),
+                FindingView(
+                    check="clocks",
+                    verdict=Verdict.WARNING,
+                    text=f"the clock of host {xen01} is 4.0 s ahead of the controller's",
+                    mend=f"on {xen01}: `chronyc makestep`",
+                ),
+            ],
+        ),
         ("GET", "/v1/hosts"): [host(xen01, 1.87), host(xen02, 0.41), host(xen03, None, stale)],
         ("GET", "/v1/guests"): [
             guest(rank0, xen01, demand=2.0, used=1.1),

@@ -8,10 +8,13 @@ import msgspec
 import pytest
 
 from migd_cli.commands.audit import audit_lines
+from migd_cli.commands.automation import automation_lines
 from migd_cli.commands.cancel import cancel_lines
+from migd_cli.commands.evacuate import evacuation_lines
 from migd_cli.commands.explain import explain_lines
 from migd_cli.commands.guests import guest_lines
 from migd_cli.commands.history import history_lines
+from migd_cli.commands.host import maintenance_lines
 from migd_cli.commands.hosts import host_lines
 from migd_cli.commands.jobs import job_lines
 from migd_cli.commands.links import link_lines
@@ -19,6 +22,7 @@ from migd_cli.commands.migrate import migrate_lines
 from migd_cli.commands.pause import pause_lines
 from migd_cli.commands.plan import plan_lines
 from migd_cli.commands.policy import list_lines, policy_lines
+from migd_cli.commands.recommendations import approved_lines, recommendation_lines, refused_lines
 from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
 from migd_cli.commands.token import list_lines as token_lines
@@ -26,6 +30,7 @@ from migd_cli.commands.token import new_lines
 from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
+from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimits
 
@@ -46,6 +51,14 @@ LINES = {
     ("POST", "/v1/migrations"): migrate_lines,
     ("POST", "/v1/migrations/{name}/cancel"): cancel_lines,
     ("POST", "/v1/guests/{guest}/release"): release_lines,
+    ("PUT", "/v1/hosts/{host}/maintenance"): maintenance_lines,
+    ("DELETE", "/v1/hosts/{host}/maintenance"): maintenance_lines,
+    ("GET", "/v1/hosts/{host}/evacuation"): evacuation_lines,
+    ("POST", "/v1/hosts/{host}/evacuation"): evacuation_lines,
+    ("GET", "/v1/automation"): automation_lines,
+    ("GET", "/v1/recommendations"): recommendation_lines,
+    ("POST", "/v1/recommendations/{name}/approve"): approved_lines,
+    ("POST", "/v1/recommendations/{name}/refuse"): refused_lines,
     ("POST", "/v1/pause"): pause_lines,
     ("POST", "/v1/resume"): pause_lines,
     ("GET", "/v1/explain/{subject}"): explain_lines,
@@ -253,6 +266,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
         xapi_problem="https://xen01 does not answer: connection refused",
         policy_problem="policy spread cannot be used, observing instead: there is no policy spread",
         topology_problem="[topology.switches] names xen7, which no host of the pool is called",
+        slurm_problem="squeue: ended with status 1: Unable to contact slurm controller",
         rules_problem="migd:pin=a and migd:pin=b leave no host for rank0",
         http_problem="the certificate cert.pem expired 2 d ago and browsers refuse it",
         agents_refused=3,
@@ -264,6 +278,7 @@ def test_status_says_what_is_wrong_with_pool_policy_and_agents(ordinary: dict[An
     assert "policy spread cannot be used, observing instead" in text
     assert "[topology.switches] names xen7" in text
     assert "migd:pin=a and migd:pin=b leave no host for rank0" in text
+    assert "squeue: ended with status 1: Unable to contact slurm controller" in text
     assert "2 refused, 3 connections of unknown agents refused; last: key abc is not on the list" in text
 
 
@@ -319,3 +334,39 @@ def test_jobs_say_below_the_table_how_much_of_their_own_stall_budget_is_left(ord
         "  brams: moved only at 20:00-06:00",
     ]
     assert notes(limits=JobLimits(allowed_hours=()), **everybodys) == ["  brams: moved at any hour"]
+
+
+def test_recommendations_show_the_price_the_gates_and_how_to_decide(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/recommendations")
+    lines = shown(route, ordinary[route], PIPE)
+    assert lines[0] == "D813.r1, for safety, policy evacuate, since 2 min ago, lapses in 13 min"
+    at = lines.index("D812.r1, policy least-loaded, since 2 min ago, lapses in 13 min")
+    assert lines[at + 1] == "  1. rank0: xen01 → xen02"
+    assert "gain 4 min and lose 7.1 s" in lines[at + 3]
+    assert lines[at + 5].startswith("     ? automation: automation is recommend")
+    assert lines[-1] == "`migctl approve NAME` lets one be done, `migctl refuse NAME` drops it."
+
+
+def test_automation_shows_what_the_level_means_and_each_jobs_own(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/automation")
+    first, *_, titles, row = shown(route, ordinary[route], PIPE)
+    assert first == "Recommend: moves wait for your word: `migctl recommendations` (configured: automatic)."
+    assert (titles.split(), row.split()) == (["JOB", "AUTOMATION", "ITS", "OWN"], ["brams", "off", "off"])
+
+
+def test_status_says_what_waits_for_an_operator_and_who_is_out_of_service(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/status")
+    changes = {"recommendations": 2, "automation": Automation.RECOMMEND, "hosts_in_maintenance": 1}
+    lines = shown(route, msgspec.structs.replace(ordinary[route], **changes), PIPE)
+    assert "YOUR WORD: recommendations: 2; `migctl recommendations` shows them, with what each would gain" in lines
+    assert "  automation recommend; `migctl automation show` says what that means" in lines
+    assert "  hosts      3 (1 frozen, 1 in maintenance; `migctl hosts` says why)" in lines
+    assert not [line for line in shown(route, ordinary[route], PIPE) if "automation" in line or "YOUR WORD" in line]
+
+
+def test_a_host_out_of_service_shows_it_and_why(ordinary: dict[Any, Any]):
+    route = ("GET", "/v1/hosts")
+    closed = msgspec.structs.replace(ordinary[route][0], is_enabled=False, maintenance="it is disabled in the pool")
+    _, row, note = shown(route, [closed])
+    assert " maintenance " in row
+    assert note == "  xen01: receives no guests: it is disabled in the pool"

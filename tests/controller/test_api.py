@@ -334,7 +334,7 @@ async def test_an_unknown_job_is_refused_with_the_known_ones(served: Served) -> 
     assert await served.refused("DELETE", "/v1/jobs/j") == (
         404,
         "UnknownName",
-        "no job is called j; known jobs: there are none",
+        "no job is called j; known jobs: there are none, `migctl job add` makes one",
     )
 
 
@@ -414,7 +414,7 @@ async def test_a_wrong_shadow_is_refused(served: Served) -> None:
     assert await served.refused("DELETE", "/v1/shadows/mine") == (
         404,
         "UnknownName",
-        "no shadow policy is called mine; those that are asked: there are none",
+        "no shadow policy is called mine; those that are asked: there are none, `migctl policy shadow add` adds one",
     )
     for number in range(MAX_SHADOWS):
         await served.ask("POST", "/v1/shadows", {"name": "observe", "label": f"s{number:02}"})
@@ -504,7 +504,7 @@ async def test_a_migration_under_way_is_cancelled_by_its_guest(served: Served, g
 async def test_what_is_not_under_way_cannot_be_cancelled(served: Served) -> None:
     text = "no migration of a guest D9.1, nor D9.1 itself, is under way; those that are: "
     refused = await served.refused("POST", "/v1/migrations/D9.1/cancel")
-    assert refused == (404, "UnknownName", text + "there are none")
+    assert refused == (404, "UnknownName", text + "there are none, `migctl history` lists those that are over")
     asked = await served.ask("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
     _, _, found = await served.refused("POST", "/v1/migrations/D9.1/cancel")
     assert found == f"{text}{asked.cause} (rank0)"
@@ -573,7 +573,7 @@ async def test_a_guest_that_is_not_held_back_cannot_be_released(served: Served) 
     assert await served.refused("POST", "/v1/guests/rank0/release") == (
         404,
         "UnknownName",
-        "no guest called rank0 is held back; those that are: there are none",
+        "no guest called rank0 is held back; those that are: there are none, `migctl guests` says why one is not moved",
     )
 
 
@@ -731,3 +731,88 @@ async def test_a_file_in_the_place_of_the_socket_is_left_as_it_is(tmp_path: Path
             pass
     assert served.socket.read_text() == "mine"
     served.journal.close()
+
+
+async def test_two_operators_who_approve_the_same_get_one_migration_and_one_clear_answer(served: Served) -> None:
+    await served.ask("PUT", "/v1/automation", {"level": "recommend"})
+    await served.ask("PUT", "/v1/policy", {"name": "least-loaded"})
+    for _ in range(10):
+        served.cluster.run(1, WANTS)
+        served.control.dispatch(Tick())
+    ((name, moves),) = [(each.name, each.moves) for each in await served.ask("GET", "/v1/recommendations")]
+    path = f"/v1/recommendations/{name.lower()}/approve"
+    answers = await asyncio.gather(served.raw("POST", path), served.raw("POST", path))
+    (won, _), (lost, problem) = sorted(answers)
+    assert (won, lost) == (202, 409)
+    assert (
+        f"{name} is no longer open: an operator has approved {name}, 0.0 s ago; `migctl explain D" in problem.decode()
+    )
+    assert [command.guest for command in served.asked if isinstance(command, StartMigration)] == [moves[0].guest]
+    assert await served.ask("GET", "/v1/recommendations") == []
+
+
+async def test_an_approval_that_does_not_hold_any_more_is_refused_with_its_reasons(served: Served) -> None:
+    await served.ask("PUT", "/v1/automation", {"level": "recommend"})
+    await served.ask("PUT", "/v1/policy", {"name": "least-loaded"})
+    for _ in range(10):
+        served.cluster.run(1, WANTS)
+        served.control.dispatch(Tick())
+    (found,) = await served.ask("GET", "/v1/recommendations")
+    status = await served.ask("GET", "/v1/status")
+    assert (status.automation, status.recommendations) == ("recommend", 1)
+    explained = await served.ask("GET", f"/v1/explain/{found.moves[0].guest_name}")
+    assert f"moving it is recommended: `migctl approve {found.name}` lets it move" in explained.text
+    await served.ask("POST", "/v1/pause")
+    status, code, text = await served.refused("POST", f"/v1/recommendations/{found.name}/approve")
+    assert (status, code) == (409, "Refused")
+    assert text.startswith(f"{found.name} does not hold any more: migd is paused; `migctl resume` allows migrations")
+    cause = text.rpartition("explain ")[2].rstrip("`)")
+    assert (await served.ask("GET", f"/v1/explain/{cause}.r1")).subject == cause
+    assert (await served.ask("POST", f"/v1/recommendations/{found.name}/refuse")).standing == "refused"
+    assert (await served.refused("POST", f"/v1/recommendations/{found.name}/refuse"))[0] == 409
+    assert (await served.refused("POST", "/v1/recommendations/D9999.r1/refuse"))[0] == 404
+
+
+async def test_automation_is_chosen_for_the_cluster_and_for_a_job(served: Served) -> None:
+    await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
+    assert (await served.ask("PUT", "/v1/automation", {"level": "recommend"})).level == "recommend"
+    view = await served.ask("PUT", "/v1/automation", {"level": "off", "job": "brams"})
+    assert [(each.job, each.level, each.own) for each in view.jobs] == [("brams", "off", "off")]
+    back = await served.ask("PUT", "/v1/automation", {"level": None})
+    assert (back.level, back.configured, back.chosen) == ("automatic", "automatic", None)
+    assert (await served.refused("PUT", "/v1/automation", {"level": "off", "job": "nobody"}))[0] == 404
+    assert (await served.refused("PUT", "/v1/automation", {"level": "sometimes"}))[0] == 400
+
+
+async def test_a_host_is_taken_out_of_service_and_emptied(served: Served) -> None:
+    now_s = served.cluster.now_s
+    closed = await served.ask("PUT", "/v1/hosts/b/maintenance", {"until": now_s + 60.0})
+    assert (closed.name, closed.is_enabled, closed.maintenance) == (
+        "b",
+        False,
+        "it is in maintenance for another 60 s",
+    )
+    assert (
+        "until: expected a time to come"
+        in (await served.refused("PUT", "/v1/hosts/b/maintenance", {"until": now_s - 60.0}))[2]
+    )
+    planned = await served.ask("GET", "/v1/hosts/a/evacuation")
+    assert {(each.state, each.text) for each in planned.guests} == {("stays", "no host may receive")}
+    assert (await served.ask("DELETE", "/v1/hosts/b/maintenance")).maintenance == ""
+    begun = await served.ask("POST", "/v1/hosts/a/evacuation")
+    assert (begun.is_under_way, [each.state for each in begun.guests]) == (True, ["waiting"] * 3)
+    served.cluster.run(1, WANTS)
+    served.control.dispatch(Tick())
+    moving = (await served.ask("GET", "/v1/hosts/a/evacuation")).guests[0]
+    assert (moving.state, moving.target_name) == ("moving", "b")
+    assert not (await served.ask("DELETE", "/v1/hosts/a/evacuation")).is_under_way
+    assert (await served.refused("POST", "/v1/hosts/nowhere/evacuation"))[0] == 404
+
+
+async def test_what_a_prolog_tells_of_is_known_as_a_job_of_slurm(served: Served) -> None:
+    body = {"name": "brams-7", "guests": ["rank0"], "slurm_job": 7, "run_of": "alice/brams"}
+    assert (await served.ask("POST", "/v1/jobs", body)).slurm_job == 7
+    job = served.control.core.memory.jobs["brams-7"]
+    assert (job.slurm_job, job.kept_as) == (7, "alice/brams")
+    status, _, text = await served.refused("POST", "/v1/jobs", {**body, "slurm_job": 0})
+    assert (status, "slurm_job" in text) == (400, True)

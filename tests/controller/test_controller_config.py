@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from migd_controller.config import ControllerConfig, ShadowSection
+from migd_controller.config import ControllerConfig, ShadowSection, SlurmSection
 from migd_core import config
 from migd_core.errors import ConfigError
 
@@ -38,6 +38,7 @@ def test_the_example_loads_with_every_comment_taken_away_and_shows_the_defaults(
     ):
         assert getattr(shown, name) == getattr(defaults, name), name
     assert shown.topology.links
+    assert shown.slurm == SlurmSection(nodes={"n01": "rank0"})
     assert shown.shadow == (ShadowSection(name="job-time", label="patient", config={"sustained_periods": 12}),)
 
 

@@ -15,21 +15,29 @@ from migd_controller.commands import AnyCommand, CancelMigration, FollowMigratio
 from migd_controller.core import Core, first_memory
 from migd_controller.events import (
     AnyEvent,
+    AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     InventoryChanged,
     JobAdded,
     JobProgressed,
     JobRemoved,
+    MaintenanceBegun,
+    MaintenanceEnded,
     MigrationAccepted,
     MigrationEnded,
     MigrationProgressed,
     MigrationRequested,
     Paused,
     PoolReachability,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
     Tick,
 )
 from migd_controller.migration import State
+from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.progress import Progress
 from migd_core.world import Move, Plan, Reason, World
@@ -730,6 +738,13 @@ EVENTS: st.SearchStrategy[AnyEvent] = st.one_of(
     st.builds(JobAdded, name=NAMES, guests=st.tuples(NAMES), remaining_s=st.none() | st.floats(0, 1e6)),
     st.builds(JobProgressed, name=NAMES, progress=st.builds(Progress, done=st.floats(0, 9), total=st.floats(9, 99))),
     st.builds(JobRemoved, name=NAMES),
+    st.builds(AutomationSet, level=st.sampled_from([None, *Automation])),
+    st.builds(RecommendationApproved, name=st.sampled_from([f"D{n}.r1" for n in range(1, 24)])),
+    st.builds(RecommendationRefused, name=st.sampled_from([f"D{n}.r1" for n in range(1, 24)])),
+    st.builds(MaintenanceBegun, host=NAMES, until=st.none() | st.floats(0, 2e6)),
+    st.builds(MaintenanceEnded, host=NAMES),
+    st.builds(EvacuationAsked, host=NAMES),
+    st.builds(EvacuationStopped, host=NAMES),
     st.builds(lambda name, on: InventoryChanged(guests=(pool_guest(name, on),)), NAMES, st.sampled_from(["a", "b"])),
     st.builds(lambda name, live: InventoryChanged(hosts=(pool_host(name, is_live=live),)), NAMES, st.booleans()),
 )
@@ -750,3 +765,5 @@ def test_whatever_happens_a_guest_has_one_migration_and_each_is_asked_for_once(e
         guests = [migration.guest for migration in in_flight.values()]
         assert len(guests) == len(set(guests))
         assert in_flight.keys() <= asked
+        recommended = [guest for each in cluster.core.memory.recommendations.values() for guest in each.guests]
+        assert len(recommended) == len(set(recommended))

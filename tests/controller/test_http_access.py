@@ -61,7 +61,7 @@ async def test_no_route_does_anything_for_who_has_no_token(served: OverTcp, meth
 @pytest.mark.parametrize(("method", "path"), sorted(route for route, role in ROLES.items() if role is not Role.VIEWER))
 async def test_a_viewer_sees_and_does_not_steer(served: OverTcp, method: str, path: str) -> None:
     needed = ROLES[method, path].value
-    path = path.replace("{name}", "x").replace("{guest}", "x").replace("{label}", "x")
+    path = path.replace("{name}", "x").replace("{guest}", "x").replace("{label}", "x").replace("{host}", "x")
     status, problem = await served.ask(method, path, served.token(Role.VIEWER))
     assert (status, problem["code"]) == (403, "NotAllowed")
     assert problem["text"] == (

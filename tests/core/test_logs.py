@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 
 import structlog
 
@@ -28,6 +29,18 @@ def test_a_pipe_gets_one_json_object_a_line() -> None:
         "info",
     )
     assert fields["timestamp"].endswith("Z")
+
+
+def test_a_line_that_another_thread_hands_on_has_its_component_too() -> None:
+    stream = io.StringIO()
+    logs.configure(component="agent", stream=stream)
+    try:
+        thread = threading.Thread(target=structlog.get_logger().info, args=("pool answers",))
+        thread.start()
+        thread.join()
+    finally:
+        structlog.reset_defaults()
+    assert json.loads(stream.getvalue())["component"] == "agent"
 
 
 def test_a_terminal_gets_readable_lines() -> None:

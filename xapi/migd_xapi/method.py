@@ -1,7 +1,7 @@
 """A method of the API: what it takes, what it gives, who may call it, and the function that does it."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from migd_xapi.database import Database
 from migd_xapi.datamodel.classes import CLASSES
 from migd_xapi.datamodel.types import Type, Value, type_of
 from migd_xapi.failure import Failure
-from migd_xapi.roles import READ_ONLY
+from migd_xapi.roles import READ_ONLY, ROLES, permits
 
 Handler = Callable[..., Any]
 ASYNC: Final = "Async."
@@ -123,3 +123,9 @@ def _parameter(text: str) -> Parameter:
         return Parameter(name, type_, may_be_null=may_be_null)
     value = type_.accept(_DEFAULTS.get(default, default)) if default else type_.empty
     return Parameter(name, type_, value, may_be_null)
+
+
+def permissions(methods: Iterable[Method]) -> dict[str, tuple[str, ...]]:
+    """Return by role the names of what it may call, as XenAPI writes permissions (rbac_static.ml): in small letters."""
+    with_role = [(method.name.lower(), method.role) for method in methods if method.role is not None]
+    return {role: tuple(sorted(name for name, least in with_role if permits(role, least))) for role in ROLES}

@@ -13,6 +13,7 @@ from migd_xapi.database import Database
 from migd_xapi.dispatch import Dispatcher
 from migd_xapi.keeping import Kept
 from migd_xapi.listener import Listener
+from migd_xapi.method import permissions
 from migd_xapi.pool import Pool
 from migd_xapi.rrd.recorder import Recorder
 from migd_xapi.sessions import Sessions
@@ -35,10 +36,11 @@ class Server:
         """
         db, clock = Database(), Clock()
         users = {user.name: user for user in settings.users}
+        every = methods.all_methods()
         self.pool = Pool(
             db=db,
             clock=clock,
-            sessions=Sessions(db, clock, users, settings.refusal_delay_s),
+            sessions=Sessions(db, clock, users, settings.refusal_delay_s, permissions(every.values())),
             tasks=Tasks(db, clock),
             backend=backend,
             workers=Workers(),
@@ -50,7 +52,7 @@ class Server:
         self.hosts = inventory.build(self.pool, name)
         self._has_members = has_members
         self._tls = settings.tls
-        self.dispatcher = Dispatcher(self.pool, methods.all_methods())
+        self.dispatcher = Dispatcher(self.pool, every)
         self.listener = Listener(self.pool, self.dispatcher)
         self.certificate: ServerCertificate | None = None
         self._background: list[asyncio.Task[None]] = []

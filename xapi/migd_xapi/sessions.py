@@ -73,7 +73,15 @@ class Session:
 class Sessions:
     """All sessions of a pool."""
 
-    def __init__(self, db: Database, clock: Clock, users: Mapping[str, User], refusal_delay_s: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        users: Mapping[str, User],
+        refusal_delay_s: float,
+        permissions: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        """`permissions` are what each role may call, as XenAPI writes it; a local superuser has none and may do all."""
         self._db = db
         self._clock = clock
         self._users = users
@@ -82,7 +90,7 @@ class Sessions:
             user.name: "" if user.role == POOL_ADMIN else f"S-1-5-21-0-0-0-{number}"
             for number, user in enumerate(users.values(), start=1000)
         }
-        self._refusal_delay_s = refusal_delay_s
+        self._refusal_delay_s, self._permissions = refusal_delay_s, permissions
         self._open: dict[str, Session] = {}
 
     async def log_in(self, name: str, password: str, originator: str, host: Row) -> Session:
@@ -107,6 +115,7 @@ class Sessions:
             is_local_superuser=user.role == POOL_ADMIN,
             auth_user_name=user.name,
             auth_user_sid=self._subjects.get(user.name, ""),
+            rbac_permissions=() if user.role == POOL_ADMIN else self._permissions.get(user.role, ()),
             originator=originator,
         )
         session = self._open[row.ref] = Session(row, user, self._clock.now())

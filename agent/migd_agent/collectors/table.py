@@ -14,7 +14,7 @@ from migd_agent.guest_source import GuestSource
 from migd_agent.xen import library
 
 
-def guest_source(measure: MeasureSection, host_uuid: str, *, may_probe: bool) -> GuestSource | None:
+def guest_source(measure: MeasureSection, host_uuid: str, failures: Failures, *, may_probe: bool) -> GuestSource | None:
     """Return where guests are measured; None where they are not. Raises XenUnreadable."""
     if "guests" in measure.collectors_off:
         return None
@@ -25,7 +25,7 @@ def guest_source(measure: MeasureSection, host_uuid: str, *, may_probe: bool) ->
             structlog.get_logger().info("no guests are measured: this is no Dom0 of a Xen host")
             return None
         case AutoGuests() | XenGuests():
-            return XenHost(xen.connect(), host_uuid, measure.nics, xen.probes() if may_probe else None)
+            return XenHost(xen.connect(), host_uuid, measure.nics, xen.probes(failures) if may_probe else None)
         case SimGuests(url=url):
             from migd_agent.collectors.sim import EmulatedPool  # HTTP is 3 MB that a real Dom0 need not hold
 

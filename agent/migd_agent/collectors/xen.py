@@ -9,7 +9,9 @@ import structlog
 from msgspec.structs import replace
 
 from migd_agent.collectors.dom0 import Dom0
+from migd_agent.failures import Failures
 from migd_agent.guest_source import PendingCurve
+from migd_agent.probing import NAME as DIRTY_CURVE
 from migd_agent.xen import library
 from migd_agent.xen.libxenctrl import LibXenCtrl
 from migd_agent.xen.libxenstat import LibXenStat
@@ -80,15 +82,15 @@ def connect() -> Xen:
         return Xentop()
 
 
-def probes() -> LogDirtyProbes | None:
+def probes(failures: Failures) -> LogDirtyProbes | None:
     """Return what counts dirty pages, with what a former life of the agent left on switched off.
 
-    None where that cannot be had: guests are measured without it.
+    None where that cannot be had, which every sample then tells: guests are measured without it.
     """
     try:
         return LogDirtyProbes(LibXenCtrl(), ProbeRecords(), random.Random(), time.monotonic)
     except XenUnreadable as error:
-        structlog.get_logger().warning("no guest is probed: its dirty pages are not known", why=str(error))
+        failures.report("probes", {DIRTY_CURVE: f"no guest is probed: {error}"})
         return None
 
 

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import click
 
+from migd_cli import names
 from migd_cli.app import Command
 from migd_cli.screen import Screen
 from migd_cli.session import Session
@@ -11,7 +12,7 @@ from migd_core.api import MigrationView
 
 
 @click.command(cls=Command)
-@click.argument("migration")
+@click.argument("migration", shell_complete=names.migrations)
 @click.pass_obj
 def cancel(session: Session, migration: str) -> None:
     """End a migration that is under way.

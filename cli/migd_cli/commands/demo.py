@@ -10,7 +10,7 @@ from migd_cli.session import Session
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
 @click.pass_context
 def demo(context: click.Context, keep: bool) -> None:
-    """Watch migd speed up a job on an emulated pool, in about a minute.
+    """Watch migd speed up a job on an emulated pool, in a minute.
 
     Starts an emulated pool of four hosts, an agent for each, and a controller, all on this machine and in a temporary
     folder. A noisy neighbour takes half of a host; migd moves ranks of the job away from it. Ends with the job's steps

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import click
 
+from migd_cli import names
 from migd_cli.app import Command
 from migd_cli.decisions import decision_lines, verdict
 from migd_cli.migrations import migration_table
@@ -23,7 +24,7 @@ EARLIER_COLUMNS = (
 
 
 @click.command(cls=Command)
-@click.argument("subject", metavar="DECISION|GUEST")
+@click.argument("subject", metavar="DECISION|GUEST", shell_complete=names.guests)
 @click.pass_obj
 def explain(session: Session, subject: str) -> None:
     """Say why a decision was made, or why a guest moved or stayed.

@@ -6,6 +6,7 @@ from migd_cli.app import Command
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Cell, Column, table
+from migd_cli.watch import watchable
 from migd_core.api import GuestView
 from migd_core.units import PAGE_BYTES, format_bytes
 
@@ -26,6 +27,7 @@ COLUMNS = (
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def guests(session: Session) -> None:
     """List the running guests and what they use.
 

@@ -6,12 +6,14 @@ from migd_cli.app import Command
 from migd_cli.migrations import migration_table
 from migd_cli.screen import Screen
 from migd_cli.session import Session
+from migd_cli.watch import watchable
 from migd_core.api import MigrationView
 
 
 @click.command(cls=Command)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
 @click.pass_obj
+@watchable
 def history(session: Session, limit: int) -> None:
     """List the migrations, newest first.
 

@@ -8,6 +8,7 @@ from migd_cli.app import Command
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Cell, Column, table
+from migd_cli.watch import watchable
 from migd_core.api import HostView
 from migd_core.health import HealthState, HostHealth
 from migd_core.units import format_bytes, format_duration, format_ratio
@@ -38,13 +39,15 @@ COLUMNS = (
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def hosts(session: Session) -> None:
     """List the hosts with their load and memory.
 
     LOAD is the CPU that the guests and Dom0 want over the CPUs there are; above 100 % guests wait for each other.
     FREE is what arriving guests may take. SOURCE is what measures the host: its agent, or, where none can run, XAPI's
     own measurements (rrd), which come slower and know nothing of dirty pages. A frozen host takes no part in decisions
-    until what is wrong with it is mended. HEALTH is what the host's agent finds of its temperatures, fans, memory,
+    until what is wrong with it is mended; one in maintenance receives no guests, by your word (`migctl host
+    maintenance`) or the pool's. HEALTH is what the host's agent finds of its temperatures, fans, memory,
     disks and NICs; a failing host receives no guests. Piped, each host's uuid is listed too.
     """
     session.show(session.ask("GET", "/v1/hosts"), list[HostView], host_lines)
@@ -100,8 +103,8 @@ def _state(host: HostView) -> tuple[Cell, Cell]:
     """Return the state in a word, and why it is so."""
     if host.frozen_because is not None:
         return Cell("frozen", "red"), Cell(host.frozen_because, "red")
-    if not host.is_enabled:
-        return Cell("disabled", "yellow"), Cell("the pool lets it take no guests", "yellow")
+    if host.maintenance:
+        return Cell("maintenance", "yellow"), Cell(f"receives no guests: {host.maintenance}", "yellow")
     age_s = host.dropped_age_s
     if age_s is None or age_s > DROPS_SHOWN_S:
         return Cell("ok", "green"), Cell(NOTHING)

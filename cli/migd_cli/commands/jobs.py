@@ -8,10 +8,12 @@ from urllib.parse import quote
 import click
 from msgspec import UNSET, UnsetType
 
+from migd_cli import names
 from migd_cli.app import Command, Group
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Column, table
+from migd_cli.watch import watchable
 from migd_core.api import JobRequest, JobView
 from migd_core.job_limits import JobLimitsChange
 from migd_core.progress import Progress
@@ -90,6 +92,7 @@ def _change(
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def jobs(session: Session) -> None:
     """List the jobs that migd knows.
 
@@ -107,7 +110,14 @@ def job() -> None:
 
 @job.command()
 @click.argument("name")
-@click.option("--guests", "guest_list", required=True, metavar="A,B,…", help="The job's guests, by name or uuid.")
+@click.option(
+    "--guests",
+    "guest_list",
+    required=True,
+    metavar="A,B,…",
+    shell_complete=names.guest_list,
+    help="The job's guests, by name or uuid.",
+)
 @click.option(
     "--remaining",
     callback=_seconds,
@@ -120,6 +130,8 @@ def job() -> None:
     metavar="TIME",
     help="What the batch system was asked for, counted from when the job was first added.",
 )
+@click.option("--slurm-job", type=click.IntRange(min=1), metavar="NUMBER", help="It is Slurm's, and ends with it.")
+@click.option("--run-of", default="", metavar="NAME", help="What all runs of it are called, if not like this one.")
 @_with_limits
 @click.pass_obj
 def add(
@@ -129,6 +141,8 @@ def add(
     guest_list: str,
     remaining: float | None,
     wall_time: float | None,
+    slurm_job: int | None,
+    run_of: str,
     **limits: Any,
 ) -> None:
     """Tell migd that some guests run one job; a job of that name is replaced.
@@ -141,14 +155,20 @@ def add(
     if not guests:
         raise click.BadParameter("name at least one guest", param_hint="--guests")
     request = JobRequest(
-        name=name, guests=guests, remaining_s=remaining, wall_time_limit_s=wall_time, limits=_change(**limits)
+        name=name,
+        guests=guests,
+        remaining_s=remaining,
+        wall_time_limit_s=wall_time,
+        limits=_change(**limits),
+        slurm_job=slurm_job,
+        run_of=run_of,
     )
     answer = session.ask("POST", "/v1/jobs", request)
     session.show(answer, JobView, lambda view, screen: screen.prose(f"Job {view.name}: {_described(view)}"))
 
 
 @job.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=names.jobs)
 @_with_limits
 @click.pass_obj
 def set_(session: Session, /, name: str, **limits: Any) -> None:
@@ -165,7 +185,7 @@ def set_(session: Session, /, name: str, **limits: Any) -> None:
 
 
 @job.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names.jobs)
 @click.argument("done", type=float)
 @click.argument("total", type=float, required=False)
 @click.pass_obj
@@ -184,7 +204,7 @@ def progress(session: Session, name: str, done: float, total: float | None) -> N
 
 
 @job.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names.jobs)
 @click.pass_obj
 def rm(session: Session, name: str) -> None:
     """Forget a job, which is over; its guests go on running.

@@ -2,6 +2,7 @@
 
 import click
 
+from migd_cli import names
 from migd_cli.app import Command
 from migd_cli.screen import Screen
 from migd_cli.session import Session
@@ -10,8 +11,8 @@ from migd_core.units import format_duration
 
 
 @click.command(cls=Command)
-@click.argument("guest")
-@click.argument("host")
+@click.argument("guest", shell_complete=names.guests)
+@click.argument("host", shell_complete=names.hosts)
 @click.pass_obj
 def migrate(session: Session, guest: str, host: str) -> None:
     """Move one guest to a host now.

@@ -7,11 +7,13 @@ from migd_cli.decisions import candidate_lines
 from migd_cli.move_sets import set_lines
 from migd_cli.screen import Screen
 from migd_cli.session import Session
+from migd_cli.watch import watchable
 from migd_core.api import DecisionView
 
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def plan(session: Session) -> None:
     """Show what would be moved now, and do nothing.
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
+from migd_cli import names
 from migd_cli.app import Group
 from migd_cli.client import decode
 from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
@@ -41,7 +42,7 @@ def list_(session: Session) -> None:
 
 
 @policy.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names.policies)
 @click.pass_obj
 def show(session: Session, name: str | None) -> None:
     """Show one policy with its configuration: the one in use, unless named."""
@@ -59,7 +60,7 @@ def show(session: Session, name: str | None) -> None:
 
 
 @policy.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=names.policies)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE …]")
 @click.option("--dry-run", is_flag=True, help="Show what that would change, and change nothing.")
 @click.pass_obj
@@ -94,7 +95,7 @@ def shadow() -> None:
 
 
 @shadow.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names.policies)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE …]")
 @click.option("--label", default="", help="What to call it; without, it is called like the policy.")
 @click.pass_obj
@@ -108,7 +109,7 @@ def add(session: Session, name: str, settings: tuple[str, ...], label: str) -> N
 
 
 @shadow.command()
-@click.argument("label")
+@click.argument("label", shell_complete=names.shadows)
 @click.pass_obj
 def rm(session: Session, label: str) -> None:
     """Ask a shadow policy no more, and forget what would have come of it."""

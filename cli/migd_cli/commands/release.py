@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import click
 
+from migd_cli import names
 from migd_cli.app import Command
 from migd_cli.screen import Screen
 from migd_cli.session import Session
@@ -11,7 +12,7 @@ from migd_core.api import HoldView
 
 
 @click.command(cls=Command)
-@click.argument("guest")
+@click.argument("guest", shell_complete=names.guests)
 @click.pass_obj
 def release(session: Session, guest: str) -> None:
     """Let a guest be moved again that was held back.

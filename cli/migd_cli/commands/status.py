@@ -6,12 +6,15 @@ from migd_cli.app import Command
 from migd_cli.migrations import migration_table
 from migd_cli.screen import Screen, paint
 from migd_cli.session import Session
+from migd_cli.watch import watchable
 from migd_core.api import HoldView, StatusView
+from migd_core.automation import Automation
 from migd_core.units import format_duration
 
 
 @click.command(cls=Command)
 @click.pass_obj
+@watchable
 def status(session: Session) -> None:
     """Show the controller at a glance."""
     session.show(session.ask("GET", "/v1/status"), StatusView, status_lines)
@@ -23,6 +26,11 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     lines = [paint(f"migd {view.version}", "bold") + f", up {up}"]
     if view.is_paused:
         lines += screen.labelled("PAUSED: ", "nothing is migrated until `migctl resume`", "yellow", "yellow")
+    if view.recommendations:
+        text = (
+            f"recommendations: {view.recommendations}; `migctl recommendations` shows them, with what each would gain"
+        )
+        lines += screen.labelled("YOUR WORD: ", text, "yellow", "yellow")
     for hold in view.holds:
         if hold.then == "needs-a-human":
             lines += screen.labelled("NEEDS YOU: ", f"{hold.guest_name} ({hold.cause}): {hold.text}", "red", "red")
@@ -30,6 +38,10 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     lines += _field(screen, "policy", f"{view.policy}, every {format_duration(view.period_s)}")
     if view.policy_problem:
         lines += _field(screen, "", view.policy_problem, "red")
+    if view.automation is not Automation.AUTOMATIC:
+        lines += _field(
+            screen, "automation", f"{view.automation}; `migctl automation show` says what that means", "yellow"
+        )
     lines += _field(screen, "pool", pool, "" if view.xapi_connected else "red")
     lines += _field(screen, "hosts", *_hosts(view))
     if view.topology_problem:
@@ -42,6 +54,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
     if view.holds:
         lines += _field(screen, "held back", _held_back(view.holds), "yellow")
     lines += _field(screen, "jobs", str(view.jobs))
+    if view.slurm_problem:
+        lines += _field(screen, "", view.slurm_problem, "yellow")
     lines += _field(screen, "samples", *_samples(view))
     if view.last_decision is not None:
         decision = view.last_decision
@@ -56,7 +70,12 @@ def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
 
 
 def _hosts(view: StatusView) -> tuple[str, str]:
-    counts = {"frozen": view.hosts_frozen, "failing": view.hosts_failing, "degraded": view.hosts_degraded}
+    counts = {
+        "frozen": view.hosts_frozen,
+        "failing": view.hosts_failing,
+        "degraded": view.hosts_degraded,
+        "in maintenance": view.hosts_in_maintenance,
+    }
     if not (told := ", ".join(f"{count} {what}" for what, count in counts.items() if count)):
         return str(view.hosts), ""
     return f"{view.hosts} ({told}; `migctl hosts` says why)", "red" if view.hosts_failing else "yellow"

@@ -14,7 +14,18 @@ Route = tuple[str, str]
 
 _SUMMARIES: Final[dict[Route, str]] = {
     ("GET", "/v1/status"): "The controller at a glance.",
+    ("GET", "/v1/doctor"): "What keeps migd from its work, and how to mend it.",
     ("GET", "/v1/hosts"): "Every host, by name.",
+    ("PUT", "/v1/hosts/{host}/maintenance"): "Let a host receive nothing.",
+    ("DELETE", "/v1/hosts/{host}/maintenance"): "Take a host back into service.",
+    ("GET", "/v1/hosts/{host}/evacuation"): "What is left on a host, or what emptying it would do.",
+    ("POST", "/v1/hosts/{host}/evacuation"): "Empty a host.",
+    ("DELETE", "/v1/hosts/{host}/evacuation"): "Empty a host no further.",
+    ("GET", "/v1/automation"): "How much migd does by itself, for the cluster and for each job.",
+    ("PUT", "/v1/automation"): "Choose how much migd does by itself.",
+    ("GET", "/v1/recommendations"): "The moves that wait for an operator's word.",
+    ("POST", "/v1/recommendations/{name}/approve"): "Let what is recommended be done, if it still holds.",
+    ("POST", "/v1/recommendations/{name}/refuse"): "Do not let what is recommended be done.",
     ("GET", "/v1/guests"): "Every running guest, by name.",
     ("GET", "/v1/jobs"): "Every job, by name.",
     ("POST", "/v1/jobs"): "Say which guests run one job.",
@@ -79,6 +90,9 @@ _DONE: Final[dict[Route, int]] = {
     ("POST", "/v1/jobs"): 201,
     ("POST", "/v1/migrations"): 202,
     ("POST", "/v1/migrations/{name}/cancel"): 202,
+    ("POST", "/v1/hosts/{host}/evacuation"): 202,
+    ("POST", "/v1/recommendations/{name}/approve"): 202,
+    ("POST", "/v1/shadows"): 201,
     ("POST", "/v1/tokens"): 201,
 }
 _REFUSALS: Final = {

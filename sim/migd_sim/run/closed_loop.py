@@ -19,6 +19,7 @@ from migd_controller.commands import (
     RecordDecision,
     RecordHealth,
     RecordMigration,
+    RecordRecommendation,
     RecordSet,
     RecordShadow,
     RevokeProbe,
@@ -46,6 +47,7 @@ from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, StepState
 from migd_controller.quiet import PHASE
+from migd_controller.recommendations import Recommendation
 from migd_core.counters import HostCounters
 from migd_core.rates import Stamp, form
 from migd_policies.policy import Policy
@@ -178,6 +180,8 @@ class ClosedLoop:
                     self._note(f"{migration.cause} {migration.guest_name} {migration.state}")
             case RecordSet(move_set=move_set):
                 self._note_set(move_set)
+            case RecordRecommendation(recommendation=recommendation):
+                self._note_recommendation(recommendation)
             case RecordShadow(shadow=label, decision=decision, problem=problem):
                 moves = [
                     f"{self.core.inventory.guest_name(each.guest)} to {self.core.inventory.host_name(each.target)}"
@@ -206,6 +210,14 @@ class ClosedLoop:
                 state = self.cluster.guests[guest]
                 if state.migration is None:  # it ended while nobody listened
                     self.tell(MigrationEnded(cause=cause, host_now=state.host))
+
+    def _note_recommendation(self, recommendation: Recommendation) -> None:
+        moves = [
+            f"{self.core.inventory.guest_name(move.guest)} to {self.core.inventory.host_name(move.target)}"
+            for move in recommendation.moves
+        ]
+        text = f": {recommendation.text}" if recommendation.text else ""
+        self._note(f"{recommendation.name} {', '.join(moves)} {recommendation.standing}{text}")
 
     def _note_set(self, move_set: MoveSet) -> None:
         """Tell the order of a set that has one when it is begun, and each step that is dropped."""

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from migd_controller.comparison import comparison_view
 from migd_controller.config import (
+    AutomationSection,
     ControllerConfig,
     GuardsSection,
     LedgerSection,
@@ -22,10 +23,26 @@ from migd_controller.config import (
     TopologySection,
     XapiSection,
 )
-from migd_controller.events import CancelRequested, JobAdded, Paused, PolicySet, Resumed, ShadowAdded
+from migd_controller.events import (
+    AutomationSet,
+    CancelRequested,
+    EvacuationAsked,
+    JobAdded,
+    JobLimited,
+    MaintenanceBegun,
+    MaintenanceEnded,
+    Paused,
+    PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
+    Resumed,
+    ShadowAdded,
+)
 from migd_core import config
+from migd_core.automation import Automation
 from migd_core.errors import ConfigError
 from migd_core.health import UNKNOWN, HostHealth
+from migd_core.job_limits import JobLimitsChange
 from migd_core.units import Lasting, NotNegative, Seconds
 from migd_policies.rules import RuleSettings
 from migd_sim.model import PoolSpec
@@ -42,9 +59,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Happening(Part, frozen=True, kw_only=True):
     """Something done at `at_s`: to the host, guest or job that `of` names, to the controller, or by its operator.
 
-    `of` also names the policy that the operator sets, or the guest whose migration the operator ends (`cancel`). A job
-    that is set back goes on from step `steps`. From `suspend-hangs` on a guest cannot be suspended; `cpus` is what the
-    pool then says of a host's CPUs.
+    `of` also names the policy that the operator sets, or the guest whose migration the operator ends (`cancel`) or for
+    which a recommendation is decided on (`approve`, `refuse`); `maintenance` and `evacuate` are of a host; `automation`
+    sets a `level`, of a job or of all. A job that is set back goes on from step `steps`. After `suspend-hangs` a guest
+    cannot be suspended; `cpus` is what the pool then says of a host's CPUs.
     """
 
     at_s: Seconds
@@ -62,6 +80,12 @@ class Happening(Part, frozen=True, kw_only=True):
         "cpus",
         "job-set-back",
         "cancel",
+        "approve",
+        "refuse",
+        "automation",
+        "maintenance",
+        "maintenance-ends",
+        "evacuate",
         "pause",
         "resume",
         "policy",
@@ -74,6 +98,7 @@ class Happening(Part, frozen=True, kw_only=True):
     health: HostHealth = UNKNOWN
     steps: NotNegative = 0.0
     cpus: Annotated[int, Meta(ge=0)] = 0
+    level: Automation | None = None
 
 
 class Scenario(Part, frozen=True, kw_only=True):
@@ -95,6 +120,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     topology: TopologySection = TopologySection()
     phases: PhasesSection = PhasesSection()
     probe: ProbeSection = ProbeSection()
+    automation: AutomationSection = AutomationSection()
     rules: RuleSettings = RuleSettings()
     jobs_remaining_s: dict[str, Seconds] = {}
     happenings: tuple[Happening, ...] = ()
@@ -114,6 +140,7 @@ def run(folder: Path) -> ClosedLoop:
         topology=scenario.topology,
         phases=scenario.phases,
         probe=scenario.probe,
+        automation=scenario.automation,
         rules=scenario.rules,
     )
     try:
@@ -156,6 +183,10 @@ def _let_happen(loop: ClosedLoop, happening: Happening) -> None:
             loop.tell(Resumed())
         case "policy":
             loop.tell(PolicySet(name=happening.of, config={}))
+        case "automation" if happening.of:
+            loop.tell(JobLimited(name=happening.of, change=JobLimitsChange(automation=happening.level)))
+        case "automation":
+            loop.tell(AutomationSet(level=happening.level))
         case "controller-stops":
             loop.stop()
         case "controller-starts":
@@ -197,6 +228,16 @@ def _let_happen_to(loop: ClosedLoop, happening: Happening) -> None:
                     loop.tell(CancelRequested(cause=migration.cause))
         case "suspend-hangs":
             cluster.hang_suspend(uuid)
+        case "maintenance":
+            loop.tell(MaintenanceBegun(host=uuid))
+        case "maintenance-ends":
+            loop.tell(MaintenanceEnded(host=uuid))
+        case "evacuate":
+            loop.tell(EvacuationAsked(host=uuid))
+        case "approve" | "refuse":
+            decided = RecommendationApproved if happening.what == "approve" else RecommendationRefused
+            for name in [each.name for each in loop.core.memory.recommendations.values() if uuid in each.guests]:
+                loop.tell(decided(name=name))
         case "link":
             cluster.set_link(uuid, happening.bytes_per_s)
         case "job-set-back":

@@ -1,0 +1,86 @@
+"""The life of recommendations in the controller's memory: made, withdrawn, approved, refused, forgotten.
+
+Pure: memory in, memory and what is to be recorded out.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from migd_controller.automation import AUTOMATION, Stance, stance
+from migd_controller.commands import RecordRecommendation
+from migd_controller.config import AutomationSection
+from migd_controller.decision import Candidate, Decision
+from migd_controller.guards import TURNS
+from migd_controller.inventory import Inventory
+from migd_controller.memory import Memory
+from migd_controller.recommendations import Proposal, Recommendation, Standing, TurnedDown, after_tick
+from migd_core.world import Move
+
+Told = tuple[Memory, list[RecordRecommendation]]
+
+
+def proposed(moves: Sequence[Move], candidates: Sequence[Candidate], stance: Stance) -> list[Proposal]:
+    """Return moves as one proposal, if an operator is asked about them and nothing else refuses one for good."""
+    refusals = {gate.name for candidate in candidates for gate in candidate.gates if not gate.passed}
+    return [Proposal(moves, candidates)] if stance.asks and refusals <= {AUTOMATION, *TURNS} else []
+
+
+def on_tick(
+    memory: Memory, decision: Decision, proposals: Sequence[Proposal], inventory: Inventory, section: AutomationSection
+) -> Told:
+    """Return the memory with what is recommended after a control period, and the records of what is new or over."""
+    known = memory.recommendations
+    if not known and not proposals:
+        return memory, []
+    withdrawn = {
+        name: why
+        for name, each in known.items()
+        if (why := _why_withdrawn(each, memory, inventory, section, decision.at))
+    }
+    found = after_tick(known, proposals, withdrawn, decision, section.lapse_s)
+    open_ = {each.name: each for each in found if each.standing is Standing.OPEN}
+    records = [RecordRecommendation(recommendation=each) for each in found if each.name not in known.keys() & open_]
+    return replace(memory, recommendations=open_), records
+
+
+def _why_withdrawn(
+    recommendation: Recommendation, memory: Memory, inventory: Inventory, section: AutomationSection, now_s: float
+) -> str:
+    """Say why a recommendation cannot be approved any more; empty if it may be."""
+    for move in recommendation.moves:
+        guest = inventory.guests.get(move.guest)
+        if guest is None:
+            return f"guest {move.guest} is not running any more"
+        if guest.host != move.source:
+            return f"guest {guest.name} is on host {inventory.host_name(guest.host)} now"
+        target = inventory.hosts.get(move.target)
+        is_closed = move.target in memory.maintenance
+        if target is None or is_closed or not target.is_live or not target.is_enabled:
+            return f"host {inventory.host_name(move.target)} takes no guests any more"
+    found = stance(memory, section, recommendation.moves, now_s)
+    return "" if found.asks else found.gate.text
+
+
+def on_approved(memory: Memory, recommendation: Recommendation, decision: Decision) -> Told:
+    """Return the memory once the moves of a recommendation have begun."""
+    text = f"an operator has approved {recommendation.name}"
+    return closed(memory, [recommendation], Standing.APPROVED, text, decision.at, decision.cause)
+
+
+def on_refused(memory: Memory, recommendation: Recommendation, section: AutomationSection, now_s: float) -> Told:
+    """Return the memory once an operator has refused a recommendation: its guests are not recommended for a while."""
+    refused = TurnedDown(name=recommendation.name, at=now_s, is_for_safety=recommendation.is_for_safety)
+    known = {guest: each for guest, each in memory.turned_down.items() if now_s - each.at < section.refused_for_s}
+    memory = replace(memory, turned_down=known | dict.fromkeys(sorted(recommendation.guests), refused))
+    return closed(memory, [recommendation], Standing.REFUSED, "an operator has refused it", now_s)
+
+
+def closed(
+    memory: Memory, which: Iterable[Recommendation], standing: Standing, text: str, now_s: float, decision: str = ""
+) -> Told:
+    """Return the memory without recommendations that are over, and the records of what became of them."""
+    ended = [each.ended(standing, now_s, text, decision) for each in which]
+    gone = {each.name for each in ended}
+    open_ = {name: each for name, each in memory.recommendations.items() if name not in gone}
+    return replace(memory, recommendations=open_), [RecordRecommendation(recommendation=each) for each in ended]
