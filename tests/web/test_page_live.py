@@ -1,5 +1,6 @@
 """The page of a whole cluster of real processes: agents, an emulated pool, and a controller that is killed meanwhile."""
 
+import contextlib
 import json
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from visits import Visitor
 
 from migd_cli.client import Client
 from migd_cli.demo.children import brood
+from migd_cli.failures import RequestFailed
 from migd_core.api import NewTokenView, Role, TokenRequest
 
 
@@ -24,6 +26,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serve(controller: LiveController, listen: str) -> None:
     """Let a controller that is not started yet serve its page."""
     controller.config.write_text(f'{controller.config.read_text()}\n[http]\nlisten = "{listen}"\n')
+
+
+def is_asked_for(controller: LiveController, guest: str, host: str) -> bool:
+    """Ask for a migration, which is refused while an agent has not read everything yet."""
+    with contextlib.suppress(RequestFailed):
+        controller.ask("POST", "/v1/migrations", guest=guest, host=host)
+        return True
+    return False
 
 
 def test_agents_are_seen_moves_are_followed_and_a_killed_controller_is_found_again(
@@ -46,7 +56,7 @@ def test_agents_are_seen_moves_are_followed_and_a_killed_controller_is_found_aga
         page = seen.at()
         expect(page.locator(".host-name")).to_have_text(["xen1", "xen2"])
         expect(page.locator(".host", has_text="xen1").locator(".guest")).to_have_count(3)
-        controller.ask("POST", "/v1/migrations", guest="big", host="xen2")
+        until(lambda: is_asked_for(controller, "big", "xen2"), child)
         expect(page.locator(".arcs .label")).to_contain_text("big")
         expect(page.locator(".host", has_text="xen2").locator('[data-guest="guest-2"]')).to_have_count(
             1, timeout=30_000
