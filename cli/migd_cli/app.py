@@ -68,24 +68,11 @@ On a terminal, tables fit its width. Piped, nothing is shortened, wrapped
 or coloured. COLUMNS sets the width, NO_COLOR turns colours off."""
 
 
-def _remember_socket(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Keep the option's value in the session, under its own name."""
     if value is not None:
-        context.ensure_object(Session).socket = value
-
-
-def _remember_url(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(Session).url = value
-
-
-def _remember_token_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(Session).token_file = value
-
-
-def _remember_ca_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(Session).ca_file = value
+        assert parameter.name is not None
+        setattr(context.ensure_object(Session), parameter.name, value)
 
 
 def _remember_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -100,28 +87,28 @@ def _global_options() -> list[click.Parameter]:
             metavar="PATH",
             help="The controller's socket (also: MIGD_SOCKET).",
             expose_value=False,
-            callback=_remember_socket,
+            callback=_remember,
         ),
         click.Option(
             ["--url"],
             metavar="URL",
             help="The controller over TCP, instead of its socket (also: MIGD_URL).",
             expose_value=False,
-            callback=_remember_url,
+            callback=_remember,
         ),
         click.Option(
             ["--token-file"],
             metavar="FILE",
             help="The token to show there (also: MIGD_TOKEN_FILE).",
             expose_value=False,
-            callback=_remember_token_file,
+            callback=_remember,
         ),
         click.Option(
             ["--ca-file"],
             metavar="FILE",
             help="Who vouches for its certificate, in PEM (also: MIGD_CA_FILE).",
             expose_value=False,
-            callback=_remember_ca_file,
+            callback=_remember,
         ),
         click.Option(
             ["--json"],
