@@ -397,8 +397,7 @@ class Core:
         try:
             plan = _by_value(self.policy.propose(maintenance.begun_in(promised, leaving)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
-            text = f"policy {self.policy.name} failed with {type(error).__name__}: {error}; nothing moves because of it"
-            text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be journaled
+            text = f"policy {self.policy.name} failed with {_text(error)}; nothing moves because of it"
             plan = Plan((), Reason("policy-failed", text))
         return self._verdict(self.policy.name, maintenance.beside(plan, leaving), seen, now_s)
 
@@ -710,9 +709,7 @@ class Core:
 
     def _reweigh(self, move_set: MoveSet, now_s: float) -> list[AnyCommand]:
         """Take in what the migrations of a set are worth without the step that has failed."""
-        gains_s = gains_left(
-            move_set, self.seen(now_s).world, Bench(partial(self._prices, None), partial(self._judged, None), "", 0)
-        )
+        gains_s = gains_left(move_set, self.seen(now_s).world, partial(self._prices, None))
         commands: list[AnyCommand] = []
         for cause, gain_s in gains_s.items():
             commands += self._update(cause, operator.methodcaller("worth", gain_s))
@@ -767,8 +764,8 @@ def first_memory(config: ControllerConfig) -> Memory:
     return memory
 
 
-def _text(error: Exception) -> str:
-    """Say what went wrong in words that can be journaled."""
+def _text(error: BaseException) -> str:
+    """Say what went wrong in words that can be journaled, which half a surrogate pair cannot."""
     return f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
 
 

@@ -35,13 +35,15 @@ CLOSED: Final = frozenset({"pause", "pool", PHASE})
 PASSING: Final = frozenset({"gain", "movable", "target"})
 
 Judged = tuple[Move, Candidate]
+# Prices moves as one set, its detours last: a price or None for each, and why there are none.
+Prices = Callable[[World, Sequence[Move], Sequence[Move]], tuple[Sequence[Price | None], str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """How moves are priced (as one set, its detours last) and judged, and how the migrations of them are numbered."""
+    """How moves are priced and judged, and how the migrations of them are numbered."""
 
-    prices: Callable[[World, Sequence[Move], Sequence[Move]], tuple[Sequence[Price | None], str]]
+    prices: Prices
     judged: Callable[[Move, Situation], Candidate]
     cause: str
     first: int
@@ -118,7 +120,7 @@ def go_on(move_set: MoveSet, situation: Situation, bench: Bench) -> tuple[list[J
     return judged, move_set
 
 
-def gains_left(move_set: MoveSet, world: World, bench: Bench) -> dict[str, float]:
+def gains_left(move_set: MoveSet, world: World, prices: Prices) -> dict[str, float]:
     """Return what each migration of the set that is under way is worth now, by id: its share of what the rest gains.
 
     For when a step has failed: what was begun to gain something together may gain nothing without it.
@@ -133,8 +135,8 @@ def gains_left(move_set: MoveSet, world: World, bench: Bench) -> dict[str, float
     ]
     goals = {move.guest: move.target for move in moves}
     detours = [s.move for s in (*running, *move_set.waiting) if s.guest in goals and s.target != goals[s.guest]]
-    prices, _ = bench.prices(before, moves, detours)
-    price_of = {move.guest: price for move, price in zip(moves, prices, strict=False) if price is not None}
+    found, _ = prices(before, moves, detours)
+    price_of = {move.guest: price for move, price in zip(moves, found, strict=False) if price is not None}
     return {step.migration: price_of[step.guest].gain_s for step in running if step.guest in price_of}
 
 

@@ -9,15 +9,13 @@ from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_core.world import Move, Reason, World
 from migd_policies.counterfactual import elsewhere
-from migd_policies.own_load import without_own_load
 
 
 def as_unmoved(world: World, home: Mapping[str, str], begun: Collection[Migration]) -> World:
-    """Return the cluster had the active policy moved nothing.
+    """Return the cluster had the active policy moved nothing; `world` is without the load of copying.
 
     `home` is where the guests (uuids) that it has moved would be; `begun` are its migrations under way.
     """
-    world = without_own_load(world)
     guests, hosts = dict(world.guests), dict(world.hosts)
     for migration in begun:
         guest = guests.get(migration.guest)
