@@ -574,7 +574,7 @@ class Core:
             return unpriced, f"{type(error).__name__}: {error}"
 
     def _migration(self, cause: str, candidate: Candidate, policy: str, now_s: float) -> Migration:
-        return Migration(
+        migration = Migration(
             cause=cause,
             guest=candidate.guest,
             source=candidate.source,
@@ -585,15 +585,20 @@ class Core:
             source_name=self.inventory.host_name(candidate.source),
             target_name=self.inventory.host_name(candidate.target),
             memory_bytes=self.inventory.guests[candidate.guest].memory_bytes,
-            predicted_s=candidate.price.total_s if candidate.price is not None else None,
-            predicted_pause_s=candidate.price.pause_s if candidate.price is not None else None,
-            predicted_at_most_s=candidate.price.total_at_most_s if candidate.price is not None else 0.0,
-            expected=candidate.price.expected if candidate.price is not None else None,
             job=self._job_of(candidate.guest),
-            cost_s=candidate.price.cost_s if candidate.price is not None else 0.0,
-            gain_s=candidate.price.gain_s if candidate.price is not None else 0.0,
-            gain_rate=candidate.price.gain_rate if candidate.price is not None else 0.0,
-            lasts_s=candidate.price.lasts_s or 0.0 if candidate.price is not None else 0.0,
+        )
+        if (price := candidate.price) is None:
+            return migration
+        return replace(
+            migration,
+            predicted_s=price.total_s,
+            predicted_pause_s=price.pause_s,
+            predicted_at_most_s=price.total_at_most_s,
+            expected=price.expected,
+            cost_s=price.cost_s,
+            gain_s=price.gain_s,
+            gain_rate=price.gain_rate,
+            lasts_s=price.lasts_s or 0.0,
         )
 
     def _job_of(self, guest: str) -> str:
