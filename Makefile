@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench load fuzz audit clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -56,6 +56,9 @@ docs: $(VENV)/.installed-docs  ## build the documentation's site, in build/site
 packages: $(VENV)/.installed-dev  ## build the Debian packages migd-agent, migd-controller and migctl, in dist
 	PIP=$(CURDIR)/$(BIN)/pip deploy/packages.sh dist
 
+load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten minutes, and trouble on top: a table, and JSON; LOAD="--seconds 60" shortens it
+	@$(BIN)/python -m benchmarks._load $(LOAD)
+
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
 	@$(BIN)/python -m benchmarks $(BENCH)
 
@@ -83,7 +86,10 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed-dev
+$(VENV)/.installed-load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten minutes, and trouble on top: a table, and JSON; LOAD="--seconds 60" shortens it
+	@$(BIN)/python -m benchmarks._load $(LOAD)
+
+bench: $(VENV)/.installed-dev
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 

@@ -93,7 +93,7 @@ class Control:
             commands = self.core.handle(event, now_s)
             self.journal.write(now_s, event, commands, self.core.memory)
             self.took_s = time.monotonic() - began_s
-            _log(event, commands)
+            _log(event, commands, self.took_s)
             self._carry_out(commands)
             for watcher in self.watchers:
                 watcher(event, commands)
@@ -109,7 +109,7 @@ class Control:
                 self.submit(command)
 
 
-def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
+def _log(event: AnyEvent, commands: Sequence[AnyCommand], took_s: float) -> None:
     """One line a control cycle, one for each step of a migration or probe, one when pool or health changes."""
     if isinstance(event, PoolReachability):
         if event.is_reachable:
@@ -131,6 +131,7 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
                 reason=decision.reason.text,
                 proposed=len(decision.candidates),
                 moves=accepted,
+                took_s=round(took_s, 4),
             )
         elif isinstance(command, BeginProbe):
             lease = command.lease

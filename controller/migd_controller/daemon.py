@@ -67,7 +67,9 @@ async def run(config: ControllerConfig) -> None:
         control.watchers.append(history.watcher(core))
         intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))
         closing.callback(intake.close)
-        outbox = LeaseOutbox(intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in)
+        outbox = LeaseOutbox(
+            intake.context, config.leases_on, config.telemetry.secret_key_file, control.take_in, intake.host_of
+        )
         closing.callback(outbox.close)
         metrics = Metrics(control, intake.counts, config.state_dir)
         control.watchers.append(metrics.heard)

@@ -2,10 +2,12 @@
 
 CURVE encrypts, ZAP admits only listed keys, and each message is checked against the key that sent it, so that an agent
 can speak for its own host only and a key that is taken off the list is cut off at once, connected or not. Of several
-samples of one host that wait together only the newest is handed on; the rest is counted.
+samples of one host that wait together only the newest is handed on; the rest is counted. An agent that sends more than
+any host has to tell is cut off, too, before what it sent is read: the others are not kept waiting.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +17,8 @@ import zmq
 import zmq.auth.thread
 
 from migd_controller.config import TelemetrySection
+from migd_controller.cutting import cut
+from migd_controller.http.limits import Buckets
 from migd_core import keys, systemd
 from migd_core.agents_file import AllowedAgents
 from migd_core.errors import ConfigError, FrameError, MigdError
@@ -23,7 +27,18 @@ from migd_core.messages import HostSample
 
 # Messages taken in one go before the loop may see to anything else.
 BATCH: Final = 512
-QUEUE_MESSAGES: Final = 10_000
+# A message has three frames. It is read to its end where it has more, but no more than this is kept of it.
+MOST_FRAMES: Final = 4
+# Of each connection: a quarter of a minute of an agent's samples. Its socket keeps four more.
+QUEUE_MESSAGES: Final = 16
+# What a host may tell: its largest sample twice a second, at first as much as it sends in ten minutes; a small message
+# counts as so many bytes, for it costs time, too. A sample of 20 guests has 6 kB.
+BYTES_PER_S: Final = 2 * MAX_MESSAGE_BYTES
+BURST_BYTES: Final = 16 * MAX_MESSAGE_BYTES
+LEAST_BYTES: Final = 16 * 1024
+# Agents connect all at once when the controller has been away; somebody who connects and says nothing has so long.
+BACKLOG: Final = 4096
+HANDSHAKE_WITHIN_MS: Final = 10_000
 ZAP_DOMAIN: Final = b"migd"
 
 log = structlog.get_logger()
@@ -52,6 +67,7 @@ class Intake:
         self._sink = sink
         self._agents = AllowedAgents(section.agents_file)
         self._logged: set[str] = set()
+        self._allowances = Buckets(BYTES_PER_S, BURST_BYTES)
         public, secret = keys.read_secret(systemd.secret(section.secret_key_file))
         self.context: zmq.Context[Any] = zmq.Context()
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self.context)
@@ -61,6 +77,7 @@ class Intake:
         self._socket.linger = 0
         self._socket.rcvhwm = QUEUE_MESSAGES
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
+        self._socket.backlog, self._socket.handshake_ivl = BACKLOG, HANDSHAKE_WITHIN_MS
         self._socket.zap_domain = ZAP_DOMAIN
         self._socket.curve_server = True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
@@ -102,11 +119,13 @@ class Intake:
             except zmq.Again:
                 break
             # Twice as fast as recv_multipart, which asks the socket after each frame whether there is another.
-            parts = [frame.bytes]
+            frames, size = [frame], len(frame)
             while frame.more:
                 frame = self._socket.recv(copy=False)
-                parts.append(frame.bytes)
-            self._take(parts, str(frame.get("User-Id")), newest)
+                size += len(frame)
+                if len(frames) < MOST_FRAMES:
+                    frames.append(frame)
+            self._take(frames, size, newest)
         else:
             asyncio.get_running_loop().call_soon(self.drain)
         for sample in newest.values():
@@ -116,6 +135,10 @@ class Intake:
     def authorised(self) -> frozenset[str]:
         """The hosts (uuids) on the list of agents, whether their agents speak or not."""
         return frozenset(self._agents.host_of_key.values())
+
+    def host_of(self, frame: zmq.Frame) -> str | None:
+        """Return the host (uuid) whose agent's key a message came under; None where that is on the list no more."""
+        return self._agents.host_of_key.get(str(frame.get("User-Id")))
 
     def has_agent(self, host: str) -> bool:
         """Return whether the list of agents names this host (uuid), whether its agent speaks or not."""
@@ -136,14 +159,9 @@ class Intake:
         except ConfigError as error:
             self._complain(str(error))
 
-    def _take(self, parts: list[bytes], key: str, newest: dict[str, HostSample]) -> None:
+    def _take(self, frames: list[zmq.Frame], size: int, newest: dict[str, HostSample]) -> None:
         try:
-            sample = decode_sample(parts)
-            host = self._agents.host_of_key.get(key)
-            if host is None:
-                raise FrameError(f"host {sample.host_uuid}: the key that sent this was taken off the list of agents")
-            if host != sample.host_uuid:
-                raise FrameError(f"the agent of host {host} sent a sample of host {sample.host_uuid}")
+            sample = self._sample(frames, size)
         except FrameError as error:
             self.counts.refused += 1
             self._complain(str(error))
@@ -155,6 +173,26 @@ class Intake:
             if waiting.boot_id == sample.boot_id and sample.sequence <= waiting.sequence:
                 return
         newest[sample.host_uuid] = sample
+
+    def _sample(self, frames: list[zmq.Frame], size: int) -> HostSample:
+        """Return the sample in a message of `size` bytes. Raises FrameError; who may not send any is cut off."""
+        host = self.host_of(frames[0])
+        if host is None:
+            cut(frames[0], self._socket)
+            key = frames[0].get("User-Id")
+            raise FrameError(
+                f"the key that sent this was taken off the list of agents, and its connection is cut: {key}"
+            )
+        if self._allowances.take(host, time.monotonic(), max(size, LEAST_BYTES)):
+            cut(frames[0], self._socket)
+            raise FrameError(
+                f"host {host}: its agent sends more than {BYTES_PER_S >> 20} MiB a second or "
+                f"{BYTES_PER_S // LEAST_BYTES} messages, and is cut off each time; look for what has taken it over"
+            )
+        sample = decode_sample([frame.bytes for frame in frames])
+        if host != sample.host_uuid:
+            raise FrameError(f"the agent of host {host} sent a sample of host {sample.host_uuid}")
+        return sample
 
     def _complain(self, text: str) -> None:
         """Say each refusal once; a thousand a second must not fill the log."""

@@ -1,21 +1,36 @@
-"""Leases out: to the agents that listen for them, over the same keys as their samples come in."""
+"""Leases out: to the agents that listen for them, over the same keys as their samples come in.
+
+An agent hears of its own host's leases only: one that asks for another host's, or whose key was taken off the list, is
+cut off. How often it says that it listens, and does not, is not passed on faster than a person could follow.
+"""
 
 import asyncio
-import contextlib
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import zmq
 
+from migd_controller.cutting import cut
 from migd_controller.events import AgentListens
-from migd_controller.intake import ZAP_DOMAIN
+from migd_controller.http.limits import Buckets
+from migd_controller.intake import BACKLOG, HANDSHAKE_WITHIN_MS, ZAP_DOMAIN
 from migd_core import keys, systemd
 from migd_core.errors import MigdError
 from migd_core.frames import encode_request
 from migd_core.messages import ProbeLease, ProbeRevoked
 
 QUEUE_REQUESTS: Final = 1000
+# Of subscriptions, each connection: an agent has one, of some 40 bytes. The messages of the handshake have some 350.
+QUEUE_SUBSCRIPTIONS: Final = 16
+MAX_MESSAGE_BYTES: Final = 1024
+# Subscriptions taken in one go before the loop may see to anything else.
+BATCH: Final = 128
+# How often an agent may say that it listens, or does not any more.
+SUBSCRIPTIONS_PER_S: Final = 1.0
+SUBSCRIPTIONS_AT_ONCE: Final = 16.0
 
 
 class LeaseOutbox:
@@ -27,15 +42,23 @@ class LeaseOutbox:
         listen: str,
         secret_key_file: Path,
         emit: Callable[[AgentListens], None],
+        host_of: Callable[[zmq.Frame], str | None],
     ) -> None:
-        """Bind the socket; `emit` is called in the event loop.
+        """Bind the socket; `emit` is called in the event loop, `host_of` gives the host that a message may speak for.
 
         Raises ConfigError for bad keys, MigdError where the address cannot be had.
         """
         public, secret = keys.read_secret(systemd.secret(secret_key_file))
-        self._emit = emit
+        self._emit, self._host_of = emit, host_of
+        self._subscribed: dict[str, zmq.Frame] = {}  # by host: what its agent's connection is known by
+        self._listening: Counter[str] = Counter()  # by host: connections that listen
+        self._unheard: Counter[bytes] = Counter()  # by topic: subscriptions that did not count, and are not over yet
+        self._often = Buckets(SUBSCRIPTIONS_PER_S, SUBSCRIPTIONS_AT_ONCE)
         self._socket = context.socket(zmq.XPUB)
-        self._socket.linger, self._socket.sndhwm = 0, QUEUE_REQUESTS
+        self._socket.linger, self._socket.sndhwm, self._socket.rcvhwm = 0, QUEUE_REQUESTS, QUEUE_SUBSCRIPTIONS
+        self._socket.maxmsgsize = MAX_MESSAGE_BYTES
+        self._socket.backlog, self._socket.handshake_ivl = BACKLOG, HANDSHAKE_WITHIN_MS
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of each, so that nobody hides behind another's topic
         self._socket.zap_domain, self._socket.curve_server = ZAP_DOMAIN, True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
         try:
@@ -60,15 +83,55 @@ class LeaseOutbox:
         try:
             while True:
                 self._drain()  # the socket's descriptor is edge-triggered: never rely on it alone
+                self._cut_revoked()
                 await asyncio.sleep(1.0)
         finally:
             loop.remove_reader(descriptor)
 
     def _drain(self) -> None:
-        while self._socket.poll(0):
-            frame = self._socket.recv_multipart()[0]
-            with contextlib.suppress(UnicodeDecodeError):  # no agent's topic
-                self._emit(AgentListens(host=frame[1:].decode(), listens=frame[:1] == b"\x01"))
+        for _ in range(BATCH):
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            while frame.more:
+                frame = self._socket.recv(copy=False)
+            self._take(frame)
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _take(self, frame: zmq.Frame) -> None:
+        kind, topic = frame.bytes[:1], frame.bytes[1:]
+        if _is_of_ended_connection(frame):
+            if self._unheard[topic]:
+                self._unheard[topic] -= 1
+            else:
+                self._listens(topic.decode(), -1)
+            return
+        host = self._host_of(frame)
+        is_its_own = host is not None and topic == host.encode()
+        if host is not None and is_its_own and kind == b"\x00":
+            self._listens(host, -1)
+        elif host is not None and is_its_own and kind == b"\x01" and not self._often.take(host, time.monotonic()):
+            self._subscribed[host] = frame
+            self._listens(host, +1)
+        else:
+            self._unheard[topic] += kind == b"\x01"
+            cut(frame, self._socket)
+
+    def _listens(self, host: str, more: int) -> None:
+        """Take note of one connection more or less that listens for a host's leases, and tell if it is the only one."""
+        before = self._listening[host]
+        self._listening[host] = max(0, before + more)
+        if not self._listening[host]:
+            del self._listening[host]
+            self._subscribed.pop(host, None)
+        if bool(before) != (host in self._listening):
+            self._emit(AgentListens(host=host, listens=not before))
+
+    def _cut_revoked(self) -> None:
+        for host, frame in self._subscribed.items():
+            if self._host_of(frame) != host:
+                cut(frame, self._socket)
 
     def send(self, request: ProbeLease | ProbeRevoked) -> None:
         """Send a request to the agent of its host. It may get lost; leases end by themselves."""
@@ -77,3 +140,12 @@ class LeaseOutbox:
     def close(self) -> None:
         """Unbind."""
         self._socket.close()
+
+
+def _is_of_ended_connection(frame: zmq.Frame) -> bool:
+    """Return whether ZeroMQ itself says that a subscription is over: nobody's key is on that."""
+    try:
+        frame.get("User-Id")
+    except zmq.ZMQError:
+        return True
+    return False

@@ -23,6 +23,7 @@ from migd_controller.migration import Migration, State
 from migd_controller.pool_failures import Then
 from migd_core import __version__
 from migd_core.health import HealthState
+from migd_core.world import World
 
 _MIGRATION_S: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _OFF_RATIO: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
@@ -143,7 +144,7 @@ class _State(Collector):
             yield _gauge(
                 "migd_last_decision_timestamp_seconds", "When the last decision was made.", core.last_decision.at
             )
-        yield from self._hosts(now_s)
+        yield from self._hosts(world, now_s)
         yield _gauge("migd_guests", "Running guests.", len(world.guests))
         holds = Counts(hold.then for hold in core.memory.holds.values() if hold.until is None or hold.until > now_s)
         held = GaugeMetricFamily(
@@ -152,10 +153,11 @@ class _State(Collector):
         for then in Then:
             held.add_metric([then.value], holds[then])
         yield held
-        yield from self._jobs(now_s)
+        yield from self._jobs(world)
         yield _gauge("migd_migrations_in_flight", "Migrations under way.", len(core.memory.in_flight))
         counts = self._counts
         yield _total("migd_samples_received", "Samples taken in.", counts.received)
+        yield _total("migd_samples_superseded", "Samples passed over for a newer one of their host.", counts.superseded)
         yield _total("migd_samples_refused", "Samples that were not possible and refused.", counts.refused)
         yield _total("migd_agents_refused", "Connections of agents that no key let in.", counts.agents_refused)
         yield _gauge(
@@ -164,8 +166,8 @@ class _State(Collector):
             shutil.disk_usage(self._state_dir).free,
         )
 
-    def _hosts(self, now_s: float) -> Iterable[Metric]:
-        core, world = self._core, self._core.world(now_s)
+    def _hosts(self, world: World, now_s: float) -> Iterable[Metric]:
+        core = self._core
         load = GaugeMetricFamily(
             "migd_host_load_ratio", "CPU that a host's guests ask for, over what it has.", labels=["host"]
         )
@@ -192,8 +194,7 @@ class _State(Collector):
                 health.add_metric([host.name, state.value], host.health.state is state)
         return [load, memory, free, guests, frozen, age, health]
 
-    def _jobs(self, now_s: float) -> Iterable[Metric]:
-        world = self._core.world(now_s)
+    def _jobs(self, world: World) -> Iterable[Metric]:
         guests = GaugeMetricFamily("migd_job_guests", "Guests of a job.", labels=["job"])
         iteration = GaugeMetricFamily("migd_job_iteration_seconds", "What one iteration takes.", labels=["job"])
         remaining = GaugeMetricFamily("migd_job_remaining_seconds", "How long a job still runs.", labels=["job"])

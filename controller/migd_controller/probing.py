@@ -5,7 +5,7 @@ begins in mid-probe fails at best. So a guest is probed on a lease only. From be
 after the agent's clock has ended it, the pool is kept from migrating the guest (`blocked_operations`), and so is migd.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -176,13 +176,13 @@ def _granted(
     if not config.probe.guest_time_ratio or memory.is_paused:
         return ()
     busy = {lease.host for lease in memory.leases.values()} | memory.probe_rests.keys()
+    able = _may_be_probed(inventory, telemetry, memory)
     leases: list[Lease] = []
     for host in sorted(inventory.hosts.keys() - busy):
         known = telemetry.hosts.get(host)
         if known is None or not _is_fit(host, known, telemetry, now_s, config):
             continue
-        able = _may_be_probed(host, known, inventory, memory)
-        due = [guest for guest in able if _is_due(guest, known, memory, config, now_s)]
+        due = [guest for guest in able.get(host, ()) if _is_due(guest, known, memory, config, now_s)]
         if due:
             guest = min(
                 due,
@@ -202,16 +202,20 @@ def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float,
     return known.source is Source.AGENT and host in telemetry.listening and is_fresh
 
 
-def _may_be_probed(host: str, known: HostTelemetry, inventory: Inventory, memory: Memory) -> Iterator[PoolGuest]:
+def _may_be_probed(inventory: Inventory, telemetry: Telemetry, memory: Memory) -> Mapping[str, Sequence[PoolGuest]]:
+    """Return the guests that nothing keeps from being probed, by their host."""
+    found: dict[str, list[PoolGuest]] = {}
     unavailable = {migration.guest for migration in memory.in_flight.values()}
     unavailable |= {hold.guest for hold in memory.holds.values()}
     unavailable |= {step.guest for move_set in memory.sets.values() for step in move_set.waiting}
     for guest in inventory.guests.values():
         is_idle = not (guest.blocked_because or guest.busy_with or guest.arriving_at or guest.probed_by)
         is_wanted = not UNPROBED_TAGS & set(guest.tags)
-        is_here = guest.host == host and guest.uuid in known.guests
-        if is_here and is_idle and is_wanted and guest.uuid not in unavailable:
-            yield guest
+        known = telemetry.hosts.get(guest.host)
+        is_measured = known is not None and guest.uuid in known.guests
+        if is_measured and is_idle and is_wanted and guest.uuid not in unavailable:
+            found.setdefault(guest.host, []).append(guest)
+    return found
 
 
 def _is_due(guest: PoolGuest, known: HostTelemetry, memory: Memory, config: ControllerConfig, now_s: float) -> bool:

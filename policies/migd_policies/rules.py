@@ -228,8 +228,9 @@ def _nothing_named(tag: str, kind: str, value: str, settings: RuleSettings) -> s
 
 def _contradictions(world: World, found: Rules) -> Iterator[Contradiction]:
     """Yield what cannot be of the rules that must hold."""
-    companions = _companions(world, found.rules)
-    allowed = {unit: _allowed(world, found, unit) for unit in set(companions.values())}
+    companions = _companions(found.rules)
+    everywhere = frozenset(world.hosts) - found.ignored_hosts
+    allowed = {unit: _allowed(everywhere, found.rules, unit) for unit in set(companions.values())}
     for unit, (tags, hosts) in sorted(allowed.items(), key=lambda item: sorted(item[0])):
         together = {rule.tag for rule in found.rules if rule.must and rule.kind == WITH and rule.guests & unit}
         names = ", ".join(sorted(world.guests[uuid].name for uuid in unit))
@@ -237,9 +238,11 @@ def _contradictions(world: World, found: Rules) -> Iterator[Contradiction]:
             text = f"{' and '.join(sorted(tags | together))} leave no host for {names}"
             yield Contradiction(tuple(sorted(tags | together)), unit, text)
             continue
+        if len(unit) == 1:
+            continue  # one guest alone has room where it is: the pool would not run it otherwise
         need = sum(world.guests[uuid].memory_bytes for uuid in unit)
         room = max((world.hosts[uuid].memory_bytes - found.reserve_bytes.get(uuid, 0) for uuid in hosts), default=0)
-        if len(unit) > 1 and need > room:
+        if need > room:
             text = f"{', '.join(sorted(together))}: {names} need {format_bytes(need)}, no host has more than "
             yield Contradiction(tuple(sorted(tags | together)), unit, text + format_bytes(room))
     for rule in found.rules:
@@ -258,9 +261,9 @@ def _contradictions(world: World, found: Rules) -> Iterator[Contradiction]:
             yield Contradiction((rule.tag, *sorted(said)), frozenset[str]().union(*units), text)
 
 
-def _companions(world: World, rules: Iterable[Rule]) -> dict[str, frozenset[str]]:
-    """Return for every guest all those that must be on one host with it, itself included."""
-    found = {uuid: frozenset({uuid}) for uuid in world.guests}
+def _companions(rules: Iterable[Rule]) -> dict[str, frozenset[str]]:
+    """Return for every guest with a rule all those that must be on one host with it, itself included."""
+    found = {uuid: frozenset({uuid}) for rule in rules for uuid in rule.guests}
     for rule in rules:
         if rule.must and rule.kind == WITH:
             union = frozenset().union(*(found[uuid] for uuid in rule.guests))
@@ -268,10 +271,12 @@ def _companions(world: World, rules: Iterable[Rule]) -> dict[str, frozenset[str]
     return found
 
 
-def _allowed(world: World, found: Rules, unit: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the tags that say where all of `unit` must be, and the hosts on which that and `ignored_hosts` agree."""
-    hosts, tags = frozenset(world.hosts) - found.ignored_hosts, set()
-    for rule in found.rules:
+def _allowed(
+    everywhere: frozenset[str], rules: Iterable[Rule], unit: frozenset[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the tags that say where all of `unit` must be, and the hosts, of `everywhere`, on which these agree."""
+    hosts, tags = everywhere, set()
+    for rule in rules:
         if rule.must and rule.hosts is not None and rule.guests & unit:
             hosts &= rule.hosts
             tags.add(rule.tag)

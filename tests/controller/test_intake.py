@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zmq
 from msgspec.structs import replace
+from zmq.utils.monitor import recv_monitor_message
 
 from migd_controller.config import TelemetrySection
 from migd_controller.intake import Intake
@@ -100,6 +101,17 @@ def connect(receiver: Receiver) -> Iterator[Connect]:
         yield connected
 
 
+@contextlib.contextmanager
+def watching(socket: zmq.Socket[bytes], events: int) -> Iterator[Callable[[], int]]:
+    """Give what tells the next of these events of a socket's connections, 0 where there is none."""
+    monitor = socket.get_monitor_socket(events)
+    try:
+        yield lambda: recv_monitor_message(monitor)["event"] if monitor.poll(0) else 0
+    finally:
+        socket.disable_monitor()
+        monitor.close(linger=0)
+
+
 async def test_a_listed_agent_is_heard(receiver: Receiver, connect: Connect) -> None:
     socket = connect("h1")
     await receiver.until(lambda: bool(receiver.samples), lambda: socket.send_multipart(encode_sample(SAMPLE)))
@@ -138,6 +150,54 @@ async def test_a_revoked_key_is_cut_off_with_the_next_sample_though_it_is_connec
     await receiver.until(lambda: receiver.intake.counts.refused > 0, send)
     assert len(receiver.samples) == before
     assert "taken off the list" in receiver.intake.counts.last_refusal
+
+
+async def test_the_connection_of_a_revoked_agent_is_cut_and_its_key_lets_it_in_no_more(
+    receiver: Receiver, connect: Connect
+) -> None:
+    socket = connect("h1")
+    with watching(socket, zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH) as heard:
+        await receiver.until(lambda: bool(receiver.samples), lambda: socket.send_multipart(encode_sample(SAMPLE)))
+        keys.revoke(receiver.folder / "agents.toml", "h1")
+        await receiver.until(lambda: heard() == zmq.EVENT_DISCONNECTED, partial(socket.send_multipart, [b"any"]))
+        await receiver.until(lambda: heard() == zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+
+
+async def test_an_agent_that_floods_is_cut_off_and_the_others_are_heard(receiver: Receiver, connect: Connect) -> None:
+    mad, calm = connect("h1"), connect("h2")
+    counts, topic = receiver.intake.counts, b"h1"
+    sequence = iter(range(1, 100_000))
+
+    def send() -> None:
+        for _ in range(50):
+            mad.send_multipart([topic, b"1", b"\x00" * (MAX_MESSAGE_BYTES // 8)])
+        calm.send_multipart(encode_sample(replace(SAMPLE, host_uuid="h2", sequence=next(sequence))))
+
+    with watching(mad, zmq.EVENT_DISCONNECTED) as heard:
+        await receiver.until(lambda: heard() == zmq.EVENT_DISCONNECTED, send)
+    assert "host h1: its agent sends more than 2 MiB a second" in counts.last_refusal
+    heard_before = len(receiver.samples)
+    await receiver.until(lambda: len(receiver.samples) > heard_before + 5, send)
+    assert {sample.host_uuid for sample in receiver.samples} == {"h2"}
+    assert counts.refused > 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0", b"\x81\xa9host_uuid\xa2\xff\xfe"],
+    ids=["nested too deep", "no UTF-8"],
+)
+async def test_what_cannot_be_decoded_is_counted_and_the_rest_goes_on(
+    receiver: Receiver, connect: Connect, payload: bytes
+) -> None:
+    socket = connect("h1")
+
+    def send() -> None:
+        socket.send_multipart([b"h1", b"1", payload])
+        socket.send_multipart(encode_sample(SAMPLE))
+
+    await receiver.until(lambda: bool(receiver.samples) and receiver.intake.counts.refused > 0, send)
+    assert receiver.intake.counts.last_refusal.startswith("host h1: message refused: ")
 
 
 async def test_while_a_key_is_rotated_the_old_and_the_next_one_speak_for_the_host(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from migd_controller.commands import BeginProbe, EndProbe, RevokeProbe
 from migd_controller.config import TelemetrySection, XapiSection
@@ -61,7 +62,9 @@ class Rig:
         self.calls = PoolCalls(self.pool)
         self.events: list[Any] = []
         self.intake = Intake(section, lambda sample: None)
-        self.outbox = LeaseOutbox(self.intake.context, "tcp://127.0.0.1:*", section.secret_key_file, self._take)
+        self.outbox = LeaseOutbox(
+            self.intake.context, "tcp://127.0.0.1:*", section.secret_key_file, self._take, self.intake.host_of
+        )
         self.agent = zmq.Context()
         self.inbox = self.agent.socket(zmq.SUB)
         self.inbox.curve_publickey, self.inbox.curve_secretkey = keys.read_secret(folder / "agent.key_secret")
@@ -290,6 +293,47 @@ async def test_an_agent_whose_key_is_not_listed_hears_nothing(rig: Rig, tmp_path
     stranger.close()
 
 
+@contextlib.contextmanager
+def another(rig: Rig, folder: Path, topic: bytes) -> Iterator[zmq.Socket[bytes]]:
+    """The agent of another host, which subscribes; yields what tells of its connections."""
+    keys.create(folder, "another")
+    keys.authorise(folder / "agents.toml", "host-1", keys.read_public(folder / "another.key"))
+    with rig.agent.socket(zmq.SUB) as socket:
+        socket.linger = 0
+        socket.curve_publickey, socket.curve_secretkey = keys.read_secret(folder / "another.key_secret")
+        socket.curve_serverkey, _ = keys.read_secret(folder / "controller.key_secret")
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        socket.subscribe(topic)
+        socket.connect(rig.outbox.endpoint)
+        try:
+            yield monitor
+        finally:
+            socket.disable_monitor()
+            monitor.close(linger=0)
+
+
+@pytest.mark.parametrize("topic", [b"host-0", b"host", b"", b"host-1" * 50])
+async def test_an_agent_that_wants_another_hosts_leases_is_cut_off(rig: Rig, tmp_path: Path, topic: bytes) -> None:
+    with another(rig, tmp_path, topic) as monitor:
+        await rig.until(lambda: monitor.poll(0) and recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED)
+    rig.inbox.close()  # and what the other wanted has not kept this one from being known
+    await rig.until(lambda: AgentListens(host="host-0", listens=False) in rig.events)
+    told = [event for event in rig.events if isinstance(event, AgentListens)]
+    assert told == [AgentListens(host="host-0", listens=True), AgentListens(host="host-0", listens=False)]
+
+
+async def test_an_agent_whose_key_is_revoked_is_cut_off_though_it_says_nothing(rig: Rig, tmp_path: Path) -> None:
+    with another(rig, tmp_path, b"host-1") as monitor:
+        await rig.until(lambda: AgentListens(host="host-1", listens=True) in rig.events)
+        keys.revoke(tmp_path / "agents.toml", "host-1")
+        heard = []
+        await rig.until(
+            lambda: monitor.poll(0) and heard.append(recv_monitor_message(monitor)["event"]) is None and len(heard) > 1
+        )
+        await rig.until(lambda: AgentListens(host="host-1", listens=False) in rig.events)
+    assert heard[:2] == [zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_AUTH]
+
+
 async def test_an_agent_that_goes_listens_no_longer(rig: Rig) -> None:
     rig.inbox.close()
     await rig.until(lambda: AgentListens(host="host-0", listens=False) in rig.events)
@@ -297,4 +341,10 @@ async def test_an_agent_that_goes_listens_no_longer(rig: Rig) -> None:
 
 async def test_an_address_that_is_taken_is_named(rig: Rig, tmp_path: Path) -> None:
     with pytest.raises(MigdError, match=r"probe\.listen = .*: cannot be bound: Address already in use"):
-        LeaseOutbox(rig.intake.context, rig.outbox.endpoint, tmp_path / "controller.key_secret", lambda event: None)
+        LeaseOutbox(
+            rig.intake.context,
+            rig.outbox.endpoint,
+            tmp_path / "controller.key_secret",
+            lambda event: None,
+            rig.intake.host_of,
+        )

@@ -13,12 +13,12 @@ class Buckets:
         self._per_s, self._burst = per_s, burst
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what was left, and when that was
 
-    def take(self, name: str, now_s: float) -> float:
-        """Take one; return 0, or the seconds until there is one, where the bucket is empty."""
+    def take(self, name: str, now_s: float, amount: float = 1.0) -> float:
+        """Take some; return 0, or the seconds until there is as much, where the bucket has less: nothing is taken."""
         left, at_s = self._levels.pop(name, (self._burst, now_s))
         left = min(self._burst, left + (now_s - at_s) * self._per_s)
-        wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._per_s
-        self._levels[name] = (left if wait_s else left - 1.0, now_s)
+        wait_s = 0.0 if left >= amount else (amount - left) / self._per_s
+        self._levels[name] = (left if wait_s else left - amount, now_s)
         if len(self._levels) > MAX_NAMES:
             self._levels.popitem(last=False)  # who asked longest ago has a full bucket again soonest
         return wait_s
