@@ -181,7 +181,7 @@ def _granted(
         known = telemetry.hosts.get(host)
         if known is None or not _is_fit(host, known, telemetry, now_s, config):
             continue
-        able = _may_be_probed(host, known, inventory, memory)
+        able = _may_be_probed(host, known, inventory, memory, now_s)
         due = [guest for guest in able if _is_due(guest, known, memory, config, now_s)]
         if due:
             guest = min(
@@ -202,9 +202,11 @@ def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float,
     return known.source is Source.AGENT and host in telemetry.listening and is_fresh
 
 
-def _may_be_probed(host: str, known: HostTelemetry, inventory: Inventory, memory: Memory) -> Iterator[PoolGuest]:
+def _may_be_probed(
+    host: str, known: HostTelemetry, inventory: Inventory, memory: Memory, now_s: float
+) -> Iterator[PoolGuest]:
     unavailable = {migration.guest for migration in memory.in_flight.values()}
-    unavailable |= {hold.guest for hold in memory.holds.values()}
+    unavailable |= {hold.guest for hold in memory.holds.values() if hold.until is None or hold.until > now_s}
     unavailable |= {step.guest for move_set in memory.sets.values() for step in move_set.waiting}
     for guest in inventory.guests.values():
         is_idle = not (guest.blocked_because or guest.busy_with or guest.arriving_at or guest.probed_by)
