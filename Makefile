@@ -93,13 +93,13 @@ bench: $(VENV)/.installed-dev
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-# Tests of the traffic matrix make network namespaces, which only root may, and those of the page drive Chromium; where
-# these are missing and nobody may install them, their tests are skipped.
+# Tests of the traffic matrix make network namespaces, which only root may, those of the page drive Chromium, and those of
+# the journal a PostgreSQL server; where these are missing and nobody may install them, their tests are skipped.
 $(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py Makefile
 	$(BIN)/python tests/deploy/fetch_promtool.py $(VENV)/tools
-	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck; } >/dev/null || \
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck && ls -d /usr/lib/postgresql/*/bin; } >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck; } >&2
+	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck postgresql-15; } >&2
 	@touch $@
 
 $(VENV)/.installed-machines: $(BIN)/python

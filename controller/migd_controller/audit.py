@@ -7,12 +7,13 @@ controller ended in. The newest entries are kept, however old.
 from typing import Final
 
 import msgspec
+from sqlalchemy import delete, insert, select, update
 
-from migd_controller.journal import Journal
+from migd_controller.journal import Journal, JournalError, checked, whole
+from migd_controller.journal_schema import audit
 from migd_core.api import AuditView
 
 KEPT: Final = 100_000
-_TABLE: Final = "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY, body BLOB NOT NULL)"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -20,26 +21,28 @@ class AuditLog:
     """The entries in one journal."""
 
     def __init__(self, journal: Journal) -> None:
-        """Make the table where there is none. Raises JournalError."""
         self._journal = journal
-        with journal.transaction() as database:
-            database.execute(_TABLE)
 
     def begin(self, entry: AuditView) -> int:
         """Put an entry on disk and return its number. Raises JournalError; the command must then not be carried out."""
         with self._journal.transaction() as database:
-            number = database.execute("INSERT INTO audit (body) VALUES (?)", (_encode(entry),)).lastrowid
-            assert number is not None
-            database.execute("DELETE FROM audit WHERE id <= ?", (number - KEPT,))
+            key = database.execute(insert(audit).values(**checked(_encode(entry)))).inserted_primary_key
+            assert key is not None
+            number = int(key[0])
+            database.execute(delete(audit).where(audit.c.id <= number - KEPT))
         return number
 
     def end(self, number: int, entry: AuditView) -> None:
         """Put the entry with its outcome in the place of the one of that number. Raises JournalError."""
         with self._journal.transaction() as database:
-            database.execute("UPDATE audit SET body = ? WHERE id = ?", (_encode(entry), number))
+            database.execute(update(audit).where(audit.c.id == number).values(**checked(_encode(entry))))
 
     def newest(self, limit: int) -> list[AuditView]:
         """Return the newest entries, newest first. Raises JournalError."""
+        query = select(audit.c.body, audit.c.crc32).order_by(audit.c.id.desc()).limit(limit)
         with self._journal.transaction() as database:
-            rows = database.execute("SELECT body FROM audit ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
-        return [msgspec.msgpack.decode(body, type=AuditView) for (body,) in rows]
+            rows = database.execute(query).all()
+        try:
+            return [msgspec.msgpack.decode(whole(row.body, row.crc32), type=AuditView) for row in rows]
+        except ValueError as error:
+            raise JournalError(f"{self._journal.name}: an entry of the audit log cannot be read: {error}") from error

@@ -211,6 +211,22 @@ class TopologySection(Section, frozen=True, kw_only=True):
     links: dict[Level, LinkSection] = {}
 
 
+class JournalSection(Section, frozen=True, kw_only=True):
+    """Where the journal is, and how much of it is kept beside `keep_s` and `keep_samples_s`.
+
+    It is the file journal.sqlite in `state_dir`, which holds `max_bytes` at most, or a database of the PostgreSQL
+    server that `url` names, whose password may stand in `password_file`; how large that grows is not limited.
+    """
+
+    url: Annotated[str, Meta(pattern=r"^(postgresql://.+)?$", examples=["postgresql://migd@db.example.org/migd"])] = ""
+    password_file: Path | None = None
+    max_bytes: Annotated[int, Meta(ge=2**20)] = 4 * 2**30
+
+    def __post_init__(self) -> None:
+        if self.password_file is not None and not self.url:
+            raise ValueError("password_file is for the server that url names: give both, or neither for a file")
+
+
 class HttpSection(Section, frozen=True, kw_only=True):
     """The API and the page over TCP, for who has a token; without this section there is the socket only.
 
@@ -296,6 +312,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     phases: PhasesSection = PhasesSection()
     topology: TopologySection = TopologySection()
     rules: RuleSettings = RuleSettings()
+    journal: JournalSection = JournalSection()
     http: HttpSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()
     slurm: SlurmSection | None = None

@@ -61,8 +61,12 @@ class Control:
         self._has_failed = asyncio.Event()
 
     def adopt(self) -> None:
-        """Take up what an earlier life left under way."""
-        self._carry_out(self.core.adopt(self.clock.now_s()))
+        """Take up what an earlier life left under way. Raises JournalError; nothing is done then."""
+        now_s = self.clock.now_s()
+        commands = self.core.adopt(now_s)
+        self.journal.write(now_s, None, commands, self.core.memory)
+        _log(None, commands)
+        self._carry_out(commands)
 
     async def fails(self) -> NoReturn:
         """Wait until an event could not be taken through the loop, whoever sent it, and raise why."""
@@ -109,7 +113,7 @@ class Control:
                 self.submit(command)
 
 
-def _log(event: AnyEvent, commands: Sequence[AnyCommand], took_s: float) -> None:
+def _log(event: AnyEvent | None, commands: Sequence[AnyCommand], took_s: float = 0.0) -> None:
     """One line a control cycle, one for each step of a migration or probe, one when pool or health changes."""
     if isinstance(event, PoolReachability):
         if event.is_reachable:

@@ -28,6 +28,7 @@ from migd_controller.executor import Executor
 from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
+from migd_controller.journal_database import place_of
 from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.metrics import Metrics
 from migd_controller.pool_calls import PoolCalls
@@ -43,7 +44,8 @@ from migd_core.errors import MigdError
 from migd_policies.registry import configure
 
 log = structlog.get_logger()
-PRUNE_S = 3600.0
+PRUNE_S = 60.0
+PRUNE_STEP_S = 0.2
 
 
 async def run(config: ControllerConfig) -> None:
@@ -57,7 +59,7 @@ async def run(config: ControllerConfig) -> None:
         configure(shadow.name, shadow.config)
     with _only_controller(config.state_dir), contextlib.ExitStack() as closing:
         pool = Pool(config.xapi)
-        journal = Journal(config.state_dir / "journal.sqlite")
+        journal = Journal(place_of(config))
         closing.callback(journal.close)
         history = TimelineStore(config.state_dir / "timeline.sqlite")
         closing.callback(history.close)
@@ -157,9 +159,11 @@ async def _tick(control: Control, period_s: float) -> None:
 
 
 async def _prune(control: Control, config: ControllerConfig) -> None:
+    """Forget what is too old or too much, a little at a time: the loop has its turn in between."""
+    keep = (config.keep_s, config.keep_samples_s, config.journal.max_bytes)
     while True:
-        control.journal.prune(control.clock.now_s(), config.keep_s, config.keep_samples_s)
-        await asyncio.sleep(PRUNE_S)
+        is_more = control.journal.prune(control.clock.now_s(), *keep)
+        await asyncio.sleep(PRUNE_STEP_S if is_more else PRUNE_S)
 
 
 async def _feed_watchdog() -> None:

@@ -1,20 +1,41 @@
-"""Everything that happened and everything that was asked for, on disk, in one SQLite file.
+"""Everything that happened and everything that was asked for, on disk, in one SQLite file or on a PostgreSQL server.
 
 An event, the commands it led to and the memory it changed go in as one transaction, synced before any command is
 carried out: what was asked for is on record before it can have an effect. Samples are telemetry: they wait in memory
 and go in, compressed, with the next transaction, in their place in the order. Inventories are compressed, too.
+
+Nothing is acted on that may be half of what was written. Each body has a checksum, and each transaction says in `head`
+where the log ends and which entry the memory is of: a start that finds another end or another memory goes no further.
 """
 
 import contextlib
-import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
+from migd_controller import journal_schema as schema
 from migd_controller.commands import (
     AnyCommand,
     RecordDecision,
@@ -38,13 +59,16 @@ from migd_controller.events import (
     Resumed,
     SampleArrived,
 )
+from migd_controller.journal_database import DAMAGED_FILE, JournalError, begun, connect, examine, named, reason
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_controller.recommendations import Recommendation
-from migd_core.errors import MigdError
+from migd_core import __version__
 
-SCHEMA_VERSION: Final = 1
+__all__ = ["Journal", "JournalError", "Told"]
+
+T = TypeVar("T")
 Told = (
     PolicySet
     | Paused
@@ -57,84 +81,66 @@ Told = (
     | RecordHealth
     | RecordJobOver
 )
-_SCHEMA: Final = """
-CREATE TABLE log (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
-CREATE INDEX log_at ON log (at);
-CREATE TABLE decisions (cause TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL);
-CREATE INDEX decisions_at ON decisions (at);
-CREATE TABLE decision_guests (guest TEXT NOT NULL, cause TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (guest, cause));
-CREATE TABLE migrations (cause TEXT PRIMARY KEY, guest TEXT NOT NULL, asked_at REAL NOT NULL, body BLOB NOT NULL);
-CREATE INDEX migrations_guest ON migrations (guest, asked_at);
-CREATE TABLE memory (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL);
-"""
-# Added to journals of earlier releases, too: these do not look at it.
-_LATER: Final = """
-CREATE TABLE IF NOT EXISTS sets (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS recommendations (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL);
-"""
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
-# What people did and what became of hosts and jobs: few among many, so found by an index of their own.
-_TOLD: Final = (
-    "kind IN ('PolicySet', 'Paused', 'Resumed', 'JobAdded', 'JobRemoved', 'LinksMeasured', 'GuestReleased',"
-    " 'CancelRequested', 'RecordHealth', 'RecordJobOver')"
-)
+# Forgotten in one transaction, so that the loop is not held up for long.
+FORGOTTEN_AT_ONCE: Final = 2000
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
 MAX_PENDING_SAMPLES: Final = 4096
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class JournalError(MigdError):
-    """The journal cannot be read or written; the controller must not act without it."""
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
+    """The log's entry for a start of the controller, by the release that it was."""
+
+    migd: str = __version__
 
 
 class Journal:
-    """One controller's journal. Not safe for two processes: the daemon holds a lock on its folder."""
+    """One controller's journal. Two never write to the same: the daemon locks its folder, and a server's is locked."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the journal at `path`. Raises JournalError."""
-        self._path = path
+    def __init__(self, place: Path | URL) -> None:
+        """Open or create the journal, and bring that of an earlier release up to date. Raises JournalError."""
+        self._place = place
         self._pending: list[tuple[float, SampleArrived]] = []
         self._saved: Memory | None = None
+        self._db = connect(place)
+        dialect = sqlite if isinstance(place, Path) else postgresql
+        self._puts = {table: _put(dialect.insert(table)) for table in schema.METADATA.tables.values()}
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            if version in (0, SCHEMA_VERSION):
-                self._db.executescript(_LATER)
-                self._db.execute(f"CREATE INDEX IF NOT EXISTS log_told ON log (at) WHERE {_TOLD}")
-        except sqlite3.Error as error:
-            raise JournalError(
-                f"journal {path}: cannot be opened: {error}; check the folder's permissions and free space. If the "
-                "file is damaged, move it away to start afresh: policy, jobs and cooldowns are then forgotten"
-            ) from error
-        if version not in (0, SCHEMA_VERSION):
-            raise JournalError(
-                f"journal {path}: written by another release (schema {version}, this one writes {SCHEMA_VERSION}); "
-                "install that release or move the file away"
-            )
+            with begun(self._db):
+                damage = examine(self._db) if isinstance(place, Path) else ""
+                if not damage:
+                    schema.bring_up_to_date(self._db)
+                    damage = self._find_end()
+        except SQLAlchemyError as error:
+            self._db.close()
+            raise JournalError(f"{self.name}: cannot be opened: {reason(error)}; {DAMAGED_FILE}") from error
+        except schema.OtherSchema as error:
+            self._db.close()
+            raise JournalError(f"{self.name}: {error}") from error
+        if damage:
+            self._db.close()
+            raise JournalError(f"{self.name}: is damaged: {damage}; {DAMAGED_FILE}")
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return named(self._place)
 
     def close(self) -> None:
-        """Write what waits and close the file, also where that cannot be written. Raises JournalError."""
+        """Write what waits and close the connection, also where that cannot be written. Raises JournalError."""
         try:
             if self._pending:
-                self._transaction(self._pending[-1][0], [])
+                self._write(self._pending[-1][0], [])
         finally:
             self._db.close()
 
     def memory(self) -> Memory | None:
         """Return what the controller remembered last, None at the very first start. Raises JournalError."""
-        row = self._db.execute("SELECT body FROM memory").fetchone()
-        if row is None:
-            return None
-        try:
-            self._saved = msgspec.msgpack.decode(row[0], type=Memory)
-        except msgspec.DecodeError as error:
-            raise JournalError(f"journal {self._path}: the remembered state cannot be read: {error}") from error
+        found = self._read(_bodies(schema.memory), Memory)
+        self._saved = found[0] if found else None
         return self._saved
 
     def write(self, at: float, event: AnyEvent | None, commands: Sequence[AnyCommand], memory: Memory) -> None:
@@ -146,169 +152,267 @@ class Journal:
             self._pending.append((at, event))
             if not commands and len(self._pending) < MAX_PENDING_SAMPLES:
                 return
-            event = None
-        rows = [(at, type(event).__name__, _body(event))] if event is not None else []
-        rows += [(at, type(command).__name__, _encode(command)) for command in commands if _is_request(command)]
-        self._transaction(at, rows, commands, memory)
+            entries = []
+        else:
+            entries = [_entry(at, Started() if event is None else event)]
+        entries += [_entry(at, command) for command in commands if _is_request(command)]
+        self._write(at, entries, commands, memory)
 
     def decision(self, cause: str) -> Decision | None:
         """Return one decision by its id."""
-        row = self._db.execute("SELECT body FROM decisions WHERE cause = ?", (cause,)).fetchone()
-        return msgspec.msgpack.decode(row[0], type=Decision) if row is not None else None
+        return self._one(schema.decisions, schema.decisions.c.cause == cause, Decision)
 
     def decisions_about(self, guest: str, limit: int) -> list[Decision]:
         """Return the newest decisions that considered a guest (uuid), newest first."""
-        rows = self._db.execute(
-            "SELECT d.body FROM decision_guests g JOIN decisions d USING (cause) WHERE g.guest = ?"
-            " ORDER BY g.at DESC, d.rowid DESC LIMIT ?",
-            (guest, limit),
-        )
-        return [msgspec.msgpack.decode(body, type=Decision) for (body,) in rows]
+        guests, found = schema.decision_guests.c, schema.decisions.c
+        query = _bodies(schema.decisions).join(schema.decision_guests, guests.cause == found.cause)
+        query = query.where(guests.guest == guest).order_by(guests.at.desc(), *_newest(found.cause))
+        return self._read(query.limit(limit), Decision)
 
     def decisions(self, before: float, limit: int) -> list[Decision]:
         """Return the newest decisions from before a time (Unix time), newest first."""
-        rows = self._db.execute(
-            "SELECT body FROM decisions WHERE at < ? ORDER BY at DESC, rowid DESC LIMIT ?", (before, limit)
-        )
-        return [msgspec.msgpack.decode(body, type=Decision) for (body,) in rows]
+        found = schema.decisions.c
+        query = _bodies(schema.decisions).where(found.at < before).order_by(found.at.desc(), *_newest(found.cause))
+        return self._read(query.limit(limit), Decision)
 
     def told_since(self, at: float, limit: int) -> list[tuple[float, Told]]:
         """Return the newest of what people did and what became of hosts and jobs since `at`, newest first."""
-        rows = self._db.execute(
-            f"SELECT at, body FROM log WHERE {_TOLD} AND at >= ? ORDER BY at DESC, id DESC LIMIT ?", (at, limit)
-        )
-        return [(at, msgspec.msgpack.decode(body, type=Told)) for at, body in rows]
+        found = schema.log.c
+        query = select(found.body, found.crc32, found.at).where(found.kind.in_(schema.TOLD_KINDS), found.at >= at)
+        rows = self._rows(query.order_by(found.at.desc(), found.id.desc()).limit(limit))
+        told: list[Told] = [self._decoded(row, Told) for row in rows]
+        return [(row.at, each) for row, each in zip(rows, told, strict=True)]
 
     def migrations_since(self, at: float, limit: int) -> list[Migration]:
         """Return the newest migrations that were asked for since `at` (Unix time), newest first."""
-        rows = self._db.execute(
-            "SELECT body FROM migrations WHERE asked_at >= ? ORDER BY asked_at DESC, rowid DESC LIMIT ?", (at, limit)
-        )
-        return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
+        return self._migrations(schema.migrations.c.asked_at >= at, limit)
 
     def migrations(self, limit: int, guest: str | None = None) -> list[Migration]:
         """Return the newest migrations, of one guest (uuid) or of all, newest first."""
-        rows = self._db.execute(
-            "SELECT body FROM migrations WHERE ?1 IS NULL OR guest = ?1 ORDER BY asked_at DESC, rowid DESC LIMIT ?2",
-            (guest, limit),
-        )
-        return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
+        return self._migrations(schema.migrations.c.guest == guest if guest is not None else true(), limit)
+
+    def _migrations(self, which: ColumnElement[bool], limit: int) -> list[Migration]:
+        found = schema.migrations.c
+        query = _bodies(schema.migrations).where(which).order_by(found.asked_at.desc(), *_newest(found.cause))
+        return self._read(query.limit(limit), Migration)
 
     def migrations_of(self, decision: str) -> list[Migration]:
         """Return the migrations that one decision led to, in its order."""
-        rows = self._db.execute(
-            "SELECT body FROM migrations WHERE cause > ?1 || '.' AND cause < ?1 || '/' ORDER BY rowid", (decision,)
-        )
-        return [msgspec.msgpack.decode(body, type=Migration) for (body,) in rows]
+        return self._read(_of_decision(schema.migrations, schema.migrations.c.cause, decision), Migration)
 
     def sets_of(self, decision: str) -> list[MoveSet]:
         """Return the sets of moves that one decision began, in its order, as they are now or ended."""
-        rows = self._db.execute(
-            "SELECT body FROM sets WHERE name > ?1 || '.' AND name < ?1 || '/' ORDER BY rowid", (decision,)
-        )
-        return [msgspec.msgpack.decode(body, type=MoveSet) for (body,) in rows]
+        return self._read(_of_decision(schema.sets, schema.sets.c.name, decision), MoveSet)
 
     def sets_about(self, guest: str, limit: int) -> list[MoveSet]:
         """Return the newest sets of moves with a step for a guest (uuid), newest first."""
-        rows = self._db.execute("SELECT body FROM sets ORDER BY at DESC, rowid DESC LIMIT ?", (SETS_SEARCHED,))
-        found = (msgspec.msgpack.decode(body, type=MoveSet) for (body,) in rows)
-        return list(islice((each for each in found if any(step.guest == guest for step in each.steps)), limit))
+        found = schema.sets.c
+        query = _bodies(schema.sets).order_by(found.at.desc(), *_newest(found.name)).limit(SETS_SEARCHED)
+        own = (each for each in self._read(query, MoveSet) if any(step.guest == guest for step in each.steps))
+        return list(islice(own, limit))
 
     def recommendation(self, name: str) -> Recommendation | None:
         """Return one recommendation by its name, as it was when it was made or ended."""
-        row = self._db.execute("SELECT body FROM recommendations WHERE name = ?", (name,)).fetchone()
-        return msgspec.msgpack.decode(row[0], type=Recommendation) if row is not None else None
+        return self._one(schema.recommendations, schema.recommendations.c.name == name, Recommendation)
 
-    def prune(self, now_s: float, keep_s: float, keep_samples_s: float) -> None:
-        """Forget what is older than `keep_s` seconds, samples older than `keep_samples_s`."""
-        oldest = now_s - keep_s
-        with self._transaction_or_error():
-            self._db.execute("DELETE FROM log WHERE kind = 'Samples' AND at < ?", (now_s - keep_samples_s,))
-            self._db.execute("DELETE FROM log WHERE at < ?", (oldest,))
-            self._db.execute("DELETE FROM decisions WHERE at < ?", (oldest,))
-            self._db.execute("DELETE FROM decision_guests WHERE at < ?", (oldest,))
-            self._db.execute("DELETE FROM migrations WHERE asked_at < ?", (oldest,))
-            self._db.execute("DELETE FROM sets WHERE at < ?", (oldest,))
-            self._db.execute("DELETE FROM recommendations WHERE at < ?", (oldest,))
+    def prune(self, now_s: float, keep_s: float, keep_samples_s: float, max_bytes: float = inf) -> bool:
+        """Forget some of what is older than `keep_s` seconds, and of samples older than `keep_samples_s`.
 
-    def _transaction(
+        Where a file holds more than `max_bytes` still, its oldest samples go, and the oldest of all else once there are
+        none. Returns whether there is more to forget; what is remembered, and the log's last entry, always stay.
+        """
+        log = schema.log.c
+        is_sample = log.kind == schema.SAMPLES
+        with self._transaction():
+            gone = self._forget(schema.log, log.id, log.at, is_sample & (log.at < now_s - keep_samples_s))
+            gone += self._forget_all(now_s - keep_s)
+            if not gone and self._bytes_held() > max_bytes:
+                gone = self._forget(schema.log, log.id, log.at, is_sample)
+                if not gone:
+                    oldest = select(log.at).order_by(log.at).offset(FORGOTTEN_AT_ONCE // 4).limit(1)
+                    at = self._db.execute(oldest).scalar()
+                    gone = self._forget_all(at) if at is not None else 0
+        return gone > 0
+
+    def _forget_all(self, before: float) -> int:
+        """Forget some of what is older than a time (Unix time), and return how much that was."""
+        log, decided, guests = schema.log.c, schema.decisions.c, schema.decision_guests.c
+        asked = schema.migrations.c
+        gone = self._forget(schema.log, log.id, log.at, log.at < before)
+        gone += self._forget(schema.decisions, decided.cause, decided.at, decided.at < before)
+        gone += self._forget(schema.decision_guests, guests.cause, guests.at, guests.at < before)
+        gone += self._forget(schema.migrations, asked.cause, asked.asked_at, asked.asked_at < before)
+        for table in (schema.sets, schema.recommendations):
+            gone += self._forget(table, table.c.name, table.c.at, table.c.at < before)
+        return gone
+
+    def _forget(
+        self, table: Table, key: ColumnElement[Any], at: ColumnElement[float], which: ColumnElement[bool]
+    ) -> int:
+        if table is schema.log:
+            which &= key != self._log_id
+        some = select(key).where(which).order_by(at).limit(FORGOTTEN_AT_ONCE)
+        return self._db.execute(delete(table).where(key.in_(some), which)).rowcount
+
+    def _bytes_held(self) -> int:
+        """What a file holds, without the room in it that is free; 0 on a server, whose room is not migd's to judge."""
+        if not isinstance(self._place, Path):
+            return 0
+        ask = self._db.exec_driver_sql
+        pages, free, size = (
+            int(ask(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+    def _find_end(self) -> str:
+        """Find where the log ends, and return what does not fit that, empty where all does."""
+        end = self._db.execute(select(schema.head.c.log_id, schema.head.c.memory_log_id)).one_or_none()
+        last = self._db.execute(select(func.max(schema.log.c.id))).scalar() or 0
+        memory = self._db.execute(select(schema.memory.c.log_id)).scalar() or 0
+        if end is None:
+            return "it does not say where its log ends"
+        self._log_id, self._memory_log_id = end
+        if last != self._log_id:
+            return f"its log should end with entry {self._log_id}, and ends with {last}"
+        if memory != self._memory_log_id:
+            return f"what is remembered should be of entry {self._memory_log_id}, and is of {memory}"
+        return ""
+
+    def _write(
         self,
         at: float,
-        rows: list[tuple[float, str, bytes]],
+        entries: list[dict[str, Any]],
         commands: Sequence[AnyCommand] = (),
         memory: Memory | None = None,
     ) -> None:
         if self._pending:
-            rows = [(at, "Samples", zlib.compress(_encode(self._pending), level=1)), *rows]
-        with self._transaction_or_error():
-            self._db.executemany("INSERT INTO log (at, kind, body) VALUES (?, ?, ?)", rows)
+            samples = zlib.compress(_encode(self._pending), level=1)
+            entries = [{"at": at, "kind": schema.SAMPLES, **checked(samples)}, *entries]
+        if not entries:  # each transaction has an entry, which tells it from the one before
+            entries = [_entry(at, Started())]
+        numbered = [{"id": number, **entry} for number, entry in enumerate(entries, self._log_id + 1)]
+        end = memory_end = numbered[-1]["id"]
+        with self._transaction():
+            self._db.execute(insert(schema.log), numbered)
             for command in commands:
                 self._record(command)
             if memory is not None and memory is not self._saved:
-                self._db.execute("INSERT OR REPLACE INTO memory (id, body) VALUES (1, ?)", (_encode(memory),))
+                self._put(schema.memory, id=1, log_id=end, **checked(_encode(memory)))
+            else:
+                memory_end = self._memory_log_id
+            self._db.execute(update(schema.head).values(log_id=end, memory_log_id=memory_end))
+        self._log_id, self._memory_log_id = end, memory_end
         self._pending.clear()
         self._saved = memory if memory is not None else self._saved
 
     def _record(self, command: AnyCommand) -> None:
-        if isinstance(command, RecordDecision):
-            decision = command.decision
-            self._db.execute(
-                "INSERT OR REPLACE INTO decisions (cause, at, body) VALUES (?, ?, ?)",
-                (decision.cause, decision.at, _encode(decision)),
-            )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO decision_guests (guest, cause, at) VALUES (?, ?, ?)",
-                [(candidate.guest, decision.cause, decision.at) for candidate in decision.candidates],
-            )
-        elif isinstance(command, RecordMigration):
-            migration = command.migration
-            self._db.execute(
-                "INSERT INTO migrations (cause, guest, asked_at, body) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (cause) DO UPDATE SET body = excluded.body",
-                (migration.cause, migration.guest, migration.asked_at, _encode(migration)),
-            )
+        match command:
+            case RecordDecision(decision=made):
+                self._put(schema.decisions, cause=made.cause, at=made.at, **checked(_encode(made)))
+                guests = dict.fromkeys(candidate.guest for candidate in made.candidates)
+                if guests:
+                    rows = [{"guest": guest, "cause": made.cause, "at": made.at} for guest in guests]
+                    self._db.execute(self._puts[schema.decision_guests], rows)
+            case RecordMigration(migration=migration):
+                keys = {"cause": migration.cause, "guest": migration.guest, "asked_at": migration.asked_at}
+                self._put(schema.migrations, **keys, **checked(_encode(migration)))
+            case RecordSet(move_set=move_set):
+                self._put(schema.sets, name=move_set.name, at=move_set.at, **checked(_encode(move_set)))
+            case RecordRecommendation(recommendation=found):
+                self._put(schema.recommendations, name=found.name, at=found.at, **checked(_encode(found)))
 
-        elif isinstance(command, RecordSet):
-            move_set = command.move_set
-            self._db.execute(
-                "INSERT INTO sets (name, at, body) VALUES (?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
-                (move_set.name, move_set.at, _encode(move_set)),
-            )
-        elif isinstance(command, RecordRecommendation):
-            recommendation = command.recommendation
-            self._db.execute(
-                "INSERT INTO recommendations (name, at, body) VALUES (?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
-                (recommendation.name, recommendation.at, _encode(recommendation)),
-            )
+    def _put(self, table: Table, **values: object) -> None:
+        """Insert a row, or put it in the place of the one with its key."""
+        self._db.execute(self._puts[table], values)
+
+    def _one(self, table: Table, which: ColumnElement[bool], type_: type[T]) -> T | None:
+        found = self._read(_bodies(table).where(which), type_)
+        return found[0] if found else None
+
+    def _read(self, query: Select[Any], type_: type[T]) -> list[T]:
+        return [self._decoded(row, type_) for row in self._rows(query)]
+
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        try:
+            with begun(self._db):
+                return self._db.execute(query).all()
+        except SQLAlchemyError as error:
+            raise JournalError(f"{self.name}: cannot be read: {reason(error)}; {DAMAGED_FILE}") from error
+
+    def _decoded(self, row: Row[Any], type_: Any) -> Any:
+        try:
+            return msgspec.msgpack.decode(whole(row.body, row.crc32), type=type_)
+        except ValueError as error:  # msgspec's own are such, too
+            raise JournalError(f"{self.name}: {_named(type_)} cannot be read: {error}; {DAMAGED_FILE}") from error
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One synced transaction, for a table that somebody else keeps in this file. Raises JournalError."""
-        with self._transaction_or_error():
+    def transaction(self) -> Iterator[Connection]:
+        """One synced transaction, for a table that somebody else sees to. Raises JournalError."""
+        with self._transaction():
             yield self._db
 
     @contextlib.contextmanager
-    def _transaction_or_error(self) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         """One transaction; what cannot be finished is undone and raised as a JournalError."""
         try:
-            self._db.execute("BEGIN")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with begun(self._db):
+                yield
+        except SQLAlchemyError as error:
             raise JournalError(
-                f"journal {self._path}: cannot be written: {error}; nothing is migrated without it. "
-                "Check the disk's free space and health"
+                f"{self.name}: cannot be written: {reason(error)}; nothing is migrated without it. "
+                f"Check {self._to_check}"
             ) from error
 
+    @property
+    def _to_check(self) -> str:
+        return "the disk's free space and health" if isinstance(self._place, Path) else "the server and the way to it"
 
-def _body(event: AnyEvent) -> bytes:
-    """An inventory comes whole after every resync, half a megabyte for a thousand guests: it goes in compressed."""
-    body = _encode(event)
-    return zlib.compress(body, level=1) if isinstance(event, InventoryChanged) else body
+
+def checked(body: bytes) -> dict[str, object]:
+    """Return a body's columns: itself, and its checksum."""
+    return {"body": body, "crc32": zlib.crc32(body)}
+
+
+def whole(body: bytes, crc32: int | None) -> bytes:
+    """Return a body that is as it was written. Raises ValueError; what earlier releases wrote has no checksum."""
+    if crc32 is not None and (found := zlib.crc32(body)) != crc32:
+        raise ValueError(f"it is damaged: expected checksum {crc32:08x}, found {found:08x}")
+    return body
+
+
+def _put(statement: sqlite.Insert | postgresql.Insert) -> Executable:
+    """Return what inserts rows, or puts them in the place of those with their keys."""
+    table = statement.table
+    changed = {each.name: statement.excluded[each.name] for each in table.columns if not each.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+
+
+def _bodies(table: Table) -> Select[Any]:
+    return select(table.c.body, table.c.crc32)
+
+
+def _of_decision(table: Table, name: ColumnElement[str], decision: str) -> Select[Any]:
+    """Select what is called after a decision, `D12.1` or `D12.s1`, in its order."""
+    return _bodies(table).where(name > f"{decision}.", name < f"{decision}/").order_by(func.length(name), name)
+
+
+def _newest(name: ColumnElement[str]) -> Sequence[ColumnElement[Any]]:
+    """Order what has the same time by its number: D10 is newer than D9."""
+    return func.length(name).desc(), name.desc()
+
+
+def _named(type_: object) -> str:
+    return "the remembered state" if type_ is Memory else f"an entry ({getattr(type_, '__name__', 'told')})"
+
+
+def _entry(at: float, what: AnyEvent | AnyCommand | Started) -> dict[str, Any]:
+    """Return the log's row of an event or a command.
+
+    An inventory comes whole after every resync, half a megabyte for a thousand guests: it goes in compressed.
+    """
+    body = _encode(what)
+    body = zlib.compress(body, level=1) if isinstance(what, InventoryChanged) else body
+    return {"at": at, "kind": type(what).__name__, **checked(body)}
 
 
 def _is_request(command: AnyCommand) -> bool:

@@ -176,7 +176,7 @@ def _granted(
     if not config.probe.guest_time_ratio or memory.is_paused:
         return ()
     busy = {lease.host for lease in memory.leases.values()} | memory.probe_rests.keys()
-    able = _may_be_probed(inventory, telemetry, memory)
+    able = _may_be_probed(inventory, telemetry, memory, now_s)
     leases: list[Lease] = []
     for host in sorted(inventory.hosts.keys() - busy):
         known = telemetry.hosts.get(host)
@@ -202,11 +202,13 @@ def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float,
     return known.source is Source.AGENT and host in telemetry.listening and is_fresh
 
 
-def _may_be_probed(inventory: Inventory, telemetry: Telemetry, memory: Memory) -> Mapping[str, Sequence[PoolGuest]]:
+def _may_be_probed(
+    inventory: Inventory, telemetry: Telemetry, memory: Memory, now_s: float
+) -> Mapping[str, Sequence[PoolGuest]]:
     """Return the guests that nothing keeps from being probed, by their host."""
     found: dict[str, list[PoolGuest]] = {}
     unavailable = {migration.guest for migration in memory.in_flight.values()}
-    unavailable |= {hold.guest for hold in memory.holds.values()}
+    unavailable |= {hold.guest for hold in memory.holds.values() if hold.until is None or hold.until > now_s}
     unavailable |= {step.guest for move_set in memory.sets.values() for step in move_set.waiting}
     for guest in inventory.guests.values():
         is_idle = not (guest.blocked_because or guest.busy_with or guest.arriving_at or guest.probed_by)

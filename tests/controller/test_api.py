@@ -686,12 +686,14 @@ async def test_garbage_and_a_body_that_is_too_large_are_refused(served: Served) 
 
 
 async def test_a_journal_that_cannot_be_written_refuses_what_was_asked(served: Served) -> None:
-    served.journal._db.execute("PRAGMA query_only = ON")
+    with served.journal.transaction() as database:
+        database.exec_driver_sql("PRAGMA query_only = ON")
     status, code, text = await served.refused("POST", "/v1/migrations", {"guest": "rank0", "host": "b"})
     assert (status, code) == (500, "JournalError")
     assert "nothing is migrated without it" in text
     assert served.asked == []
-    served.journal._db.execute("PRAGMA query_only = OFF")
+    with served.journal.transaction() as database:
+        database.exec_driver_sql("PRAGMA query_only = OFF")
     with pytest.raises(
         JournalError
     ):  # the next tick ends the process: the core holds a migration that is not on record

@@ -100,8 +100,9 @@ async def test_two_admins_who_make_a_token_of_one_name_make_one(served: OverTcp)
 async def test_a_disk_that_fills_up_is_told_and_questions_are_answered(served: OverTcp) -> None:
     """SQLite may add no page to its file."""
     operator = served.token(Role.OPERATOR)
-    pages = served.journal._db.execute("PRAGMA page_count").fetchone()[0]
-    served.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    with served.journal.transaction() as database:
+        pages = database.exec_driver_sql("PRAGMA page_count").scalar_one()
+        database.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     job = {"name": "j" * 3000, "guests": ["rank0"]}
     for _ in range(200):
         status, problem = await served.ask("POST", "/v1/jobs", operator, job)
@@ -114,7 +115,8 @@ async def test_a_disk_that_fills_up_is_told_and_questions_are_answered(served: O
 
 async def test_a_full_disk_refuses_commands_and_answers_questions(served: OverTcp) -> None:
     operator = served.token(Role.OPERATOR)
-    served.journal._db.execute("PRAGMA query_only = ON")
+    with served.journal.transaction() as database:
+        database.exec_driver_sql("PRAGMA query_only = ON")
     status, problem = await served.ask("POST", "/v1/pause", operator)
     assert (status, problem["code"]) == (500, "JournalError")
     assert "Check the disk's free space and health" in problem["text"]
@@ -122,7 +124,8 @@ async def test_a_full_disk_refuses_commands_and_answers_questions(served: OverTc
     assert (await served.ask("GET", "/v1/status", operator))[0] == 200
     with pytest.raises(JournalError):  # and the controller ends, as for any event that it cannot keep
         await asyncio.wait_for(served.control.fails(), 5.0)
-    served.journal._db.execute("PRAGMA query_only = OFF")
+    with served.journal.transaction() as database:
+        database.exec_driver_sql("PRAGMA query_only = OFF")
 
 
 def entry(number: int) -> AuditView:
@@ -147,7 +150,8 @@ def test_the_oldest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         log.begin(entry(number))
     assert log.newest(10) == [entry(5), entry(4), entry(3)]
     assert log.newest(2) == [entry(5), entry(4)]
-    journal._db.execute("PRAGMA query_only = ON")
+    with journal.transaction() as database:
+        database.exec_driver_sql("PRAGMA query_only = ON")
     with pytest.raises(JournalError):
         log.begin(entry(7))
     journal.close()

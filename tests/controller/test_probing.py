@@ -240,6 +240,22 @@ def test_a_guest_is_not_probed_while_migd_moves_it() -> None:
     assert cluster.begun == []
 
 
+def test_a_guest_rests_from_probes_too_after_a_failed_migration_and_no_longer() -> None:
+    """What is remembered of its failure is remembered for a day more, so that a further one counts as in a row."""
+    cluster = Probed(pool_guest("g", on="a"))
+    cluster.tell(Paused())
+    cluster.run(1)
+    cluster.tell(Resumed())
+    cluster.tell(MigrationRequested(guest="g", target="b"))
+    (start,) = cluster.started
+    cluster.tell(MigrationEnded(cause=start.cause, host_now="a", code="ANSWER_LOST"))
+    rest_s = CONFIG.guards.retry_after_s
+    cluster.run(int(rest_s / CONFIG.period_s) - 1)
+    assert cluster.begun == []
+    cluster.run(2)
+    assert [lease.guest for lease in cluster.begun] == ["g"]
+
+
 def test_a_request_by_hand_for_a_guest_on_lease_is_refused_and_the_probe_given_up() -> None:
     cluster = Probed(pool_guest("g", on="a"))
     cluster.run(1)
