@@ -92,8 +92,8 @@ def test_what_a_controller_recorded_until_it_was_killed_replays_to_the_decisions
     record: api.RecordView = controller.ask("GET", "/v1/record")
     controller.end(signal.SIGKILL)
     controller.start()
-    controller.ask("PUT", "/v1/record", on=True)
     controller.sees_everything()
+    controller.ask("PUT", "/v1/record", on=True)
     assert controller.ask("PUT", "/v1/record", on=False) == replace(
         controller.ask("GET", "/v1/record"), is_on=False, since=None
     )

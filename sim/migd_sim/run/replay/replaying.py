@@ -57,10 +57,10 @@ def replay(run: Path, watch: Watcher | None = None) -> Replayed:
             break
         for number, frame in enumerate(part.frames, start=1):
             commands, failure = answer(core, frame)
-            found.difference = _compared(part, number, frame, commands, failure)
+            found.difference = compared(part, number, frame, commands, failure)
             if found.difference is not None:
                 break
-            _count(found, frame, commands)
+            count(found, frame, commands)
             if failure:
                 found.notes.append(f"{part.path}: the core failed at event {number}, as it did then: {failure}")
             if watch is not None:
@@ -70,10 +70,14 @@ def replay(run: Path, watch: Watcher | None = None) -> Replayed:
     return found
 
 
-def cores(run: Path, found: Replayed) -> Iterator[tuple[Part, Core]]:
+Begun = Callable[[Core, float], None]
+
+
+def cores(run: Path, found: Replayed, begun: Begun | None = None) -> Iterator[tuple[Part, Core]]:
     """Yield each part of a record with the core to give its frames to, all of them before the next part is asked for.
 
-    What is wrong with how a part begins is written to `found`.
+    What is wrong with how a part begins is written to `found`. `begun` may change a core that is restored, at a Unix
+    time; then no part is held against the state that it begins with.
     """
     before: Part | None = None
     core: Core | None = None
@@ -81,7 +85,7 @@ def cores(run: Path, found: Replayed) -> Iterator[tuple[Part, Core]]:
         part = read(path)
         header = part.header
         if core is not None and before is not None and not before.cut and _follows(header, before.header):
-            now = encode(state_of(core))
+            now = encode(state_of(core)) if begun is None else bytes(header.state)
             if now != bytes(header.state):
                 line = state_difference(bytes(header.state), now)
                 found.difference = Difference(path, 0, header.at, "the state that the part begins with", (line,))
@@ -91,6 +95,8 @@ def cores(run: Path, found: Replayed) -> Iterator[tuple[Part, Core]]:
                     f"{path}: does not follow on {before.path}; begun anew with the state recorded there"
                 )
             core = _restored(part)
+            if begun is not None:
+                begun(core, header.at)
         if header.release != __version__ and (before is None or header.release != before.header.release):
             found.notes.append(f"{path}: was recorded by migd {header.release}, this is {__version__}")
         yield part, core
@@ -123,7 +129,8 @@ def _follows(header: Header, before: Header) -> bool:
     return (header.run, header.part) == (before.run, before.part + 1)
 
 
-def _compared(part: Part, number: int, frame: Frame, commands: Sequence[AnyCommand], failure: str) -> Difference | None:
+def compared(part: Part, number: int, frame: Frame, commands: Sequence[AnyCommand], failure: str) -> Difference | None:
+    """Return how what a core answered differs from what is on record."""
     now, lines = encode(commands), []
     if failure != frame.failure:
         lines.append(f"failure was {frame.failure or 'none'}, is {failure or 'none'}")
@@ -133,7 +140,8 @@ def _compared(part: Part, number: int, frame: Frame, commands: Sequence[AnyComma
     return Difference(part.path, number, frame.at, event, tuple(lines)) if lines else None
 
 
-def _count(found: Replayed, frame: Frame, commands: Sequence[AnyCommand]) -> None:
+def count(found: Replayed, frame: Frame, commands: Sequence[AnyCommand]) -> None:
+    """Add an event that was answered as recorded."""
     found.events += 1
     found.decisions += sum(isinstance(command, RecordDecision) for command in commands)
     found.from_s = frame.at if found.from_s is None else found.from_s
