@@ -102,14 +102,14 @@ def _without_passed(view: CandidateView) -> CandidateView:
 def _row(view: ContenderView) -> tuple[Cell | str, ...]:
     ahead = Cell("in use", "cyan")
     if not view.is_active:
-        ahead = Cell(_signed(view.ahead_s), "green" if view.ahead_s > 0 else "red" if view.ahead_s < 0 else "")
+        ahead = Cell(signed(view.ahead_s), "green" if view.ahead_s > 0 else "red" if view.ahead_s < 0 else "")
     blind = f" (blind {format_duration(view.blind_s)})" if view.blind_s >= 1.0 else ""
     return (
         view.label,
         ahead,
-        _signed(view.net_s),
-        _signed(view.gained_s),
-        _signed(view.due_s),
+        signed(view.net_s),
+        signed(view.gained_s),
+        signed(view.due_s),
         format_duration(view.cost_s),
         f"{view.moves} ({view.failed} failed)" if view.failed else str(view.moves),
         format_duration(view.pause_s),
@@ -134,7 +134,8 @@ def _error_text(view: ComparisonView) -> str:
     return text
 
 
-def _signed(seconds: float) -> str:
+def signed(seconds: float) -> str:
+    """Return a duration with its sign."""
     if round(seconds, 1) == 0:
         return "0 s"
     return ("+" if seconds > 0 else "−") + format_duration(abs(seconds))

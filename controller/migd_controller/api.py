@@ -171,6 +171,8 @@ class Api:
             ("POST", "/v1/pause"): self._pause,
             ("POST", "/v1/resume"): self._resume,
             ("GET", "/v1/explain/{subject}"): self._explain,
+            ("GET", "/v1/record"): self._record,
+            ("PUT", "/v1/record"): self._switch_record,
             **self._page.handlers,
             **self._access.handlers,
         }
@@ -444,6 +446,17 @@ class Api:
                 f"guest {guest.name} is held back as every guest is, since {hold.guest_name} failed: {hold.text}; this "
                 f"ends when the pool comes back after it was lost, or with `migctl release {hold.guest_name}`"
             )
+
+    async def _record(self, request: web.Request) -> web.Response:
+        return _answer(self._control.recording.view())
+
+    async def _switch_record(self, request: web.Request) -> web.Response:
+        recording = self._control.recording
+        if (await _body(request, api.RecordRequest)).on:
+            recording.switch_on(self._control.clock.now_s())
+        else:
+            recording.switch_off()
+        return _answer(recording.view())
 
     async def _pause(self, request: web.Request) -> web.Response:
         self._control.dispatch(Paused())

@@ -1,8 +1,10 @@
 """Policies held against each other, as the API shows it. Pure: the core in, bodies of the API out."""
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
-from migd_controller.contest import Contender
+from migd_controller.contest import Contender, Tally
 from migd_controller.core import Core
 from migd_controller.views import decision_view, migration_view, policies_view, policy_config
 from migd_core import api
@@ -17,7 +19,7 @@ NO_SHADOWS = (
 def shadows_view(core: Core) -> list[api.ContenderView]:
     """Every shadow, by label."""
     return [
-        _contender(core, label, shadow, is_active=False)
+        contender_view(label, shadow, last=_last(core, label))
         for label, shadow in sorted(core.memory.contest.shadows.items())
     ]
 
@@ -27,10 +29,19 @@ def comparison_view(core: Core) -> api.ComparisonView:
     contest = core.memory.contest
     if contest.active is None or not contest.shadows:
         return api.ComparisonView(text=NO_SHADOWS)
-    tally = contest.active.tally
-    active = _contender(core, core.policy.name, contest.active, is_active=True)
-    shadows = sorted(shadows_view(core), key=lambda view: (bool(view.problem), -view.ahead_s, view.label))
-    best, text = _verdict(active, shadows, core.config.guards.min_gain_s)
+    active = contender_view(core.policy.name, contest.active, is_active=True)
+    return compared(active, shadows_view(core), contest.active.tally, core.config.guards.min_gain_s)
+
+
+def compared(
+    active: api.ContenderView, shadows: Iterable[api.ContenderView], tally: Tally, least_s: float
+) -> api.ComparisonView:
+    """Return the comparison of the active policy, whose record is `tally`, with shadows.
+
+    What is less than `least_s` job-seconds is no difference.
+    """
+    shadows = sorted(shadows, key=lambda view: (bool(view.problem), -view.ahead_s, view.label))
+    best, text = _verdict(active, shadows, least_s)
     return api.ComparisonView(
         text=text,
         best=best.label,
@@ -79,9 +90,16 @@ def _verdict(
     return active, f"{active.policy}, in use, has saved {saved} more of job time than {best.label} would have, {over}"
 
 
-def _contender(core: Core, label: str, contender: Contender, *, is_active: bool) -> api.ContenderView:
+def _last(core: Core, label: str) -> api.DecisionView | None:
+    last = core.shadow_policies.decided.get(label)
+    return decision_view(last, core.inventory) if last is not None else None
+
+
+def contender_view(
+    label: str, contender: Contender, *, is_active: bool = False, last: api.DecisionView | None = None
+) -> api.ContenderView:
+    """One policy with its record; `last` is what it decided last."""
     tally = contender.tally
-    last = None if is_active else core.shadow_policies.decided.get(label)
     return api.ContenderView(
         label=label,
         policy=contender.policy,
@@ -102,5 +120,5 @@ def _contender(core: Core, label: str, contender: Contender, *, is_active: bool)
         net_s=tally.net_s,
         ahead_s=contender.ahead_s,
         problem=contender.problem,
-        last=decision_view(last, core.inventory) if last is not None else None,
+        last=last,
     )

@@ -292,6 +292,23 @@ class SlurmSection(Section, frozen=True, kw_only=True):
     drain: bool = False
 
 
+class RecordSection(Section, frozen=True, kw_only=True):
+    """Everything that the controller is told and does about it, for `migctl replay` and `migctl report --record`.
+
+    With `on` it is recorded from the start; `migctl record` switches it until the controller restarts. Files of
+    `part_bytes` go to `folder` (`record` in `state_dir` unless named here), and the oldest make room for the newest.
+    """
+
+    on: bool = False
+    folder: Path | None = None
+    part_bytes: Annotated[int, Meta(ge=100_000, le=1 << 40)] = 64 << 20
+    keep_bytes: Annotated[int, Meta(ge=200_000, le=1 << 50)] = 1 << 30
+
+    def __post_init__(self) -> None:
+        if self.keep_bytes < 2 * self.part_bytes:
+            raise ValueError(f"keep_bytes {self.keep_bytes} is less than two parts of part_bytes {self.part_bytes}")
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -316,6 +333,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     http: HttpSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()
     slurm: SlurmSection | None = None
+    record: RecordSection = RecordSection()
 
     def __post_init__(self) -> None:
         names = [webhook.name for webhook in self.webhooks]
@@ -329,6 +347,11 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     def tokens_file(self) -> Path:
         """Where the tokens are kept of who may come over TCP."""
         return (self.http.tokens_file if self.http is not None else None) or self.state_dir / "tokens.toml"
+
+    @property
+    def record_folder(self) -> Path:
+        """Where records are kept."""
+        return self.record.folder or self.state_dir / "record"
 
     @property
     def leases_on(self) -> str:

@@ -30,6 +30,7 @@ from migd_controller.journal import Journal
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, StepState
 from migd_controller.recommendations import Standing
+from migd_controller.record.recording import Recording
 from migd_core.health import HealthState
 
 log = structlog.get_logger()
@@ -54,6 +55,7 @@ class Control:
 
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
+        self.recording = Recording(core)
         self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
         self.watchers: list[Callable[[AnyEvent, Sequence[AnyCommand]], None]] = []
         self.took_s = 0.0  # what the core and the journal took for the last event
@@ -63,7 +65,7 @@ class Control:
     def adopt(self) -> None:
         """Take up what an earlier life left under way. Raises JournalError; nothing is done then."""
         now_s = self.clock.now_s()
-        commands = self.core.adopt(now_s)
+        commands = self.recording.adopt(now_s)
         self.journal.write(now_s, None, commands, self.core.memory)
         _log(None, commands)
         self._carry_out(commands)
@@ -94,7 +96,7 @@ class Control:
             raise self._failure
         try:
             now_s, began_s = self.clock.now_s(), time.monotonic()
-            commands = self.core.handle(event, now_s)
+            commands = self.recording.handle(event, now_s)
             self.journal.write(now_s, event, commands, self.core.memory)
             self.took_s = time.monotonic() - began_s
             _log(event, commands, self.took_s)

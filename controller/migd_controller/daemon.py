@@ -66,6 +66,9 @@ async def run(config: ControllerConfig) -> None:
         core = Core(config, journal.memory() or first_memory(config))
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
+        closing.callback(control.recording.switch_off)
+        if config.record.on:
+            control.recording.switch_on(control.clock.now_s())
         control.watchers.append(history.watcher(core))
         intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))
         closing.callback(intake.close)

@@ -481,6 +481,28 @@ class RecommendationView(msgspec.Struct, frozen=True, kw_only=True):
     migrations: list[MigrationView] = []
 
 
+class RecordRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/record`: whether to record from now on, until the controller restarts."""
+
+    on: bool
+
+
+class RecordView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether everything is recorded that happens, since when (Unix time), and what has been, in `folder`.
+
+    There are `parts` files of `size_bytes` together; the oldest go beyond `keep_bytes`. `problem` says why nothing is
+    recorded although it was to be.
+    """
+
+    is_on: bool
+    folder: str
+    parts: int
+    size_bytes: int
+    keep_bytes: int
+    since: float | None = None
+    problem: str = ""
+
+
 class MaintenanceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`PUT /v1/hosts/{host}/maintenance`: until then (Unix time), or until it is deleted."""
 
@@ -799,6 +821,8 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("POST", "/v1/pause"): (None, StatusView),
     ("POST", "/v1/resume"): (None, StatusView),
     ("GET", "/v1/explain/{subject}"): (None, ExplainView),
+    ("GET", "/v1/record"): (None, RecordView),
+    ("PUT", "/v1/record"): (RecordRequest, RecordView),
     ("GET", "/v1/traffic"): (None, TrafficView),
     ("GET", "/v1/decisions"): (None, DecisionLogView),
     ("GET", "/v1/history"): (None, HistoryView),
@@ -866,6 +890,8 @@ ROLES: Final[dict[tuple[str, str], Role]] = {
     ("POST", "/v1/pause"): Role.OPERATOR,
     ("POST", "/v1/resume"): Role.OPERATOR,
     ("GET", "/v1/explain/{subject}"): Role.VIEWER,
+    ("GET", "/v1/record"): Role.VIEWER,
+    ("PUT", "/v1/record"): Role.OPERATOR,
     ("GET", "/v1/traffic"): Role.VIEWER,
     ("GET", "/v1/decisions"): Role.VIEWER,
     ("GET", "/v1/history"): Role.VIEWER,

@@ -41,6 +41,7 @@ from migd_core.api import (
     PolicyView,
     Problem,
     RecommendationView,
+    RecordView,
     Role,
     StatusView,
     TokenView,
@@ -388,6 +389,15 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
     evacuation = EvacuationView(
         host=f"uuid-{xen01}", host_name=xen01, is_under_way=True, maintenance="it is in maintenance", guests=leaving
     )
+    record = RecordView(
+        is_on=True,
+        folder="/var/lib/migd/record",
+        parts=3,
+        size_bytes=150 << 20,
+        keep_bytes=1 << 30,
+        since=NOW_S - 7200,
+        problem="/var/lib/migd/record: No space left on device",
+    )
     return {
         ("PUT", "/v1/hosts/{host}/maintenance"): msgspec.structs.replace(
             host(xen01, 1.87), is_enabled=False, maintenance="it is in maintenance for another 6 h"
@@ -420,6 +430,8 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
             step_ratio=0.83,
             expected_step_ratio=0.8,
         ),
+        ("GET", "/v1/record"): record,
+        ("PUT", "/v1/record"): record,
         ("GET", "/v1/shadows"): [broken, shadow],
         ("POST", "/v1/shadows"): msgspec.structs.replace(shadow, last=None),
         ("DELETE", "/v1/shadows/{label}"): shadow,

@@ -26,6 +26,7 @@ from migd_core.api import (
     PolicyRequest,
     PolicyView,
     Problem,
+    RecordRequest,
     Role,
     ShadowRequest,
     TokenRequest,
@@ -97,6 +98,9 @@ ASKING = {
     ),
     ("token", "revoke", "graf@na"): ("DELETE", "/v1/tokens/graf%40na", None),
     ("links",): ("GET", "/v1/links", None),
+    ("record", "status"): ("GET", "/v1/record", None),
+    ("record", "on"): ("PUT", "/v1/record", RecordRequest(on=True)),
+    ("record", "off"): ("PUT", "/v1/record", RecordRequest(on=False)),
     ("policy", "list"): ("GET", "/v1/policies", None),
     ("policy", "set", "least-loaded", "margin_ratio=0.3"): (
         "PUT",

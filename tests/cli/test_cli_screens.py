@@ -23,6 +23,7 @@ from migd_cli.commands.pause import pause_lines
 from migd_cli.commands.plan import plan_lines
 from migd_cli.commands.policy import list_lines, policy_lines
 from migd_cli.commands.recommendations import approved_lines, recommendation_lines, refused_lines
+from migd_cli.commands.record import record_lines
 from migd_cli.commands.release import release_lines
 from migd_cli.commands.status import status_lines
 from migd_cli.commands.token import list_lines as token_lines
@@ -44,6 +45,8 @@ LINES = {
     ("PUT", "/v1/policy"): policy_lines,
     ("POST", "/v1/policy/dry-run"): change_lines,
     ("GET", "/v1/policies/comparison"): comparison_lines,
+    ("GET", "/v1/record"): record_lines,
+    ("PUT", "/v1/record"): record_lines,
     ("GET", "/v1/shadows"): shadows_lines,
     ("POST", "/v1/shadows"): shadow_lines,
     ("GET", "/v1/plan"): plan_lines,

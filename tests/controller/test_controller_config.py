@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from migd_controller.config import ControllerConfig, ShadowSection, SlurmSection
+from migd_controller.config import ControllerConfig, RecordSection, ShadowSection, SlurmSection
 from migd_core import config
 from migd_core.errors import ConfigError
 
@@ -38,8 +38,15 @@ def test_the_example_loads_with_every_comment_taken_away_and_shows_the_defaults(
     ):
         assert getattr(shown, name) == getattr(defaults, name), name
     assert shown.topology.links
+    assert shown.record == RecordSection(folder=Path("/var/lib/migd/record"))
     assert shown.slurm == SlurmSection(nodes={"n01": "rank0"})
     assert shown.shadow == (ShadowSection(name="job-time", label="patient", config={"sustained_periods": 12}),)
+
+
+def test_a_record_of_less_than_two_parts_is_an_error() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8") + "[record]\nkeep_bytes = 1000000\n"
+    with pytest.raises(ConfigError, match="record: keep_bytes 1000000 is less than two parts of part_bytes 67108864"):
+        config.parse(text, ControllerConfig, name="controller.toml")
 
 
 def test_two_shadows_of_one_label_are_an_error_that_names_it() -> None:

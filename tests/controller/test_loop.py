@@ -3,16 +3,24 @@
 import json
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from live_cluster import LIMIT_S, LiveCluster, LiveController, until
+from msgspec.structs import replace
 
 from migd_cli.demo.children import ChildDied, brood
 from migd_cli.failures import Failure
+from migd_controller.commands import AnyCommand, RecordDecision
+from migd_controller.core import Core
+from migd_controller.decision import Decision
+from migd_controller.journal import Journal
+from migd_controller.record.format import Frame
 from migd_core import api
 from migd_core.health import HostHealth
+from migd_sim.run.replay.replaying import replay
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +79,39 @@ def test_the_loop_relieves_a_host_and_tells_why(cluster: LiveCluster, controller
     assert [view.cause for view in explained.migrations] == [moved.cause]
     controller.end()
     assert controller.journaled("StartMigration") == len(cluster.pool.migrations()) - before
+
+
+def test_what_a_controller_recorded_until_it_was_killed_replays_to_the_decisions_of_its_journal(
+    controller: LiveController,
+) -> None:
+    controller.start()
+    controller.sees_everything()
+    assert controller.ask("PUT", "/v1/record", on=True).is_on
+    move_big(controller)
+    controller.history(lambda views: [view for view in views if view.ok])
+    record: api.RecordView = controller.ask("GET", "/v1/record")
+    controller.end(signal.SIGKILL)
+    controller.start()
+    controller.sees_everything()
+    controller.ask("PUT", "/v1/record", on=True)
+    assert controller.ask("PUT", "/v1/record", on=False) == replace(
+        controller.ask("GET", "/v1/record"), is_on=False, since=None
+    )
+    controller.end()
+    replayed: list[Decision] = []
+
+    def watch(core: Core, frame: Frame, commands: Sequence[AnyCommand]) -> None:
+        replayed.extend(each.decision for each in commands if isinstance(each, RecordDecision))
+
+    found = replay(Path(record.folder), watch)
+    assert found.difference is None
+    assert [note.partition("; ")[0] for note in found.notes] == [
+        f"{record.folder}/000001.record: was cut off, or is being written"
+    ]
+    journal = Journal(controller.journal)
+    assert replayed == [journal.decision(each.cause) for each in replayed]
+    journal.close()
+    assert "by hand" in {each.policy for each in replayed}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

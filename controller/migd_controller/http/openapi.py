@@ -49,6 +49,8 @@ _SUMMARIES: Final[dict[Route, str]] = {
     ("POST", "/v1/pause"): "Start no migration any more.",
     ("POST", "/v1/resume"): "Allow migrations again.",
     ("GET", "/v1/explain/{subject}"): "Why a decision was made, or why a guest moved or stayed.",
+    ("GET", "/v1/record"): "Whether what happens is recorded, and what has been.",
+    ("PUT", "/v1/record"): "Record what happens from now on, or no longer.",
     ("GET", "/v1/traffic"): "Who talks to whom, the greatest flows first.",
     ("GET", "/v1/decisions"): "The decision log, newest first.",
     ("GET", "/v1/history"): "The cluster over hours or days.",

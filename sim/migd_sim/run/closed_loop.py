@@ -48,11 +48,13 @@ from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, StepState
 from migd_controller.quiet import PHASE
 from migd_controller.recommendations import Recommendation
+from migd_controller.record.recorder import RecordedCore, Sink
 from migd_core.counters import HostCounters
 from migd_core.rates import Stamp, form
 from migd_policies.policy import Policy
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd, PoolSpec
 from migd_sim.run.sim_agent import SimAgent
+from migd_sim.run.told import Told
 
 SAMPLE_S: Final = 1.0
 # Virtual time starts at this Unix time: 2026-01-01 00:00 UTC.
@@ -67,7 +69,8 @@ class ClosedLoop:
 
     `instead` is a policy that no registry knows, in place of the named one. Hosts (uuids) that are `silent` send no
     samples; those `disabled` are so in the pool, and `cpus_told` is what the pool says of the CPUs of some, true
-    or not. `clock_errors` are, by host name, how much more its clock promises than its CPUs do.
+    or not. `clock_errors` are, by host name, how much more its clock promises than its CPUs do. What the core is told,
+    and does about it, goes to `record`.
     """
 
     spec: PoolSpec
@@ -76,8 +79,10 @@ class ClosedLoop:
     policy_config: Mapping[str, Any] = field(default_factory=dict)
     instead: Policy | None = None
     clock_errors: Mapping[str, float] = field(default_factory=dict)
+    record: Sink | None = None
     cluster: Cluster = field(init=False)
     core: Core = field(init=False)
+    _mind: Core | RecordedCore = field(init=False)  # the core, recorded or not
     log: list[str] = field(init=False, default_factory=list)
     decisions: list[Decision] = field(init=False, default_factory=list)
     migrations: dict[str, Migration] = field(init=False, default_factory=dict)
@@ -118,13 +123,19 @@ class ClosedLoop:
         self.core = Core(self.config, memory)
         if self.instead is not None:
             self.core.policy = self.instead
-        for command in self.core.adopt(EPOCH_S + self.cluster.now_s):
+        now_s = EPOCH_S + self.cluster.now_s
+        self._mind = self.core if self.record is None else self._recorded(self.record, now_s)
+        for command in self._mind.adopt(now_s):
             self._carry_out(command)
         self._hosts, self._guests = {}, {}
         self.tell(PoolReachability(is_reachable=True))
         self._tell_inventory(is_complete=True)
         for uuid in self.cluster.hosts:
             self.tell(AgentListens(host=uuid, listens=True))
+
+    def _recorded(self, record: Sink, now_s: float) -> RecordedCore:
+        wants = self.instead.wants if isinstance(self.instead, Told) else None
+        return RecordedCore(self.core, record, now_s, wants)
 
     def run_until(self, t_s: float) -> None:
         """Let virtual time pass up to `t_s`: a sample a second from every host, a tick a period."""
@@ -155,7 +166,7 @@ class ClosedLoop:
         """Hand the core one event at the present moment and carry out what it commands."""
         if self._is_down:
             return
-        for command in self.core.handle(event, EPOCH_S + self.cluster.now_s):
+        for command in self._mind.handle(event, EPOCH_S + self.cluster.now_s):
             self._carry_out(command)
 
     def host_of(self, guest_name: str) -> str | None:

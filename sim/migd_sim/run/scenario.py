@@ -38,6 +38,7 @@ from migd_controller.events import (
     Resumed,
     ShadowAdded,
 )
+from migd_controller.record.recorder import Sink
 from migd_core import config
 from migd_core.automation import Automation
 from migd_core.errors import ConfigError
@@ -126,8 +127,11 @@ class Scenario(Part, frozen=True, kw_only=True):
     happenings: tuple[Happening, ...] = ()
 
 
-def run(folder: Path) -> ClosedLoop:
-    """Run the scenario in `folder` to its end. Raises ConfigError naming what is wrong in its file."""
+def run(folder: Path, record: Sink | None = None) -> ClosedLoop:
+    """Run the scenario in `folder` to its end, recorded to `record`.
+
+    Raises ConfigError naming what is wrong in its file.
+    """
     path = folder / "scenario.toml"
     scenario = config.load(path, Scenario)
     nothing = Path("unused")
@@ -145,7 +149,9 @@ def run(folder: Path) -> ClosedLoop:
     )
     try:
         told = Told(scenario.wants) if not scenario.policy else None
-        loop = ClosedLoop(scenario.pool, settings, scenario.policy or OBSERVE, scenario.policy_config, told)
+        loop = ClosedLoop(
+            scenario.pool, settings, scenario.policy or OBSERVE, scenario.policy_config, told, record=record
+        )
     except ValueError as error:
         raise ConfigError(f"{path}: pool: {error}") from error
     for job in loop.cluster.jobs.values():

@@ -1,0 +1,59 @@
+"""A core's state as a value: whoever is made of it is the same in every field, and answers the same."""
+
+from array import array
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from migd_controller.core import Core
+from migd_controller.record.core_state import CoreState, restored, state_of
+from migd_controller.record.format import encode
+from migd_sim.run import scenario
+
+SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"
+# What only views look at, and what a tick makes anew before anybody reads it.
+NO_PART_OF_IT: Final = {"policy", "last_decision", "last_world", "shadow_policies", "_decided", "_barred"}
+# Between them: probes, moves under way, shadows, a restart, disk phases, health, rules, recommendations.
+NAMES: Final = (
+    "a-rank-moves-while-its-job-dumps",
+    "a-shadow-would-have-done-better",
+    "guests-leave-a-failing-host",
+    "the-controller-restarts-in-mid-set",
+    "an-operator-approves-what-is-recommended",
+)
+
+
+def plain(value: Any) -> Any:
+    """Return what an object holds, down to values that can be compared."""
+    if isinstance(value, msgspec.Struct | Enum):
+        return value
+    if isinstance(value, Mapping):
+        return [(plain(key), plain(each)) for key, each in value.items()]
+    if isinstance(value, deque):
+        return (value.maxlen, [plain(each) for each in value])
+    if isinstance(value, list | tuple | array):
+        return [plain(each) for each in value]
+    if hasattr(value, "__dict__") or hasattr(value, "__slots__"):
+        names = [*getattr(value, "__dict__", ()), *getattr(value, "__slots__", ())]
+        return {name: plain(getattr(value, name)) for name in names if name not in NO_PART_OF_IT}
+    return value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_core_is_the_same_in_every_field(name: str) -> None:
+    core = scenario.run(SCENARIOS / name).core
+    state = encode(state_of(core))
+    again = restored(core.config, msgspec.msgpack.decode(state, type=CoreState))
+    assert plain(again) == plain(core)
+    assert encode(state_of(again)) == state
+
+
+def test_no_field_of_a_core_is_forgotten() -> None:
+    core: Core = scenario.run(SCENARIOS / NAMES[0]).core
+    known = {"config", "memory", "inventory", "telemetry", "pool", "policy_problem", "_copying"}
+    assert vars(core).keys() == known | (NO_PART_OF_IT - {"_barred"})
