@@ -5,6 +5,7 @@ import msgspec
 
 from migd_cli.app import Group
 from migd_cli.commands.links import bandwidth, latency, link_lines
+from migd_cli.commands.measure_guest import guest
 from migd_cli.commands.measure_migration import migration, show
 from migd_cli.failures import Failure
 from migd_cli.links.across import Endpoint, command_of
@@ -46,6 +47,7 @@ def measure() -> None:
 
 measure.add_command(migration)
 measure.add_command(show)
+measure.add_command(guest)
 
 
 @measure.command()
