@@ -41,13 +41,14 @@ class Session:
         from migd_cli.failures import RequestFailed
 
         try:
-            return self._client().ask(method, path, body)
+            return self.client().ask(method, path, body)
         except RequestFailed as failure:
             if self.wants_json and failure.body:
                 click.echo(failure.body)
             raise
 
-    def _client(self) -> "Client":
+    def client(self) -> "Client":
+        """Return what asks the controller, for a command that asks more than one thing."""
         if self.url:
             from migd_cli.over_tcp import TcpClient
 

@@ -42,6 +42,7 @@ from migd_controller.events import (
     ShadowAdded,
     ShadowRemoved,
 )
+from migd_controller.guest_api import GuestApi
 from migd_controller.holds import quarantine
 from migd_controller.http.access_api import AccessApi
 from migd_controller.http.answers import MAX_BODY_BYTES, problems
@@ -111,6 +112,7 @@ class Api:
         self._audit = AuditLog(control.journal)
         self._access = AccessApi(self.tokens, self._audit)
         self._page = PageApi(control, timeline if timeline is not None else Timeline())
+        self._guest = GuestApi(control)
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
         self.http_problem: Callable[[], str] = lambda: ""  # what keeps people from coming over TCP
@@ -174,6 +176,7 @@ class Api:
             ("GET", "/v1/record"): self._record,
             ("PUT", "/v1/record"): self._switch_record,
             **self._page.handlers,
+            **self._guest.handlers,
             **self._access.handlers,
         }
         if handlers.keys() != api.ROUTES.keys():

@@ -25,7 +25,17 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller import accounts, automation, jobs, maintenance, probing, quiet, recommending, shadowing
+from migd_controller import (
+    accounts,
+    automation,
+    jobs,
+    maintenance,
+    probe_requests,
+    probing,
+    quiet,
+    recommending,
+    shadowing,
+)
 from migd_controller.automation import Stance
 from migd_controller.commands import (
     AnyCommand,
@@ -68,6 +78,7 @@ from migd_controller.events import (
     PolicySet,
     PoolReachability,
     ProbeEnded,
+    ProbeRequested,
     RecommendationApproved,
     RecommendationRefused,
     Resumed,
@@ -233,6 +244,8 @@ class Core:
             case MigrationRequested(guest=guest):
                 revoked = probing.revoked(self.memory, guest)
                 return [*self._commit(self._judge_request(event, now_s), now_s), *revoked]
+            case ProbeRequested(guest=guest):
+                self.memory = probe_requests.asked(self.memory, guest, now_s)
             case CancelRequested(cause=cause):
                 return [*self._update(cause, lambda migration: migration.cancelling()), *self._cancellation(cause)]
             case GuestReleased(guest=guest):
@@ -419,6 +432,15 @@ class Core:
             return verdict
         named = tuple(replace(each, requested_by=f"{BY_HAND}, {asked.by}") for each in verdict.migrations)
         return dataclasses.replace(verdict, migrations=named)
+
+    def by_hand(self, guest: str, now_s: float) -> list[Candidate]:
+        """Return how a request to move a guest (uuid) to each other host would be judged, and do nothing about it."""
+        seen, reason = self.seen(now_s), Reason("by-hand", "to be asked for by an operator")
+        known = seen.world.guests.get(guest)
+        source = known.host if known is not None else ""
+        moves = [Move(guest, source, host, reason) for host in seen.world.hosts if host != source]
+        verdicts = [self._verdict(BY_HAND, Plan((move,), reason), seen, now_s) for move in moves]
+        return [candidate for verdict in verdicts for candidate in verdict.decision.candidates]
 
     @property
     def _cause(self) -> str:

@@ -25,7 +25,6 @@ def dirty_view(
     guest = core.inventory.guests.get(uuid)
     memory_pages = guest.memory_bytes // PAGE_BYTES if guest is not None else 0
     curves, problems = usable(core.telemetry.curves(uuid))
-    times = core.telemetry.measured_at_of(uuid)
     found = None
     if curves and memory_pages:
         found = _fit_view(fit(curves, memory_pages))
@@ -35,7 +34,7 @@ def dirty_view(
         memory_pages=memory_pages,
         curves=[
             api.DirtyCurveView(
-                measured_at=times[curve], ages_s=list(curve.ages_s), unique_pages=list(curve.unique_pages)
+                measured_at=curve.measured_s, ages_s=list(curve.ages_s), unique_pages=list(curve.unique_pages)
             )
             for curve in curves
         ],

@@ -266,6 +266,12 @@ class MigrationRequested(Event, frozen=True, kw_only=True):
     by: str = ""
 
 
+class ProbeRequested(Event, frozen=True, kw_only=True):
+    """An operator wants a guest's dirty pages counted as soon as the rules for probes allow it."""
+
+    guest: str
+
+
 class CancelRequested(Event, frozen=True, kw_only=True):
     """An operator wants a migration under way to end, with the guest where it was."""
 
@@ -345,6 +351,7 @@ AnyEvent = (
     | JobRemoved
     | LinksMeasured
     | MigrationRequested
+    | ProbeRequested
     | CancelRequested
     | GuestReleased
     | AutomationSet

@@ -64,7 +64,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     `leases` are the probes under way, by id. `last_probed_at` (Unix time, by guest) is when a guest's last one began,
     `probe_refused_at` when one was last not begun (then it does not count as probed, and waits behind others like it);
-    `probe_rests` until when a host gets no lease because its last one came to nothing.
+    `probe_rests` until when a host gets no lease because its last one came to nothing. `probe_asked` is when
+    an operator has asked for the probe of a guest (Unix time), until it has a curve.
     `holds` are what keeps guests back after failures. `pool_addresses` are where the pool's hosts answered last: any of
     them tells which is the coordinator now. `learned` is what finished migrations say of links and guests, `accounts`
     what they have cost each job (a guest without one is a job of its own). `finished_s` is how long the last runs of a
@@ -88,6 +89,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     last_probed_at: dict[str, float] = {}
     probe_refused_at: dict[str, float] = {}
     probe_rests: dict[str, float] = {}
+    probe_asked: dict[str, float] = {}
     pool_addresses: tuple[str, ...] = ()
     learned: Learned = NOTHING_LEARNED
     accounts: dict[str, tuple[Entry, ...]] = {}

@@ -26,6 +26,8 @@ UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
 AROUND_S: Final = 5.0
 # From the agent's deadline to the controller's.
 MARGIN_S: Final = 5.0
+# What an operator has asked for, and nothing came of, is forgotten after so long.
+ASKED_FOR_S: Final = 2 * 3600.0
 # After a lease that brought no curve its host is left alone for so long.
 REST_S: Final = 60.0
 
@@ -53,6 +55,11 @@ def on_tick(
         probe_rests={host: until for host, until in memory.probe_rests.items() if now_s < until <= now_s + REST_S},
         last_probed_at={guest: at for guest, at in memory.last_probed_at.items() if guest in inventory.guests},
         probe_refused_at={guest: at for guest, at in memory.probe_refused_at.items() if guest in inventory.guests},
+        probe_asked={
+            guest: at
+            for guest, at in memory.probe_asked.items()
+            if guest in inventory.guests and now_s < at + ASKED_FOR_S
+        },
     )
     leases = _granted(cause, now_s, inventory, telemetry, memory, config)
     memory = replace(
@@ -72,6 +79,8 @@ def on_sample(sample: HostSample, memory: Memory, now_s: float) -> tuple[Memory,
     if lease is None or lease.is_ending or lease.host != sample.host_uuid:
         return memory, ()
     if report.state == "done":
+        asked = {guest: at for guest, at in memory.probe_asked.items() if guest != lease.guest}
+        memory = replace(memory, probe_asked=asked)
         return _ending(memory, (lease,), "")
     if report.state == "revoked":
         return _ending(memory, (lease,), "revoked")
@@ -171,7 +180,8 @@ def _granted(
 ) -> tuple[Lease, ...]:
     """Return the leases to be given now, at most one a host: to guests without a curve first, then by its age.
 
-    Of those alike, one whose probe was refused waits behind the others.
+    One that an operator has asked for comes before all. Of those alike, one whose probe was refused waits behind the
+    others.
     """
     if not config.probe.guest_time_ratio or memory.is_paused:
         return ()
@@ -187,6 +197,7 @@ def _granted(
             guest = min(
                 due,
                 key=lambda each: (
+                    each.uuid not in memory.probe_asked,
                     telemetry.measured_at(each.uuid),
                     memory.probe_refused_at.get(each.uuid, 0.0),
                     each.uuid,
@@ -225,13 +236,18 @@ def _is_due(guest: PoolGuest, known: HostTelemetry, memory: Memory, config: Cont
     last_at = memory.last_probed_at.get(guest.uuid)
     if last_at is None:
         return True
-    section = config.probe
-    length_s = ages_s(section, guest.memory_bytes, _bandwidth(known, config))[-1] + AROUND_S
     # A clock set back across a restart must not keep a guest from being probed for good.
-    return now_s < last_at or now_s - last_at >= max(section.apart_s, length_s / section.guest_time_ratio)
+    return now_s < last_at or now_s - last_at >= apart_s(config.probe, guest.memory_bytes, bandwidth(known, config))
 
 
-def _bandwidth(known: HostTelemetry, config: ControllerConfig) -> float:
+def apart_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
+    """Return how far two probes of a guest lie apart at least, from the beginning of one to that of the next."""
+    length_s = ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + AROUND_S
+    return max(section.apart_s, length_s / section.guest_time_ratio)
+
+
+def bandwidth(known: HostTelemetry, config: ControllerConfig) -> float:
+    """Return the bandwidth (bytes/s) at which a migration from a host is reckoned with when its guests are probed."""
     link = known.newest.link_bytes_per_s or config.ledger.bandwidth_bytes_per_s
     return link * config.ledger.bandwidth_ratio
 
@@ -239,7 +255,7 @@ def _bandwidth(known: HostTelemetry, config: ControllerConfig) -> float:
 def _lease(
     name: str, guest: PoolGuest, known: HostTelemetry, inventory: Inventory, config: ControllerConfig, now_s: float
 ) -> Lease:
-    ages = ages_s(config.probe, guest.memory_bytes, _bandwidth(known, config))
+    ages = ages_s(config.probe, guest.memory_bytes, bandwidth(known, config))
     length_s = now_s - known.arrived_s + ages[-1] + AROUND_S
     return Lease(
         lease=name,

@@ -390,6 +390,23 @@ class DirtyView(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: list[OutcomeView] = []
 
 
+class ProbeView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a guest's dirty pages are counted, on whose wish, and what that waits for.
+
+    `state` is one of `none`, `asked`, `under-way`. `asked_at` is when an operator asked for it (Unix time), None where
+    nobody did or a curve has come since; `measured_at` is when the newest curve was counted, None where there is none.
+    `waits_for` says what is in the way, for `waits_s` at least; empty and 0 where nothing is.
+    """
+
+    guest: str
+    guest_name: str
+    state: str
+    asked_at: float | None = None
+    measured_at: float | None = None
+    waits_for: str = ""
+    waits_s: float = 0.0
+
+
 class JobTimelineView(msgspec.Struct, frozen=True, kw_only=True):
     """A job over time: one value each for each of `at`. None where nothing was told or measured.
 
@@ -828,6 +845,9 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/history"): (None, HistoryView),
     ("GET", "/v1/jobs/{name}/timeline"): (None, JobTimelineView),
     ("GET", "/v1/guests/{guest}/dirty"): (None, DirtyView),
+    ("GET", "/v1/guests/{guest}/probe"): (None, ProbeView),
+    ("POST", "/v1/guests/{guest}/probe"): (None, ProbeView),
+    ("GET", "/v1/guests/{guest}/targets"): (None, list[CandidateView]),
     ("GET", "/v1/tokens"): (None, list[TokenView]),
     ("POST", "/v1/tokens"): (TokenRequest, NewTokenView),
     ("DELETE", "/v1/tokens/{name}"): (None, TokenView),
@@ -897,6 +917,9 @@ ROLES: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/v1/history"): Role.VIEWER,
     ("GET", "/v1/jobs/{name}/timeline"): Role.VIEWER,
     ("GET", "/v1/guests/{guest}/dirty"): Role.VIEWER,
+    ("GET", "/v1/guests/{guest}/probe"): Role.VIEWER,
+    ("POST", "/v1/guests/{guest}/probe"): Role.OPERATOR,
+    ("GET", "/v1/guests/{guest}/targets"): Role.VIEWER,
     ("GET", "/v1/tokens"): Role.ADMIN,
     ("POST", "/v1/tokens"): Role.ADMIN,
     ("DELETE", "/v1/tokens/{name}"): Role.ADMIN,

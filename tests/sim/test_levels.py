@@ -8,8 +8,8 @@ from migd_core.units import GIB
 from migd_core.world import Level
 from migd_sim.model import Cluster, MigrationEnd
 from migd_sim.model.precopy import RESUME_S, SETUP_S, SUSPEND_S
-from migd_sim.model.rates import DOM0_BYTES_PER_VCPU_S, DOM0_IDLE_VCPUS
-from migd_sim.model.spec import GuestSpec, HostSpec, JobSpec, LevelSpec, PoolSpec
+from migd_sim.model.rates import DOM0_IDLE_VCPUS
+from migd_sim.model.spec import DOM0_BYTES_PER_VCPU_S, GuestSpec, HostSpec, JobSpec, LevelSpec, PoolSpec
 
 WAN_BYTES_PER_S = LEVELS[Level.WIDE_AREA].bandwidth_bytes_per_s
 FIXED_S = SETUP_S + SUSPEND_S + RESUME_S

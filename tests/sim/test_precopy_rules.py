@@ -6,9 +6,8 @@ from pools import Rules, guest, host, migrate, pool, two_hosts, uuid_of
 from migd_core.units import GIB, PAGE_BYTES
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd
 from migd_sim.model.cluster import UNACKNOWLEDGED
-from migd_sim.model.parts import TRACKED_SPEED_RATIO
 from migd_sim.model.precopy import ACKNOWLEDGE_S, RESUME_S, SETUP_S, SUSPEND_S
-from migd_sim.model.spec import GuestSpec
+from migd_sim.model.spec import TRACKED_SPEED_RATIO, GuestSpec
 from migd_sim.model.writes import ArraySweep, RandomWrites
 
 PAGES = GIB // PAGE_BYTES

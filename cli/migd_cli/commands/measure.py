@@ -1,10 +1,12 @@
-"""`migctl measure links`."""
+"""`migctl measure`: links here, the rest in modules of their own."""
 
 import click
 import msgspec
 
 from migd_cli.app import Group
 from migd_cli.commands.links import bandwidth, latency, link_lines
+from migd_cli.commands.measure_guest import guest
+from migd_cli.commands.measure_migration import migration, show
 from migd_cli.failures import Failure
 from migd_cli.links.across import Endpoint, command_of
 from migd_cli.links.across import measure as measured
@@ -41,6 +43,11 @@ def _via(_context: click.Context, _parameter: click.Parameter, value: str) -> st
 @click.group(cls=Group)
 def measure() -> None:
     """Measure what migd must not assume."""
+
+
+measure.add_command(migration)
+measure.add_command(show)
+measure.add_command(guest)
 
 
 @measure.command()

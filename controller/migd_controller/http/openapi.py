@@ -56,6 +56,9 @@ _SUMMARIES: Final[dict[Route, str]] = {
     ("GET", "/v1/history"): "The cluster over hours or days.",
     ("GET", "/v1/jobs/{name}/timeline"): "A job's speed over time, and its migrations.",
     ("GET", "/v1/guests/{guest}/dirty"): "How fast a guest dirties its memory, and what was predicted of it.",
+    ("GET", "/v1/guests/{guest}/probe"): "Whether a guest's dirty pages are counted, or what that waits for.",
+    ("POST", "/v1/guests/{guest}/probe"): "Have a guest's dirty pages counted as soon as it may be probed.",
+    ("GET", "/v1/guests/{guest}/targets"): "What moving a guest to each other host would take, and what forbids it.",
     ("GET", "/v1/tokens"): "The tokens that are let in over TCP.",
     ("POST", "/v1/tokens"): "Make a token; it is told this once.",
     ("DELETE", "/v1/tokens/{name}"): "Take a token away.",
@@ -91,6 +94,7 @@ _TEXTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 _DONE: Final[dict[Route, int]] = {
     ("POST", "/v1/jobs"): 201,
     ("POST", "/v1/migrations"): 202,
+    ("POST", "/v1/guests/{guest}/probe"): 202,
     ("POST", "/v1/migrations/{name}/cancel"): 202,
     ("POST", "/v1/hosts/{host}/evacuation"): 202,
     ("POST", "/v1/recommendations/{name}/approve"): 202,

@@ -44,7 +44,8 @@ class Cluster:
         self.log: list[str] = []
         self.hosts = {host.uuid: HostState(host, host.link_bytes_per_s) for host in self.spec.hosts}
         host_uuids = {host.name: host.uuid for host in self.spec.hosts}
-        self.guests = {guest.uuid: GuestState(guest) for guest in self.spec.guests}
+        tracked = self.spec.tracked_speed_ratio
+        self.guests = {guest.uuid: GuestState(guest, tracked) for guest in self.spec.guests}
         self._by_name = {guest.name: self.guests[guest.uuid] for guest in self.spec.guests}
         self.jobs: dict[str, JobState] = {}
         for job in self.spec.jobs:

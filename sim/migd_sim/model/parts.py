@@ -3,17 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Final
 
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.units import PAGE_BYTES
 from migd_sim.model.job import JobState
 from migd_sim.model.precopy import Phase, PreCopy
-from migd_sim.model.spec import GuestSpec, HostSpec
-
-# A guest whose pages are tracked takes a fault at each first write: it runs at this much of its speed. Chosen so that
-# Dom0's share and the shared NIC explain the rest of what the paper saw (v of 0.24-0.56 under HPL on two CPUs).
-TRACKED_SPEED_RATIO: Final = 0.92
+from migd_sim.model.spec import TRACKED_SPEED_RATIO, GuestSpec, HostSpec
 
 
 @dataclass(slots=True)
@@ -48,6 +43,7 @@ class GuestState:
     """
 
     spec: GuestSpec
+    tracked_speed_ratio: float = TRACKED_SPEED_RATIO
     host: str | None = None
     job: JobState | None = None
     is_paused: bool = False
@@ -87,7 +83,7 @@ class GuestState:
         if self.stands_still:
             return 0.0
         phase = self.migration.copy.phase if self.migration is not None else None
-        return self.core_share * (TRACKED_SPEED_RATIO if phase in (Phase.LIVE, Phase.UNANSWERED) else 1.0)
+        return self.core_share * (self.tracked_speed_ratio if phase in (Phase.LIVE, Phase.UNANSWERED) else 1.0)
 
     @property
     def writes_ratio(self) -> float:

@@ -2,8 +2,8 @@
 
 Cores go max-min to runnable vCPUs once Dom0 has had its own. A link is one direction of a NIC, or of what lies between
 two switches. While ranks talk, all messages and migrations on a link share it evenly, so that a migration slows
-messages by k_net = 1 + migrations / job flows. On average a job takes less than that of a link; migrations share what
-is left, max-min.
+messages by k_net = 1 + migrations / job flows; where a pool says how much migrations keep queued, messages also wait
+behind that. On average a job takes less than that of a link; migrations share what is left, max-min.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,10 @@ from migd_sim.model.max_min import Stream, share_cores, share_links
 from migd_sim.model.parts import GuestState, HostState, Migration
 from migd_sim.model.spec import PoolSpec
 
-# Dom0's own needs: idling, about a core for each GB/s that netback copies, and xenguest's half core a migration (of the
-# order seen in the Xen 4.17 lab and told in XenServer's sizing notes). A byte between two guests of one host is copied
-# twice: out of one and into the other.
+# Dom0's own needs besides what netback copies: idling, and xenguest's half core a migration (of the order seen in the
+# Xen 4.17 lab and told in XenServer's sizing notes). A byte between two guests of one host is copied twice: out of one
+# and into the other.
 DOM0_IDLE_VCPUS: Final = 0.05
-DOM0_BYTES_PER_VCPU_S: Final = 1e9
 DOM0_VCPUS_PER_MIGRATION: Final = 0.5
 # One stream of xenguest is bound by one core of Dom0 and does not fill a 10 Gbit/s NIC.
 STREAM_BYTES_PER_S: Final = 600e6
@@ -46,7 +45,7 @@ class Rates:
         for uuid, host in self._hosts.items():
             copies = sum(uuid in (migration.source, migration.target) for migration in self._migrations)
             moved = (host.rx_rate + host.tx_rate + 2 * host.bridged_rate) / (
-                DOM0_BYTES_PER_VCPU_S * self._spec.clock_ratio
+                self._spec.dom0_bytes_per_vcpu_s * self._spec.clock_ratio
             )
             wanted = DOM0_IDLE_VCPUS + moved + DOM0_VCPUS_PER_MIGRATION * copies
             host.dom0_cpu_rate = host.cpu_rate = min(wanted, float(host.spec.cpus)) if host.is_up else 0.0
@@ -127,7 +126,18 @@ class Rates:
         if one.host is not None and other.host is not None:
             for link in (*self._way(one.host, other.host), *self._way(other.host, one.host)):
                 bandwidth = min(bandwidth, fair[link])
-        return level.latency_s + message_bytes / bandwidth
+        latency_s = level.latency_s
+        if (queue_s := self._queue_s(one.host, other.host)) > 0:
+            latency_s += queue_s
+            bandwidth = min(bandwidth, self._spec.window_bytes / queue_s)
+        return latency_s + message_bytes / bandwidth
+
+    def _queue_s(self, a: str | None, b: str | None) -> float:
+        """The seconds that a message between two hosts, or its answer, waits behind what migrations have queued."""
+        if self._spec.queue_bytes == 0 or a == b:
+            return 0.0
+        leaving = {migration.source for migration in self._migrations if migration.is_copying}
+        return sum(self._spec.queue_bytes / self._hosts[uuid].link_bytes_per_s for uuid in {a, b} & leaving if uuid)
 
     def _level(self, a: GuestState, b: GuestState) -> Level:
         if a is b:

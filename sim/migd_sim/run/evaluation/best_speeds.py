@@ -14,7 +14,7 @@ from math import inf
 from migd_core.world import Level
 from migd_sim.model.job import JobState
 from migd_sim.model.max_min import share_cores
-from migd_sim.model.rates import DOM0_BYTES_PER_VCPU_S, DOM0_IDLE_VCPUS
+from migd_sim.model.rates import DOM0_IDLE_VCPUS
 from migd_sim.model.spec import GuestSpec, HostSpec, JobSpec
 from migd_sim.run.evaluation.case import Case
 from migd_sim.run.evaluation.sets import NEVER_TAG
@@ -227,5 +227,5 @@ class Ground:
             if not {a, b} & talks_best:
                 for home in (homes[a], homes[b]):
                     moved[home] += 2 * size_bytes * rate
-        per_vcpu = DOM0_BYTES_PER_VCPU_S * self.case.pool.clock_ratio
+        per_vcpu = self.case.pool.dom0_bytes_per_vcpu_s * self.case.pool.clock_ratio
         return {home: DOM0_IDLE_VCPUS + count / per_vcpu for home, count in moved.items()}

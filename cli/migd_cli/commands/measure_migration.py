@@ -1,0 +1,246 @@
+"""`migctl measure migration` and `migctl measure show`."""
+
+import re
+import shlex
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+import click
+import msgspec
+
+from migd_cli.app import Command
+from migd_cli.demo.interruption import Interrupted, pause, signals_held
+from migd_cli.experiment import plots, silence
+from migd_cli.experiment.lines import measurement_lines
+from migd_cli.experiment.live import Experiment, Hold
+from migd_cli.experiment.runs import Plan, Record, Run
+from migd_cli.experiment.simulated import planned, simulated_runs
+from migd_cli.experiment.site import Site
+from migd_cli.experiment.summary import Summary, summary
+from migd_cli.failures import EXIT_FAILED, Failure
+from migd_cli.screen import Screen
+from migd_cli.session import Session
+
+MOST_RUNS: Final = 1000
+SUMMARY_FILE: Final = "summary.json"
+
+
+@click.command(cls=Command, context_settings={"ignore_unknown_options": False})
+@click.option("--guest", required=True, metavar="GUEST", help="The guest that is migrated, of the application's.")
+@click.option("--to", "target", default="", metavar="HOST", help="Where it goes; simulated without one: nowhere.")
+@click.option(
+    "--at",
+    "at_s",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="When, after the start.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, MOST_RUNS),
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="Runs of each kind that are to count.",
+)
+@click.option(
+    "--warm-up", type=click.IntRange(0, 100), default=1, show_default=True, metavar="N", help="Runs before that do not."
+)
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    metavar="S",
+    help="How long to wait before each run.",
+)
+@click.option("--ping", metavar="ADDRESS", default="", help="The guest's address: how long it is silent is its pause.")
+@click.option("--out", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="Where results go.")
+@click.option("--resume", is_flag=True, help="Make the runs that the folder still lacks.")
+@click.option("--plot", is_flag=True, help="Draw the results, too (needs matplotlib).")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draws the same order again (default: a new one).")
+@click.option("--no-hold", is_flag=True, help="Leave automation as it is; runs that it disturbs do not count.")
+@click.option("--simulate", default="", metavar="POOL.toml", help="In virtual time, on the pool of a file.")
+@click.option("--baseline", default="", metavar="POOL.toml", help="Simulated: the same job elsewhere, to compare with.")
+@click.option(
+    "--noise",
+    "noise_ratio",
+    type=click.FloatRange(0, 0.5),
+    default=0.01,
+    show_default=True,
+    metavar="RATIO",
+    help="Simulated: the standard deviation of speeds and links from run to run.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def migration(
+    session: Session,
+    guest: str,
+    target: str,
+    at_s: float,
+    repeat: int,
+    warm_up: int,
+    settle_s: float,
+    ping: str,
+    folder: Path | None,
+    resume: bool,
+    plot: bool,
+    seed: int | None,
+    no_hold: bool,
+    simulate: str,
+    baseline: str,
+    noise_ratio: float,
+    command: tuple[str, ...],
+) -> None:
+    """Measure what a migration costs an application: `migctl measure migration --guest G --to H -- mpirun …`.
+
+    The application is run with a migration at a fixed time after its start and without one, in random order, and the
+    guest goes home in between. Migrations go by migd, with all its gates, and migd moves nothing by itself meanwhile.
+    Each run is written to the folder's runs.jsonl when it is over. Ctrl-C ends the application, brings the guest home,
+    and shows what was measured so far; --resume goes on. Runs that fail or are disturbed are named, and never averaged.
+    """
+    if plot:
+        plots.require()
+    seed = SystemRandom().randrange(2**31) if seed is None else seed
+    plan = Plan(
+        guest=guest,
+        home="",
+        target=target,
+        at_s=at_s,
+        repeat=repeat,
+        warm_up=warm_up,
+        seed=seed,
+        command=list(command),
+        pause_by=silence.told_by(ping) if ping else "",
+        simulated=simulate,
+        baseline=baseline,
+        noise_ratio=noise_ratio if simulate else 0.0,
+    )
+    if simulate:
+        if command or ping or resume:
+            raise click.UsageError("--simulate runs the job of the pool file: it takes no command, --ping or --resume")
+        _simulate(session, plan, folder, plot)
+        return
+    if not command or not target:
+        raise click.UsageError("name the application after `--`, and where the guest goes with --to")
+    if baseline:
+        raise click.UsageError("--baseline goes with --simulate only")
+    _measure(session, plan, folder or _folder_of(guest), settle_s, ping, resume, plot, no_hold)
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--plot", is_flag=True, help="Draw the results, too (needs matplotlib).")
+@click.pass_obj
+def show(session: Session, folder: Path, plot: bool) -> None:
+    """Show what `migctl measure migration` has in a folder."""
+    if plot:
+        plots.require()
+    record = Record.read(folder)
+    _show(session, record.plan, record.runs, folder, plot)
+
+
+def _measure(
+    session: Session, wanted: Plan, folder: Path, settle_s: float, ping: str, resume: bool, plot: bool, no_hold: bool
+) -> None:
+    site = Site(session.client(), pause)
+    with signals_held():
+        if resume:
+            record = Record.read(folder)
+            _refuse_other_plan(record.plan, wanted, folder)
+        else:
+            record = Record.begin(folder, _at_home(wanted, site))
+        if ping:
+            silence.check(ping, folder / "ping-check.log")
+        experiment = Experiment(site, record, settle_s, ping, _tell)
+        hold = Hold(site, record, _tell, is_wanted=not no_hold)
+        failure: Failure | None = None
+        was_interrupted = False
+        try:
+            hold.begin()
+            experiment.make_runs()
+        except Interrupted:
+            was_interrupted = True
+            _tell("interrupted; the guest goes home (again Ctrl-C: it stays where it is)")
+        except Failure as error:
+            failure = error
+        try:
+            experiment.let_go()
+        except (Failure, Interrupted) as error:
+            _tell(f"guest {wanted.guest} was not brought home: {error}")
+        try:
+            hold.end()
+        except (Failure, Interrupted) as error:
+            _tell(f"automation is still off: {error}; `migctl automation set` changes that, and so does --resume")
+    _show(session, record.plan, record.runs, folder, plot)
+    if failure is not None:
+        raise failure
+    if was_interrupted:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _at_home(plan: Plan, site: Site) -> Plan:
+    """Return the plan with names as the controller has them, and the guest's home. Raises Failure."""
+    guest, target, status = site.guest(plan.guest), site.host(plan.target), site.status()
+    if target.name == guest.host_name:
+        raise Failure(f"guest {guest.name} is on {target.name} already; name another host with --to")
+    if guest.immovable_because:
+        raise Failure(f"guest {guest.name} may not be migrated: {guest.immovable_because}")
+    if status.is_paused:
+        raise Failure("migd is paused, and starts no migration; `migctl resume` allows them again")
+    return msgspec.structs.replace(plan, guest=guest.name, home=guest.host_name, target=target.name)
+
+
+def _refuse_other_plan(found: Plan, wanted: Plan, folder: Path) -> None:
+    """Raises Failure where a measurement would be gone on with as another one."""
+    now = msgspec.structs.replace(wanted, home=found.home, seed=found.seed)
+    for field in found.__struct_fields__:
+        was, is_ = getattr(found, field), getattr(now, field)
+        if was != is_:
+            was_text = shlex.join(was) if isinstance(was, list) else was
+            raise Failure(
+                f"{folder} has another measurement, with {field} = {was_text}; name another folder with --out"
+            )
+
+
+def _simulate(session: Session, wanted: Plan, folder: Path | None, plot: bool) -> None:
+    plan = planned(wanted)
+    if plot and folder is None:
+        folder = _folder_of(plan.guest)
+    record = Record.begin(folder, plan) if folder is not None else None
+    runs = simulated_runs(plan)
+    for run in runs if record is not None else []:
+        assert record is not None
+        record.add(run)
+    _show(session, plan, runs, folder, plot)
+
+
+def _show(session: Session, plan: Plan, runs: list[Run], folder: Path | None, plot: bool) -> None:
+    found = summary(plan, runs)
+    if folder is not None:
+        _write(folder / SUMMARY_FILE, found)
+    drawn = plots.draw(folder, found, runs) if plot and folder is not None else []
+    session.show(msgspec.json.encode(found), Summary, measurement_lines)
+    for path in drawn:
+        _tell(f"drawn: {path}")
+
+
+def _write(path: Path, found: Summary) -> None:
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    except OSError as error:
+        raise Failure(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _folder_of(guest: str) -> Path:
+    return Path("measure-" + re.sub(r"[^A-Za-z0-9._-]", "_", guest))
+
+
+def _tell(text: str) -> None:
+    screen = Screen.of_stderr()
+    for line in screen.prose(text):
+        click.echo(line, err=True, color=screen.has_colours)
