@@ -408,11 +408,11 @@ class Core:
         promised = as_promised(seen.singly, self.memory.sets)
         leaving = self._leaving(promised)
         try:
-            plan = _by_value(self.policy.propose(maintenance.begun_in(promised, leaving)))
+            plan = _by_value(self.policy.propose(promised if leaving is None else leaving.begun_in(promised)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {_text(error)}; nothing moves because of it"
             plan = Plan((), Reason("policy-failed", text))
-        return self._verdict(self.policy.name, maintenance.beside(plan, leaving), seen, now_s)
+        return self._verdict(self.policy.name, plan if leaving is None else leaving.beside(plan), seen, now_s)
 
     def _leaving(self, world: World) -> Emptying | None:
         try:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from migd_controller.config import GuardsSection
 from migd_core.units import format_duration
-from migd_core.world import EVACUATION, Move, Plan, Reason, World
+from migd_core.world import EVACUATION, Move, World
 from migd_policies.evacuate import Emptying, Evacuate, emptying
 
 # What the policy's own settings allow.
@@ -93,21 +93,3 @@ def emptied(world: World, hosts: Mapping[str, str], limits: GuardsSection) -> Em
         max_per_host=min(_MOST, limits.max_concurrent_per_source, limits.max_concurrent_per_target),
     )
     return emptying(world, hosts, settings)
-
-
-def begun_in(world: World, first: Emptying | None) -> World:
-    """Return the world as the policy sees it: with the moves that empty hosts under way."""
-    for move in first.plan.moves if first is not None else ():
-        world = world.with_in_flight(move)
-    return world
-
-
-def beside(plan: Plan, first: Emptying | None) -> Plan:
-    """Return what the policy wants done, after what empties hosts; a guest that leaves one goes where that leads."""
-    if first is None:
-        return plan
-    gone = {move.guest for move in first.plan.moves}
-    moves = (*first.plan.moves, *(move for move in plan.moves if move.guest not in gone))
-    reason = first.plan.reason if gone else plan.reason
-    text = f"{first.plan.reason.text}; besides: {plan.reason.text}"
-    return Plan(moves, Reason(reason.code, text, reason.value, reason.threshold, reason.unit))

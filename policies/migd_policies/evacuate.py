@@ -91,6 +91,20 @@ class Emptying:
     targets: Mapping[str, str]
     stays: Mapping[str, str]
 
+    def begun_in(self, world: World) -> World:
+        """Return the world as others see it: with the moves that empty hosts under way."""
+        for move in self.plan.moves:
+            world = world.with_in_flight(move)
+        return world
+
+    def beside(self, plan: Plan) -> Plan:
+        """Return what `plan` wants done, after what empties hosts; a guest that leaves one goes where that leads."""
+        gone = {move.guest for move in self.plan.moves}
+        moves = (*self.plan.moves, *(move for move in plan.moves if move.guest not in gone))
+        reason = self.plan.reason if gone else plan.reason
+        text = f"{self.plan.reason.text}; besides: {plan.reason.text}"
+        return Plan(moves, Reason(reason.code, text, reason.value, reason.threshold, reason.unit))
+
 
 def emptying(world: World, hosts: Mapping[str, str], settings: Evacuate) -> Emptying:
     """Return how the guests of `hosts` (uuid: why it is left) leave them, and no others."""

@@ -7,12 +7,15 @@ moment, and also if the hosts that guests leave count with the lowest load of th
 they go to with the highest. The moves of a set belong together: the gates price and pass them as one. As soon as one
 job is named, guests of no job count with what they lose only: no rank makes way for a guest that nobody waits for.
 
+No job ends early on a host that dies under it: guests of a failing host leave it first, as under `evacuate`, whatever
+that costs, and nothing else is taken off it meanwhile (`leaves_failing`).
+
 The wrong choice where nobody has named the jobs (each guest then counts as one), where jobs wait for disks, for many
 small messages, or on levels that were not measured (none is seen), and where clocks do not tell how fast hosts are. Of
 guests whose dirty pages nobody counts it moves only those that pay even if they write all of their memory all the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Final
@@ -20,8 +23,10 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 from msgspec import Meta
 
+from migd_core.health import HealthState
 from migd_core.units import format_duration, format_ratio
-from migd_core.world import Move, Plan, Reason, World
+from migd_core.world import Host, Move, Plan, Reason, World
+from migd_policies.evacuate import Evacuate, emptying
 from migd_policies.ledger import PlanPrice, price
 from migd_policies.move_order import order_moves
 from migd_policies.rules import Rules
@@ -41,7 +46,8 @@ class JobTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Towards the earliest end of jobs.
 
     `min_gain_s` and `certainty_sds` are what a set must gain and how sure that must be; the guards ask for theirs
-    besides. `max_moves` bounds the guests on their way at a time, those under way included.
+    besides. `max_moves` bounds the guests on their way at a time, those under way included. With `leaves_failing`,
+    guests leave failing hosts.
     """
 
     name: ClassVar[str] = "job-time"
@@ -51,8 +57,23 @@ class JobTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     certainty_sds: Annotated[float, Meta(ge=0, le=5)] = 1.0
     sustained_periods: Annotated[int, Meta(ge=1, le=120)] = 3
     max_moves: Annotated[int, Meta(ge=1, le=64)] = 4
+    leaves_failing: bool = True
 
     def propose(self, world: World) -> Plan:
+        failing = {uuid: f"host {host.name} is failing: {host.health.text}" for uuid, host in self._failing(world)}
+        if not failing:
+            return self._faster(world)
+        leaving = emptying(world, failing, Evacuate())
+        return leaving.beside(self._faster(leaving.begun_in(world), frozenset(failing)))
+
+    def _failing(self, world: World) -> Iterator[tuple[str, Host]]:
+        """Yield the hosts that are to be left, as long as anybody is on them."""
+        for uuid, host in world.hosts.items():
+            if self.leaves_failing and host.health.state is HealthState.FAILING and world.guests_on[uuid]:
+                yield uuid, host
+
+    def _faster(self, world: World, left: Set[str] = frozenset()) -> Plan:
+        """Return what makes jobs faster, without the guests of the hosts that are being `left` (uuids)."""
         room = self.max_moves - len(world.moves_in_flight)
         if room <= 0:
             text = "guests are being moved already"
@@ -60,7 +81,7 @@ class JobTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return Plan((), Reason("already-moving", text, under_way, float(self.max_moves), "migrations"))
         seen = [host for host in world.hosts.values() if highest_load_ratio(host, self.sustained_periods) is not None]
         takes = [host for host in seen if host.may_receive]
-        leaves = frozenset(host.uuid for host in seen if host.frozen_because is None)
+        leaves = frozenset(host.uuid for host in seen if host.frozen_because is None and host.uuid not in left)
         if not takes or len(leaves) < 2:
             text = f"{len(leaves)} of {len(world.hosts)} hosts were seen for {self.sustained_periods} periods"
             return Plan((), Reason("no-hosts", text, float(len(leaves)), 2.0, "hosts"))

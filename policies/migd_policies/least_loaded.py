@@ -10,6 +10,8 @@ jobs of ranks that are all equally slow (one moved rank still waits for the rest
 that one guest is less than `margin_ratio` of them.
 """
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
@@ -31,7 +33,8 @@ class LeastLoaded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Loads are CPU wanted over CPUs: above 1 guests wait. The threshold lies above 1, since spinning ranks, one a CPU,
     and Dom0 beside them come to a little more than 1 and slow nobody down (Charm++'s MetaBalancer also tolerates 1.1).
-    `max_moves_per_host` counts the guests being moved off one host at a time, those under way included.
+    `max_moves_per_host` counts the guests being moved off one host at a time, those under way included, and those to
+    one: while the best host receives a guest, the next best takes others.
     """
 
     name: ClassVar[str] = "least-loaded"
@@ -91,6 +94,8 @@ class _Search:
         self._world = world
         self._projection = Projection(world)
         self._targets = TargetLadder(self._projection, world.hosts.values(), self._target_load)
+        # Not those of this plan: one that the gates refuse must not keep the others from its target.
+        self._arriving = Counter(move.target for move in world.moves_in_flight)
 
     def overloaded(self) -> list[tuple[Host, float]]:
         """Return the hosts that stay above the threshold, and the load that each is judged by."""
@@ -151,11 +156,27 @@ class _Search:
         if not movable:
             text = f"{wants}, but none of its guests may be moved now"
             return Reason("no-movable-guest", text, load, threshold, "ratio")
-        options = [option for guest in movable if (option := self._option(guest, source, load)) is not None]
+        full = [uuid for uuid, arriving in self._arriving.items() if arriving >= self._settings.max_moves_per_host]
+        best = self._best_besides(full, movable, load, wants)
+        if isinstance(best, Reason) and full:
+            later = self._best_besides((), movable, load, wants)
+            if isinstance(later, _Option):
+                text = f"{wants}, but host {later.target.name}, which could relieve it, receives a guest already"
+                count = self._arriving[later.target.uuid]
+                limit = self._settings.max_moves_per_host
+                return Reason("already-moving", text, float(count), float(limit), "migrations")
+        return best
+
+    def _best_besides(
+        self, full: Collection[str], movable: Collection[Guest], load: float, wants: str
+    ) -> _Option | Reason:
+        """Return the best move to a host that is none of `full`, or why there is none; `wants` are words for `load`."""
+        threshold, margin = self._settings.load_threshold_ratio, self._settings.margin_ratio
+        options = [option for guest in movable if (option := self._option(guest, full, load)) is not None]
         if not options:
             text = f"{wants}, but no host that may receive has the memory for any of its {len(movable)} movable guests"
             return Reason("no-host-fits", text, load, threshold, "ratio")
-        best, margin = min(options, key=lambda option: option.rank), self._settings.margin_ratio
+        best = min(options, key=lambda option: option.rank)
         if best.relief_ratio < margin:
             text = (
                 f"{wants}, but the best move, guest {best.guest.name} to host {best.target.name}, leaves one of them "
@@ -164,11 +185,12 @@ class _Search:
             return Reason("margin", text, best.relief_ratio, margin, "ratio")
         return best
 
-    def _option(self, guest: Guest, source: Host, load: float) -> _Option | None:
-        found = self._targets.best_for(guest)
+    def _option(self, guest: Guest, full: Collection[str], load: float) -> _Option | None:
+        found = self._targets.best_for(guest, full)
         if found is None:
             return None
         target, target_load_after = found
+        source = self._world.hosts[guest.host]
         return _Option(guest, target, load, load - guest.cpu_demand_vcpus / source.cpus, target_load_after)
 
     def _why(self, source: Host, option: _Option) -> Reason:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import flow, guest, host, job, move, topology, world
+from migd_core.health import HealthState, HostHealth
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import Pricing
 from migd_core.units import GIB
-from migd_core.world import PAPER_LINKS, Guest, Move, Plan, World
+from migd_core.world import EVACUATION, PAPER_LINKS, Guest, Move, Plan, World
 from migd_policies.job_time import JobTime
 from migd_policies.ledger import price
 from migd_policies.own_load import without_own_load
@@ -47,6 +48,36 @@ def test_two_equally_slow_ranks_move_as_one_set():
     assert going(plan) == {"rank0": "c", "rank1": "d"}
     assert {one.together for one in plan.moves} == {"brams"}
     assert plan.reason.code == "job-time"
+
+
+def with_failing_a(before: World) -> World:
+    broken = HostHealth(state=HealthState.FAILING, reasons=("its memory is broken",))
+    hosts = {**before.hosts, "a": replace(before.hosts["a"], health=broken)}
+    return replace(before, hosts=MappingProxyType(hosts))
+
+
+def test_guests_of_a_failing_host_leave_it_though_no_step_gets_shorter():
+    before = world(host("a"), host("b"), host("c"), rank("rank0", "a"), rank("rank1", "b"))
+    assert JobTime().propose(before).moves == ()
+    plan = JobTime().propose(with_failing_a(before))
+    assert (going(plan), plan.reason.code, plan.moves[0].reason.code) == ({"rank0": "c"}, EVACUATION, EVACUATION)
+    assert plan.reason.text.startswith("guests to leave a: 1, the last in about ")
+    assert "; besides: no job could gain more than " in plan.reason.text
+    assert JobTime(leaves_failing=False).propose(with_failing_a(before)).moves == ()
+
+
+def test_a_failing_host_that_nobody_is_on_changes_nothing():
+    before = world(host("a"), host("b"), rank("rank0", "b"))
+    assert JobTime().propose(with_failing_a(before)) == JobTime().propose(before)
+
+
+def test_while_a_failing_host_is_left_jobs_elsewhere_get_faster():
+    before = world(
+        *(host("a"), host("b", load=1.0), host("c"), host("d")),
+        *(rank("rank0", "a", job="one"), rank("rank1", "b", job="other")),
+        *(job("one", "rank0"), job("other", "rank1")),
+    )
+    assert going(JobTime().propose(with_failing_a(before))) == {"rank0": "c", "rank1": "d"}
 
 
 def test_one_of_two_equally_slow_ranks_is_left_where_the_other_cannot_move():

@@ -172,3 +172,23 @@ def test_guests_on_their_way_to_a_host_fill_it():
     arriving = [move(f"b-{number}", "b", "c") for number in range(2)]
     plan = POLICY.propose(world(host("a"), host("b"), host("c"), host("d", load=0.3), *ranks, in_flight=arriving))
     assert moves_of(plan) == [("a-0", "a", "d")]
+
+
+def test_while_the_best_host_receives_a_guest_the_next_best_takes_others():
+    ranks = [guest(f"{place}-{number}", on=place) for place in ("a", "b") for number in range(6)]
+    arriving = [move("b-0", "b", "c")]
+    busy = world(host("a"), host("b"), host("c"), host("d", load=0.5), *ranks, in_flight=arriving)
+    assert moves_of(POLICY.propose(busy)) == [("a-0", "a", "d")]
+    assert moves_of(LeastLoaded(max_moves_per_host=2).propose(busy))[:1] == [("a-0", "a", "c")]
+
+
+def test_a_host_that_only_a_receiving_host_could_relieve_says_that_it_waits():
+    ranks = [guest(f"{place}-{number}", on=place) for place in ("a", "b") for number in range(6)]
+    arriving = [move("b-0", "b", "c")]
+    for another in ((), (host("d", load=1.4),)):  # none that fits, and none that would be any better
+        plan = POLICY.propose(world(host("a"), host("b"), host("c"), *another, *ranks, in_flight=arriving))
+        assert (plan.moves, plan.reason.code, plan.reason.value) == ((), "already-moving", 1.0)
+        assert plan.reason.text == (
+            "host a wants 150 % of its CPUs (threshold 110 %), but host c, which could relieve it, receives a guest "
+            "already"
+        )
