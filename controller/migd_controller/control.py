@@ -149,6 +149,8 @@ def _log(event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
                 recommendation=found.name,
                 standing=found.standing.value,
                 moves=len(found.moves),
+                by=found.by or None,
+                cause=found.decision or found.name.partition(".")[0],
                 why=found.text or None,
             )
         elif isinstance(command, RecordShadow):

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -27,14 +27,21 @@ from migd_controller.commands import (
 from migd_controller.decision import Decision
 from migd_controller.events import (
     AnyEvent,
+    AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     InventoryChanged,
     JobAdded,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     Paused,
     PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
     SampleArrived,
 )
@@ -54,6 +61,13 @@ Told = (
     | LinksMeasured
     | GuestReleased
     | CancelRequested
+    | AutomationSet
+    | RecommendationApproved
+    | RecommendationRefused
+    | MaintenanceBegun
+    | MaintenanceEnded
+    | EvacuationAsked
+    | EvacuationStopped
     | RecordHealth
     | RecordJobOver
 )
@@ -75,10 +89,12 @@ CREATE TABLE IF NOT EXISTS recommendations (name TEXT PRIMARY KEY, at REAL NOT N
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
 # What people did and what became of hosts and jobs: few among many, so found by an index of their own.
-_TOLD: Final = (
-    "kind IN ('PolicySet', 'Paused', 'Resumed', 'JobAdded', 'JobRemoved', 'LinksMeasured', 'GuestReleased',"
-    " 'CancelRequested', 'RecordHealth', 'RecordJobOver')"
-)
+_TOLD: Final = f"kind IN ({', '.join(repr(each.__name__) for each in get_args(Told))})"
+# An index holds what was told at its making; one of an earlier release is replaced.
+_TOLD_INDEX: Final = f"""
+DROP INDEX IF EXISTS log_told;
+CREATE INDEX IF NOT EXISTS log_told_2 ON log (at) WHERE {_TOLD};
+"""
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
 MAX_PENDING_SAMPLES: Final = 4096
 
@@ -106,7 +122,7 @@ class Journal:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             if version in (0, SCHEMA_VERSION):
                 self._db.executescript(_LATER)
-                self._db.execute(f"CREATE INDEX IF NOT EXISTS log_told ON log (at) WHERE {_TOLD}")
+                self._db.executescript(_TOLD_INDEX)
         except sqlite3.Error as error:
             raise JournalError(
                 f"journal {path}: cannot be opened: {error}; check the folder's permissions and free space. If the "
