@@ -91,9 +91,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 # these are missing and nobody may install them, their tests are skipped.
 $(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py Makefile
 	$(BIN)/python tests/deploy/fetch_promtool.py $(VENV)/tools
-	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck; } >/dev/null || \
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck && \
+	  command -v zsh && command -v fish; } >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck; } >&2
+	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck zsh fish; } >&2
 	@touch $@
 
 $(VENV)/.installed-machines: $(BIN)/python
