@@ -97,9 +97,10 @@ bench: $(VENV)/.installed-dev
 # the journal a PostgreSQL server; where these are missing and nobody may install them, their tests are skipped.
 $(VENV)/.installed-tools: $(BIN)/python tests/deploy/fetch_promtool.py Makefile
 	$(BIN)/python tests/deploy/fetch_promtool.py $(VENV)/tools
-	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck && ls -d /usr/lib/postgresql/*/bin; } >/dev/null || \
+	@[ "$$(id -u)" != 0 ] || { command -v nft && command -v ip && command -v ping && command -v chromium && command -v shellcheck && \
+	  command -v zsh && command -v fish && ls -d /usr/lib/postgresql/*/bin; } >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck postgresql-15; } >&2
+	  nftables iproute2 iputils-ping chromium fonts-dejavu-core shellcheck postgresql-15 zsh fish; } >&2
 	@touch $@
 
 $(VENV)/.installed-machines: $(BIN)/python

@@ -341,7 +341,7 @@ class Api:
         return _answer(decision_view(self._core.plan(self._control.clock.now_s()), self._core.inventory))
 
     async def _automation(self, request: web.Request) -> web.Response:
-        return _answer(automation_view(self._core))
+        return _answer(automation_view(self._core, self._control.clock.now_s()))
 
     async def _set_automation(self, request: web.Request) -> web.Response:
         body = await _body(request, api.AutomationRequest)
@@ -350,14 +350,14 @@ class Api:
             self._control.dispatch(JobLimited(name=name, change=JobLimitsChange(automation=body.level)))
         else:
             self._control.dispatch(AutomationSet(level=body.level))
-        return _answer(automation_view(self._core))
+        return _answer(automation_view(self._core, self._control.clock.now_s()))
 
     async def _recommendations(self, request: web.Request) -> web.Response:
         return _answer(recommendations_view(self._core))
 
     async def _approve(self, request: web.Request) -> web.Response:
         recommendation = self._open(request.match_info["name"])
-        commands = self._control.dispatch(RecommendationApproved(name=recommendation.name))
+        commands = self._control.dispatch(RecommendationApproved(name=recommendation.name, by=_name_of(request)))
         (decision,) = [command.decision for command in commands if isinstance(command, RecordDecision)]
         ended = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
         if not ended:
@@ -371,7 +371,7 @@ class Api:
 
     async def _refuse(self, request: web.Request) -> web.Response:
         recommendation = self._open(request.match_info["name"])
-        commands = self._control.dispatch(RecommendationRefused(name=recommendation.name))
+        commands = self._control.dispatch(RecommendationRefused(name=recommendation.name, by=_name_of(request)))
         (ended,) = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
         return _answer(recommendation_view(self._core, ended))
 
@@ -397,11 +397,10 @@ class Api:
 
     async def _migrate(self, request: web.Request) -> web.Response:
         body = await _body(request, api.MigrateRequest)
-        caller = request.get(CALLER)
         event = MigrationRequested(
             guest=self._guest_uuid(body.guest),
             target=self._host_uuid(body.host),
-            by=caller.name if caller is not None else "",
+            by=_name_of(request),
         )
         commands = self._control.dispatch(event)
         for command in commands:
@@ -564,6 +563,12 @@ class Api:
             holds=holds_view(core.memory.holds.values(), now_s),
             last_decision=decision_view(core.last_decision, core.inventory) if core.last_decision is not None else None,
         )
+
+
+def _name_of(request: web.Request) -> str:
+    """Return who asks; empty where no listener found that out."""
+    caller = request.get(CALLER)
+    return caller.name if caller is not None else ""
 
 
 def _refuse_bad_hours(change: JobLimitsChange) -> None:

@@ -13,7 +13,7 @@ from migd_controller.decision import Gate
 from migd_controller.jobs import job_of, limits
 from migd_controller.maintenance import is_asked_for
 from migd_controller.memory import Memory
-from migd_controller.recommendations import turned_down
+from migd_controller.recommendations import turned_down, who
 from migd_core.automation import Automation
 from migd_core.units import format_duration
 from migd_core.world import Move
@@ -61,7 +61,7 @@ def stance(
     if (refused := turned_down(moves, memory.turned_down, now_s, section.refused_for_s)) is not None:
         ago_s = max(0.0, now_s - refused.at)
         text = (
-            f"{said}, and an operator refused {refused.name} {format_duration(ago_s)} ago: the guest is not "
+            f"{said}, and {who(refused.by)} refused {refused.name} {format_duration(ago_s)} ago: the guest is not "
             f"recommended again for {format_duration(section.refused_for_s)}"
         )
         threshold_s = section.refused_for_s

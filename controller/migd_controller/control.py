@@ -156,6 +156,8 @@ def _log(event: AnyEvent | None, commands: Sequence[AnyCommand], took_s: float =
                 recommendation=found.name,
                 standing=found.standing.value,
                 moves=len(found.moves),
+                by=found.by or None,
+                cause=found.decision or found.name.partition(".")[0],
                 why=found.text or None,
             )
         elif isinstance(command, RecordShadow):

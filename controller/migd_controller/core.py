@@ -97,7 +97,7 @@ from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, set_after
-from migd_controller.recommendations import Proposal, Standing
+from migd_controller.recommendations import Proposal, who
 from migd_controller.seen import Seen
 from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
 from migd_controller.set_promises import as_promised, without_promised
@@ -218,8 +218,7 @@ class Core:
                 if self.policy != before:
                     self.memory = shadowing.begun_anew(self.memory, now_s)
                 why = f"policy {name} was set meanwhile"
-                open_ = self.memory.recommendations.values()
-                self.memory, lapsed = recommending.closed(self.memory, open_, Standing.LAPSED, why, now_s)
+                self.memory, lapsed = recommending.on_policy_set(self.memory, why, now_s)
                 return [*self._drop_sets(why), *lapsed]
             case ShadowAdded(label=label, name=name, config=values):
                 self.memory = shadowing.with_shadow(self.memory, label, name, values, now_s)
@@ -252,10 +251,10 @@ class Core:
                 self._hold(without_guest(self.memory.holds, guest))
             case AutomationSet(level=level):
                 self.memory = replace(self.memory, automation=level)
-            case RecommendationApproved(name=name):
-                return self._approved(name, now_s)
-            case RecommendationRefused(name=name):
-                return self._turned_down(name, now_s)
+            case RecommendationApproved():
+                return self._approved(event, now_s)
+            case RecommendationRefused():
+                return self._turned_down(event, now_s)
             case MaintenanceBegun(host=host, until=until):
                 self._out_of_service(maintenance.begun(self.memory.maintenance, host, until, now_s))
             case MaintenanceEnded(host=host):
@@ -650,25 +649,28 @@ class Core:
             )
         return commands
 
-    def _approved(self, name: str, now_s: float) -> list[AnyCommand]:
+    def _approved(self, word: RecommendationApproved, now_s: float) -> list[AnyCommand]:
         """Make the moves of a recommendation if they pass the gates as things are now; it stays open if they do not."""
-        recommendation = self.memory.recommendations.get(name)
+        recommendation = self.memory.recommendations.get(word.name)
         if recommendation is None:
             return []
-        plan = Plan(recommendation.moves, Reason("approved", f"an operator has approved {name}"))
-        verdict = self._verdict(recommendation.policy, plan, self.seen(now_s), now_s, approved=plan.reason.text)
+        plan = Plan(recommendation.moves, Reason("approved", f"{who(word.by)} has approved {word.name}"))
+        seen = self.seen(now_s)
+        verdict = self._verdict(recommendation.policy, plan, seen, now_s, approved=plan.reason.text)
         is_begun = bool(verdict.migrations) or verdict.sets.keys() != self.memory.sets.keys()
         commands = self._commit(verdict, now_s)
         if is_begun:
-            self.memory, records = recommending.on_approved(self.memory, recommendation, verdict.decision)
+            self.memory, records = recommending.on_approved(self.memory, recommendation, verdict.decision, word.by)
             commands += records
+            self.memory = shadowing.on_approved(self.memory, seen.bare, verdict.migrations)
         return commands
 
-    def _turned_down(self, name: str, now_s: float) -> list[AnyCommand]:
-        recommendation = self.memory.recommendations.get(name)
+    def _turned_down(self, word: RecommendationRefused, now_s: float) -> list[AnyCommand]:
+        recommendation = self.memory.recommendations.get(word.name)
         if recommendation is None:
             return []
-        self.memory, records = recommending.on_refused(self.memory, recommendation, self.config.automation, now_s)
+        section = self.config.automation
+        self.memory, records = recommending.on_refused(self.memory, recommendation, section, now_s, word.by)
         return [*records]
 
     def _keep(self, sets: Mapping[str, MoveSet]) -> list[AnyCommand]:

@@ -291,15 +291,17 @@ class AutomationSet(Event, frozen=True, kw_only=True):
 
 
 class RecommendationApproved(Event, frozen=True, kw_only=True):
-    """An operator wants a recommendation carried out, if it still passes the gates."""
+    """An operator wants a recommendation carried out, if it still passes the gates. `by` as in `MigrationRequested`."""
 
     name: str
+    by: str = ""
 
 
 class RecommendationRefused(Event, frozen=True, kw_only=True):
-    """An operator does not want a recommendation carried out, nor to see it again for a while."""
+    """An operator does not want a recommendation carried out, nor to see it again for a while. `by` as above."""
 
     name: str
+    by: str = ""
 
 
 class MaintenanceBegun(Event, frozen=True, kw_only=True):

@@ -8,18 +8,26 @@ from migd_controller.commands import RecordHealth, RecordJobOver
 from migd_controller.decision import Decision
 from migd_controller.dirty_view import candidate_of
 from migd_controller.events import (
+    AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     JobAdded,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     Paused,
     PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
 )
 from migd_controller.inventory import Inventory
 from migd_controller.journal import Told
 from migd_controller.migration import Migration, State
+from migd_controller.recommendations import who
 from migd_controller.timeline import Moment, speeds_per_s
 from migd_controller.views import migration_view
 from migd_core import api
@@ -117,6 +125,20 @@ def happening(at: float, event: Told, inventory: Inventory) -> api.HappeningView
             kind, text = "released", f"guest {inventory.guest_name(guest)} released by an operator"
         case CancelRequested(cause=cause):
             kind, text = "cancelled", f"migration {cause} cancelled by an operator"
+        case AutomationSet(level=level):
+            kind, text = "automation", f"automation {level}" if level is not None else "automation as configured"
+        case RecommendationApproved(name=name, by=by):
+            kind, text = "recommendation", f"{who(by)} approved {name}"
+        case RecommendationRefused(name=name, by=by):
+            kind, text = "recommendation", f"{who(by)} refused {name}"
+        case MaintenanceBegun(host=host):
+            kind, text = "maintenance", f"host {inventory.host_name(host)} taken into maintenance by an operator"
+        case MaintenanceEnded(host=host):
+            kind, text = "maintenance", f"host {inventory.host_name(host)} taken back into use by an operator"
+        case EvacuationAsked(host=host):
+            kind, text = "evacuation", f"host {inventory.host_name(host)} to be emptied, by an operator"
+        case EvacuationStopped(host=host):
+            kind, text = "evacuation", f"emptying of host {inventory.host_name(host)} stopped by an operator"
         case RecordHealth(host_name=name, before=before, health=health):
             kind, text = "health", f"host {name} {health.state.value} (before: {before.value})"
             text += f": {health.text}" if health.reasons else ""

@@ -48,14 +48,21 @@ from migd_controller.commands import (
 from migd_controller.decision import Decision
 from migd_controller.events import (
     AnyEvent,
+    AutomationSet,
     CancelRequested,
+    EvacuationAsked,
+    EvacuationStopped,
     GuestReleased,
     InventoryChanged,
     JobAdded,
     JobRemoved,
     LinksMeasured,
+    MaintenanceBegun,
+    MaintenanceEnded,
     Paused,
     PolicySet,
+    RecommendationApproved,
+    RecommendationRefused,
     Resumed,
     SampleArrived,
 )
@@ -78,6 +85,13 @@ Told = (
     | LinksMeasured
     | GuestReleased
     | CancelRequested
+    | AutomationSet
+    | RecommendationApproved
+    | RecommendationRefused
+    | MaintenanceBegun
+    | MaintenanceEnded
+    | EvacuationAsked
+    | EvacuationStopped
     | RecordHealth
     | RecordJobOver
 )

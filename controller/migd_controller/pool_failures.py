@@ -73,8 +73,8 @@ MEANINGS: Final = MappingProxyType(
         # Sessions, roles, and who is the coordinator.
         "SESSION_INVALID": _retry("the session ended meanwhile"),
         "SESSION_AUTHENTICATION_FAILED": _human("put the right password into xapi.password_file", Scope.POOL),
-        "SESSION_AUTHORIZATION_FAILED": _human("give migd's user the role pool-operator", Scope.POOL),
-        "RBAC_PERMISSION_DENIED": _human("give migd's user the role pool-operator", Scope.POOL),
+        "SESSION_AUTHORIZATION_FAILED": _human("give migd's user the role vm-power-admin", Scope.POOL),
+        "RBAC_PERMISSION_DENIED": _human("give migd's user the role vm-power-admin", Scope.POOL),
         "LICENCE_RESTRICTION": _human("the pool's licence does not allow live migration", Scope.POOL),
         "HOST_IS_SLAVE": _retry("the coordinator was changing"),
         "HOST_IN_EMERGENCY_MODE": _retry("the pool has no coordinator now"),

@@ -7,17 +7,27 @@ from migd_controller.views import candidate_view
 from migd_core import api
 
 
-def automation_view(core: Core) -> api.AutomationView:
-    """The cluster's level, and that of each job, by name."""
-    memory, section = core.memory, core.config.automation
+def automation_view(core: Core, now_s: float) -> api.AutomationView:
+    """The cluster's level and hours, and those of each job, by name."""
+    memory, section, rules = core.memory, core.config.automation, core.config.rules
+    is_allowed_hour = rules.may_move(now_s)
     return api.AutomationView(
         level=cluster_level(memory, section),
         configured=section.level,
         chosen=memory.automation,
         lapse_s=section.lapse_s,
         refused_for_s=section.refused_for_s,
+        allowed_hours=rules.allowed_hours,
+        time_zone=rules.time_zone,
+        is_allowed_hour=is_allowed_hour,
         jobs=[
-            api.JobAutomationView(job=name, level=level(memory, section, name), own=job.limits.automation)
+            api.JobAutomationView(
+                job=name,
+                level=level(memory, section, name),
+                own=job.limits.automation,
+                allowed_hours=None if job.limits.allowed_hours is None else list(job.limits.allowed_hours),
+                is_allowed_hour=is_allowed_hour and rules.may_move(now_s, job.limits.allowed_hours),
+            )
             for name, job in sorted(memory.jobs.items())
         ],
     )
@@ -41,5 +51,6 @@ def recommendation_view(core: Core, recommendation: Recommendation) -> api.Recom
         is_for_safety=recommendation.is_for_safety,
         moves=[candidate_view(candidate, core.inventory) for candidate in recommendation.candidates],
         text=recommendation.text,
+        by=recommendation.by,
         decision=recommendation.decision,
     )

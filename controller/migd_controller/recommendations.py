@@ -44,7 +44,8 @@ class Proposal:
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """Moves recommended since `at` and last proposed at `proposed_at` (Unix time), as they were judged then.
 
-    `name` is its decision's, with `.r1`. `text` says why it ended, `decision` is what an approval led to.
+    `name` is its decision's, with `.r1`. `text` says why it ended, `by` whose word that was, if it was anybody's and is
+    known; `decision` is what an approval led to.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing = Standing.OPEN
     ended_at: float | None = None
     text: str = ""
+    by: str = ""
     decision: str = ""
 
     @property
@@ -66,17 +68,20 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     def is_for_safety(self) -> bool:
         return _is_for_safety(self.moves)
 
-    def ended(self, standing: Standing, now_s: float, text: str, decision: str = "") -> "Recommendation":
+    def ended(
+        self, standing: Standing, now_s: float, text: str, *, by: str = "", decision: str = ""
+    ) -> "Recommendation":
         """Return the recommendation once it is over."""
-        return replace(self, standing=standing, ended_at=now_s, text=text, decision=decision)
+        return replace(self, standing=standing, ended_at=now_s, text=text, by=by, decision=decision)
 
 
 class TurnedDown(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator has refused to move a guest, for its safety or not, at `at` (Unix time)."""
+    """An operator (`by`, if known) has refused to move a guest, for its safety or not, at `at` (Unix time)."""
 
     name: str
     at: float
     is_for_safety: bool
+    by: str = ""
 
 
 Open = Mapping[str, Recommendation]
@@ -147,6 +152,11 @@ def turned_down(
         if found is not None and is_held and (found.is_for_safety or move.reason.code != EVACUATION):
             return found
     return None
+
+
+def who(by: str) -> str:
+    """Return who gave their word, in words."""
+    return by or "an operator"
 
 
 def _is_for_safety(moves: Iterable[Move]) -> bool:

@@ -3,7 +3,7 @@
 Pure: memory in, memory and what is to be recorded out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ from migd_controller.decision import Candidate, Decision
 from migd_controller.guards import TURNS
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
-from migd_controller.recommendations import Proposal, Recommendation, Standing, TurnedDown, after_tick
+from migd_controller.recommendations import Proposal, Recommendation, Standing, TurnedDown, after_tick, who
 from migd_core.world import Move
 
 Told = tuple[Memory, list[RecordRecommendation]]
@@ -62,25 +62,29 @@ def _why_withdrawn(
     return "" if found.asks else found.gate.text
 
 
-def on_approved(memory: Memory, recommendation: Recommendation, decision: Decision) -> Told:
-    """Return the memory once the moves of a recommendation have begun."""
-    text = f"an operator has approved {recommendation.name}"
-    return closed(memory, [recommendation], Standing.APPROVED, text, decision.at, decision.cause)
+def on_approved(memory: Memory, recommendation: Recommendation, decision: Decision, by: str) -> Told:
+    """Return the memory once the moves of a recommendation have begun, as somebody wants."""
+    text = f"{who(by)} has approved {recommendation.name}"
+    ended = recommendation.ended(Standing.APPROVED, decision.at, text, by=by, decision=decision.cause)
+    return _without(memory, [ended])
 
 
-def on_refused(memory: Memory, recommendation: Recommendation, section: AutomationSection, now_s: float) -> Told:
-    """Return the memory once an operator has refused a recommendation: its guests are not recommended for a while."""
-    refused = TurnedDown(name=recommendation.name, at=now_s, is_for_safety=recommendation.is_for_safety)
+def on_refused(
+    memory: Memory, recommendation: Recommendation, section: AutomationSection, now_s: float, by: str
+) -> Told:
+    """Return the memory once somebody has refused a recommendation: its guests are not recommended for a while."""
+    refused = TurnedDown(name=recommendation.name, at=now_s, is_for_safety=recommendation.is_for_safety, by=by)
     known = {guest: each for guest, each in memory.turned_down.items() if now_s - each.at < section.refused_for_s}
     memory = replace(memory, turned_down=known | dict.fromkeys(sorted(recommendation.guests), refused))
-    return closed(memory, [recommendation], Standing.REFUSED, "an operator has refused it", now_s)
+    return _without(memory, [recommendation.ended(Standing.REFUSED, now_s, f"{who(by)} has refused it", by=by)])
 
 
-def closed(
-    memory: Memory, which: Iterable[Recommendation], standing: Standing, text: str, now_s: float, decision: str = ""
-) -> Told:
-    """Return the memory without recommendations that are over, and the records of what became of them."""
-    ended = [each.ended(standing, now_s, text, decision) for each in which]
+def on_policy_set(memory: Memory, why: str, now_s: float) -> Told:
+    """Return the memory once another policy counts: what the one before it recommends cannot be meant any more."""
+    return _without(memory, [each.ended(Standing.LAPSED, now_s, why) for each in memory.recommendations.values()])
+
+
+def _without(memory: Memory, ended: Sequence[Recommendation]) -> Told:
     gone = {each.name for each in ended}
     open_ = {name: each for name, each in memory.recommendations.items() if name not in gone}
     return replace(memory, recommendations=open_), [RecordRecommendation(recommendation=each) for each in ended]

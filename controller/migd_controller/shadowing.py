@@ -122,15 +122,9 @@ def on_turn(
     assert contest.active is not None
     base = as_unmoved(world, contest.home, contest.active.in_flight.values())
     contest = _settled(contest, base, config.period_s * MOST_PERIODS)
-    assert contest.active is not None
     tracks = {job.name: job.track for job in memory.jobs.values()}
-    contest = _checked(contest, tracks, now_s)
-    assert contest.active is not None
-    active, cost_s, jobs = _begun(contest.active, accepted, world)
-    checks = begun(contest.checks, jobs, [m.cause for m in accepted], tracks, now_s) if accepted else contest.checks
-    shadows = {
-        label: replace(_arrived(each, base), ahead_s=each.ahead_s + cost_s) for label, each in contest.shadows.items()
-    }
+    contest = _with_begun(_checked(contest, tracks, now_s), accepted, world, tracks)
+    shadows = {label: _arrived(each, base) for label, each in contest.shadows.items()}
     ready = [label for label, each in shadows.items() if not each.problem]
     told = []
     if ready:
@@ -150,8 +144,30 @@ def on_turn(
         shadows[label] = replace(shadow, ahead_s=shadow.ahead_s - cost_s, last_moved_at=last_moved_at, problem=problem)
         if migrations or problem:
             told.append(RecordShadow(shadow=label, decision=decision, problem=problem))
-    contest = replace(contest, active=active, shadows=shadows, checks=checks, turns=contest.turns + 1, settled_at=now_s)
+    contest = replace(contest, shadows=shadows, turns=contest.turns + 1, settled_at=now_s)
     return replace(contest, seen=_seen(contest, world)), told
+
+
+def on_approved(memory: Memory, world: World, accepted: Sequence[Migration]) -> Memory:
+    """Return the memory with what an operator has let the active policy begin put to its record.
+
+    `world` is as in `on_turn`.
+    """
+    if memory.contest.active is None or not accepted:
+        return memory
+    tracks = {job.name: job.track for job in memory.jobs.values()}
+    return replace(memory, contest=_with_begun(memory.contest, accepted, world, tracks))
+
+
+def _with_begun(contest: Contest, accepted: Sequence[Migration], world: World, tracks: Mapping[str, Track]) -> Contest:
+    """Return the contest with what the active policy has just begun: every shadow is ahead by what that costs."""
+    if not accepted:
+        return contest
+    assert contest.active is not None
+    active, cost_s, jobs = _begun(contest.active, accepted, world)
+    checks = begun(contest.checks, jobs, [m.cause for m in accepted], tracks, world.now_s)
+    shadows = {label: replace(each, ahead_s=each.ahead_s + cost_s) for label, each in contest.shadows.items()}
+    return replace(contest, active=active, shadows=shadows, checks=checks)
 
 
 def _active(memory: Memory, now_s: float) -> Contender:

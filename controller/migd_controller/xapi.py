@@ -350,7 +350,7 @@ def _refused_login(refusal: PoolRefusal, url: str, section: XapiSection) -> Pool
     advice = {
         "SESSION_AUTHENTICATION_FAILED": f"the password in {section.password_file} is not {section.username}'s; "
         "put the right one there, it is read anew at every attempt",
-        "SESSION_AUTHORIZATION_FAILED": f"{section.username} has no role in the pool; give it pool-operator",
+        "SESSION_AUTHORIZATION_FAILED": f"{section.username} has no role in the pool; give it vm-power-admin",
     }.get(refusal.code, "see the log of its toolstack")
     return PoolRefusal(
         [refusal.code, *refusal.params], f"{url} does not let {section.username} in: {advice} ({refusal})"

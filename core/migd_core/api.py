@@ -481,9 +481,10 @@ class HistoryView(msgspec.Struct, frozen=True, kw_only=True):
 class RecommendationView(msgspec.Struct, frozen=True, kw_only=True):
     """Moves that wait for an operator's word, all or none of them: `moves` as they were judged last, detours included.
 
-    `standing` is one of `open`, `approved`, `refused`, `lapsed`; `text` says how it ended, `decision` what an approval
-    led to. Times are Unix times: it lapses at `lapses_at` unless the policy proposes it again. One `is_for_safety` is
-    for guests that are to leave a host; then nothing has to be gained.
+    `standing` is one of `open`, `approved`, `refused`, `lapsed`; `text` says how it ended, `by` by whose word (empty
+    where nobody gave one), `decision` what an approval led to. Times are Unix times: it lapses at `lapses_at` unless
+    the policy proposes it again. One `is_for_safety` is for guests that are to leave a host; then nothing has to be
+    gained.
     """
 
     name: str
@@ -494,6 +495,7 @@ class RecommendationView(msgspec.Struct, frozen=True, kw_only=True):
     is_for_safety: bool
     moves: list[CandidateView]
     text: str = ""
+    by: str = ""
     decision: str = ""
     migrations: list[MigrationView] = []
 
@@ -554,21 +556,32 @@ class EvacuationView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobAutomationView(msgspec.Struct, frozen=True, kw_only=True):
-    """The level that counts for a job's guests; `own` is the job's, None where it has none."""
+    """The level that counts for a job's guests; `own` is the job's, None where it has none.
+
+    So are `allowed_hours`, besides the cluster's; `is_allowed_hour` says of both whether one is now.
+    """
 
     job: str
     level: Automation
     own: Automation | None = None
+    allowed_hours: list[str] | None = None
+    is_allowed_hour: bool = True
 
 
 class AutomationView(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster's level (`configured` is that of the file, `chosen` an operator's), and each job's."""
+    """The cluster's level (`configured` is that of the file, `chosen` an operator's), and each job's.
+
+    `allowed_hours` are parts of days in `time_zone`; without any, guests are moved at any hour.
+    """
 
     level: Automation
     configured: Automation
     chosen: Automation | None = None
     lapse_s: float
     refused_for_s: float
+    allowed_hours: list[str] = []
+    time_zone: str = "UTC"
+    is_allowed_hour: bool = True
     jobs: list[JobAutomationView] = []
 
 

@@ -363,7 +363,18 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
         chosen=Automation.RECOMMEND,
         lapse_s=900.0,
         refused_for_s=3600.0,
-        jobs=[JobAutomationView(job=job.name, level=Automation.OFF, own=Automation.OFF)],
+        allowed_hours=["Mon-Fri 20:00-06:00"],
+        time_zone="Europe/Berlin",
+        is_allowed_hour=False,
+        jobs=[
+            JobAutomationView(
+                job=job.name,
+                level=Automation.OFF,
+                own=Automation.OFF,
+                allowed_hours=["22:00-04:00"],
+                is_allowed_hour=False,
+            )
+        ],
     )
     leaving = [
         LeavingView(

@@ -347,14 +347,20 @@ def test_recommendations_show_the_price_the_gates_and_how_to_decide(ordinary: di
     assert lines[at + 1] == "  1. rank0: xen01 → xen02"
     assert "gain 4 min and lose 7.1 s" in lines[at + 3]
     assert lines[at + 5].startswith("     ? automation: automation is recommend")
-    assert lines[-1] == "`migctl approve NAME` lets one be done, `migctl refuse NAME` drops it."
+    decide = "`migctl approve NAME` lets one be done, `migctl refuse NAME` drops it."
+    assert lines[-1] == (
+        f"{decide} `migctl evacuate xen01` lets every guest leave xen01, with no further word from you."
+    )
+    assert shown(route, ordinary[route][1:], PIPE)[-1] == decide
 
 
 def test_automation_shows_what_the_level_means_and_each_jobs_own(ordinary: dict[Any, Any]):
     route = ("GET", "/v1/automation")
-    first, *_, titles, row = shown(route, ordinary[route], PIPE)
+    first, _, hours, _, titles, row = shown(route, ordinary[route], PIPE)
     assert first == "Recommend: moves wait for your word: `migctl recommendations` (configured: automatic)."
-    assert (titles.split(), row.split()) == (["JOB", "AUTOMATION", "ITS", "OWN"], ["brams", "off", "off"])
+    assert hours == "Guests are moved Mon-Fri 20:00-06:00 Europe/Berlin, not now."
+    assert titles.split() == ["JOB", "AUTOMATION", "ITS", "OWN", "ITS", "HOURS"]
+    assert row.split() == ["brams", "off", "off", "22:00-04:00"]
 
 
 def test_status_says_what_waits_for_an_operator_and_who_is_out_of_service(ordinary: dict[Any, Any]):

@@ -12,6 +12,7 @@ import pytest
 
 from migd_cli.commands.completion import SHELLS
 from migd_cli.names import LIMIT_S
+from terminal import Terminal
 
 
 def completed(line: str, socket_path: Path) -> list[str]:
@@ -81,22 +82,47 @@ def test_the_script_of_a_shell_is_printed_and_is_one_of_that_shell(shell: str, t
     subprocess.run([shell, "-n", str(script)], check=True, timeout=30)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-def test_bash_itself_completes_a_guest(tmp_path: Path, controller, migctl):
+@pytest.fixture
+def environment(tmp_path: Path, controller) -> dict[str, str]:
+    """What a shell finds migctl and the controller by."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "migctl").write_text(f'#!/bin/sh\nexec {sys.executable} -m migd_cli "$@"\n')
     (folder / "migctl").chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "MIGD_SOCKET": str(controller.socket), "HOME": str(tmp_path), "TERM": "xterm"}
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell} here; `make test` brings it")
+
+
+@needs("bash")
+def test_bash_itself_completes_a_guest(tmp_path: Path, environment: dict[str, str], migctl):
     (tmp_path / "script").write_text(migctl("completion", "bash").stdout)
     program = (
         f". {tmp_path / 'script'}\nCOMP_WORDS=(migctl release ra) COMP_CWORD=2\n"
         '_migctl_completion migctl ra release\nprintf "%s\\n" "${COMPREPLY[@]}"'
     )
-    ended = subprocess.run(
-        ["bash", "-c", program],
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "MIGD_SOCKET": str(controller.socket)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    ended = subprocess.run(["bash", "-c", program], env=environment, capture_output=True, text=True, timeout=30)
     assert ended.stdout.splitlines() == ["rank0", "rank1"]
+
+
+@needs("fish")
+def test_fish_itself_completes_a_guest(tmp_path: Path, environment: dict[str, str], migctl):
+    (tmp_path / "script").write_text(migctl("completion", "fish").stdout)
+    program = f"source {tmp_path / 'script'}; complete --do-complete 'migctl release ra'"
+    ended = subprocess.run(["fish", "-c", program], env=environment, capture_output=True, text=True, timeout=30)
+    assert ([line.split("\t")[0] for line in ended.stdout.splitlines()], ended.stderr) == (["rank0", "rank1"], "")
+
+
+@needs("zsh")
+def test_zsh_itself_completes_a_guest(tmp_path: Path, environment: dict[str, str], migctl):
+    """Zsh completes on a terminal only, so it gets one."""
+    (tmp_path / "_migctl").write_text(migctl("completion", "zsh").stdout)
+    with Terminal(["zsh", "-f", "-i"], environment) as shown:
+        shown.press(f"fpath=({tmp_path} $fpath); autoload -Uz compinit && compinit -u -D; setopt no_list_ambiguous\n")
+        shown.press("PS1='rea''dy> '\n")
+        shown.shows("ready> ")
+        shown.press("migctl release ra\t")
+        shown.shows("ready> migctl release rank", "rank0", "rank1")

@@ -1,18 +1,14 @@
 """`migctl top` against a real controller and an emulated pool: by textual's pilot, and on a real pseudo-terminal."""
 
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyte
 import pytest
 from live_cluster import LIMIT_S, POOL, LiveCluster, LiveController
 from rich.text import Text
@@ -24,6 +20,7 @@ from migd_cli.top.app import Top
 from migd_cli.top.dialogs import Filter, Question, Reader
 from migd_cli.top.row_list import RowList
 from migd_cli.top.rows import Row
+from terminal import Terminal
 
 JOB = """
 [[jobs]]
@@ -143,9 +140,22 @@ async def test_what_is_recommended_is_approved_or_refused_after_a_question(live:
         await until(pilot, lambda: isinstance(app.screen, Question), "the question")
         await pilot.press("n", "enter")
         await until(pilot, lambda: isinstance(app.screen, Reader), "what is recommended, in full")
-        await pilot.press("escape", "a", "y")
+        await pilot.press("escape", "x", "y")
+        await until(
+            pilot, lambda: waits.name not in "".join(lines(app, "recommendations")), "the end of what is refused"
+        )
+        assert live.ask("GET", "/v1/migrations") == []
+        live.ask("PUT", "/v1/policy", name="evacuate", config={"hosts": "xen1"})
+        await until(pilot, lambda: lines(app, "recommendations"), "who is to leave for their safety")
+        (waits,) = live.ask("GET", "/v1/recommendations")
+        await pilot.press("tab", "tab", "a", "y")
         (begun,) = live.history(lambda each: each and each[-1].ok is not None)[-1:]
         assert (begun.guest, begun.state) == (waits.moves[0].guest, "moved")
+        await until(pilot, lambda: app.focused is app.query_one("#hosts") or lines(app, "recommendations"), "the next")
+        await pilot.press("home", "v")
+        await until(pilot, lambda: isinstance(app.screen, Question), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: live.status().hosts_in_maintenance == 1, "the evacuation")
         live.ask("PUT", "/v1/automation", level="off")
         title = app.query_one("#recommendations-title")
         await until(pilot, lambda: not title.display, "the end of all recommendations")
@@ -205,65 +215,13 @@ async def test_a_terminal_that_is_resized_is_filled_or_told_what_room_is_needed(
         await until(pilot, lambda: app.query_one("#hosts", RowList).size.width == 132, "the whole width in use")
 
 
-class Terminal:
-    """`migctl top` on a pseudo-terminal of 80 × 24, as pyte understands what it writes."""
-
-    def __init__(self, socket: Path, environment: dict[str, str]) -> None:
-        self._ours, theirs = pty.openpty()
-        termios.tcsetwinsize(theirs, (24, 80))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "migd_cli", "--socket", str(socket), "top"],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**{name: text for name, text in os.environ.items() if name != "NO_COLOR"}, **environment},
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self.screen = pyte.Screen(80, 24)
-        self.written = b""
-        self._stream = pyte.ByteStream(self.screen)
-
-    def shows(self, *texts: str) -> list[str]:
-        """Return the screen once all these texts are on it; fail after a while."""
-        deadline_s = time.monotonic() + LIMIT_S
-        while not all(any(text in line for line in self.screen.display) for text in texts):
-            assert time.monotonic() < deadline_s, "\n".join(self.screen.display)
-            if select.select([self._ours], [], [], 0.5)[0]:
-                read = os.read(self._ours, 65536)
-                self.written += read
-                self._stream.feed(read)
-        return [line.rstrip() for line in self.screen.display]
-
-    def press(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
-
-    def ends(self) -> int:
-        """Return the exit code once it has ended, reading what it still writes."""
-        deadline_s = time.monotonic() + LIMIT_S
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline_s, "it did not end"
-            if select.select([self._ours], [], [], 0.1)[0]:
-                try:
-                    os.read(self._ours, 65536)
-                except OSError:
-                    break  # nobody has the other end any more
-        return self.process.wait(LIMIT_S)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(LIMIT_S)
-        os.close(self._ours)
-
-
 @contextmanager
 def terminal(socket: Path, **environment: str) -> Iterator[Terminal]:
-    shown = Terminal(socket, environment)
-    try:
+    """`migctl top` on a terminal of 80 × 24."""
+    variables = {name: text for name, text in os.environ.items() if name != "NO_COLOR"}
+    command = [sys.executable, "-m", "migd_cli", "--socket", str(socket), "top"]
+    with Terminal(command, {**variables, **environment}) as shown:
         yield shown
-    finally:
-        shown.close()
 
 
 COLOURS = {"TERM": "xterm-256color"}

@@ -615,7 +615,7 @@ async def test_a_deletion_that_was_never_told_is_found_by_the_counts(served: Ser
     ("username", "password", "why"),
     [
         ("root", "wrong", "the password in {file} is not root's; put the right one there"),
-        ("nobody", "migd", "nobody has no role in the pool; give it pool-operator (SESSION_AUTHORIZATION_FAILED("),
+        ("nobody", "migd", "nobody has no role in the pool; give it vm-power-admin (SESSION_AUTHORIZATION_FAILED("),
     ],
 )
 async def test_a_login_that_is_refused_names_the_user_and_the_file(

@@ -169,7 +169,7 @@ def test_a_quarantine_for_one_target_leaves_the_others_open() -> None:
 def test_what_concerns_every_guest_holds_every_guest_until_the_pool_answers_anew() -> None:
     cluster = cluster_of()
     fail(cluster, "RBAC_PERMISSION_DENIED")
-    assert "give migd's user the role pool-operator" in (why_fixed(cluster, "hog") or "")
+    assert "give migd's user the role vm-power-admin" in (why_fixed(cluster, "hog") or "")
     cluster.tell(PoolReachability(is_reachable=True))
     assert why_fixed(cluster, "hog") is not None
     cluster.tell(PoolReachability(is_reachable=False, problem="gone"))

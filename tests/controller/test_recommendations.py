@@ -15,9 +15,11 @@ from migd_controller.decision import Decision
 from migd_controller.events import (
     AnyEvent,
     AutomationSet,
+    EvacuationAsked,
     JobAdded,
     JobLimited,
     MaintenanceBegun,
+    MigrationEnded,
     MigrationRequested,
     Paused,
     PolicySet,
@@ -93,6 +95,51 @@ def test_an_approved_recommendation_is_made_once() -> None:
     assert {gate.text for each in decided(cluster).candidates for gate in each.gates if gate.name == "automation"} == {
         f"an operator has approved {name}"
     }
+
+
+def test_whose_word_it_was_is_told_by_the_record_the_decision_and_the_gate() -> None:
+    cluster = recommending()
+    cluster.run(10, HOG)
+    (name,) = names(cluster)
+    cluster.tell(RecommendationApproved(name=name, by="anna"))
+    last = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][-1]
+    decision = decided(cluster)
+    words = f"anna has approved {name}"
+    assert (last.standing, last.by, last.text, last.decision) == (Standing.APPROVED, "anna", words, decision.cause)
+    assert decision.reason.text == words
+    assert [gate.text for each in decision.candidates for gate in each.gates if gate.name == "automation"] == [words]
+
+
+def test_who_refused_is_told_by_the_record_and_by_the_gate_as_long_as_that_counts() -> None:
+    cluster = recommending()
+    cluster.run(10, HOG)
+    (name,) = names(cluster)
+    (guest,) = cluster.core.memory.recommendations[name].guests
+    cluster.tell(RecommendationRefused(name=name, by="bert"))
+    last = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][-1]
+    assert (last.standing, last.by, last.text) == (Standing.REFUSED, "bert", "bert has refused it")
+    found = cluster.run(1, HOG)
+    (gate,) = [gate for each in found.candidates if each.guest == guest for gate in each.gates if not gate.passed]
+    assert f"and bert refused {name} " in gate.text
+
+
+def test_one_word_lets_every_guest_leave_a_failing_host() -> None:
+    guests = [pool_guest(f"vm{n}", "a") for n in range(4)]
+    cluster = Cluster([pool_host("a"), pool_host("b")], guests, CONFIG)
+    cluster.set_policy("evacuate")
+    cluster.tell(AutomationSet(level=Automation.RECOMMEND))
+    cluster.health["a"] = HostHealth(state=HealthState.FAILING, reasons=("a fan stands still",))
+    cluster.run(3)
+    assert (len(names(cluster)), cluster.started) == (1, [])
+    cluster.tell(EvacuationAsked(host="a"))
+    for _ in guests:
+        cluster.run(1)
+        (start,) = [each for each in cluster.started if each.cause in cluster.core.memory.in_flight]
+        cluster.guests[start.guest] = replace(cluster.guests[start.guest], host=start.target)
+        cluster.tell(MigrationEnded(cause=start.cause, host_now=start.target))
+    assert {each.guest: each.target for each in cluster.started} == {guest.uuid: "b" for guest in guests}
+    lapsed = [c.recommendation for c in cluster.commands if isinstance(c, RecordRecommendation)][-1]
+    assert (lapsed.standing, lapsed.text) == (Standing.LAPSED, "an operator has its host emptied")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from migd_controller.contest import NO_CONTEST, Contender, Contest, Placed
 from migd_controller.core import first_memory
 from migd_controller.events import (
     AnyEvent,
+    AutomationSet,
     InventoryChanged,
     JobAdded,
     JobProgressed,
@@ -25,6 +26,7 @@ from migd_controller.events import (
     Paused,
     PolicySet,
     PoolReachability,
+    RecommendationApproved,
     SampleArrived,
     ShadowAdded,
     ShadowRemoved,
@@ -33,6 +35,7 @@ from migd_controller.events import (
 )
 from migd_controller.memory import Memory
 from migd_controller.shadow_policies import ShadowPolicies
+from migd_core.automation import Automation
 from migd_core.progress import Progress
 from migd_core.units import GIB
 from migd_core.world import Move, Plan, Reason, World
@@ -124,6 +127,25 @@ def test_a_shadow_moves_nothing_and_says_what_it_would_have_moved() -> None:
     record = shadow(cluster, "least-loaded")
     assert record.placed.keys() == {"rank0"}
     assert record.tally.moves == 1
+
+
+def test_what_an_operator_approves_is_put_to_the_active_policys_record() -> None:
+    """Asked for a word or not, the same move has the same price, and gains the same from then on."""
+    waiting = with_shadows(crowded("least-loaded"), "observe")
+    waiting.tell(AutomationSet(level=Automation.RECOMMEND))
+    run(waiting, 20, HOG)
+    assert active(waiting).tally.moves == 0
+    (name,) = waiting.core.memory.recommendations
+    waiting.tell(RecommendationApproved(name=name))
+    assert [each.guest for each in waiting.started] == ["rank0"]
+    free = with_shadows(crowded("least-loaded"), "observe")
+    run(free, 20, HOG)
+    run(waiting, 60, HOG)
+    promised, automatic = active(waiting).tally, active(free).tally
+    assert (promised.moves, promised.cost_s) == (1, pytest.approx(automatic.cost_s, rel=0.01))
+    assert active(waiting).placed.keys() == active(free).placed.keys() == {"rank0"}
+    assert promised.gained_s > promised.cost_s
+    assert shadow(waiting, "observe").ahead_s == pytest.approx(promised.cost_s - promised.gained_s)
 
 
 def test_what_it_would_have_gained_is_what_was_promised_where_loads_stay() -> None:

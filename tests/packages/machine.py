@@ -44,7 +44,7 @@ class Machine:
 
     def run(self, *command: str, timeout_s: float = LIMIT_S, stdin: str | None = None) -> str:
         """Return what a command there prints. Raises LabError where it fails."""
-        return run(*self._enter, *command, timeout_s=timeout_s, stdin=stdin)
+        return run(*self.enter, *command, timeout_s=timeout_s, stdin=stdin)
 
     def shell(self, script: str, timeout_s: float = LIMIT_S) -> str:
         """Return what a script of the shell there prints. Raises LabError where it fails."""
@@ -63,7 +63,8 @@ class Machine:
         return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
 
     @property
-    def _enter(self) -> tuple[str, ...]:
+    def enter(self) -> tuple[str, ...]:
+        """What a command begins with that is to run there; `NAME=VALUE` may follow."""
         enter = ("nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
         return (
             *enter,
@@ -130,6 +131,6 @@ def _machine(nspawn: "subprocess.Popen[bytes]", machine_id: uuid.UUID, shared: P
 
 def _is_up(machine: Machine) -> bool:
     done = subprocess.run(
-        [*machine._enter, "systemctl", "is-system-running"], capture_output=True, text=True, timeout=LIMIT_S
+        [*machine.enter, "systemctl", "is-system-running"], capture_output=True, text=True, timeout=LIMIT_S
     )
     return done.stdout.strip() in ("running", "degraded")

@@ -21,6 +21,7 @@ from machine import Machine, booted, until
 
 from migd_lab.commands import run
 from migd_lab.errors import LabError
+from terminal import Terminal
 
 pytestmark = [
     pytest.mark.packages,
@@ -283,7 +284,16 @@ def test_migctl_of_the_package_judges_policies_and_answers_at_once(installed: Si
     assert "balance" in controller.run("migctl", "evaluate", "--runs", "1", "--processes", "1", timeout_s=120)
     assert "migctl keys" in controller.shell("zcat /usr/share/man/man1/migctl-keys.1.gz")
     controller.shell("zcat /usr/share/man/man8/migd-controller.8.gz | grep -q controller.toml")
+    shown = controller.shell("zcat /usr/share/man/man1/migctl-policy-shadow-add.1.gz")
+    assert r"migctl\-policy\-shadow\-add" in shown
     assert "_MIGCTL_COMPLETE=bash_complete" in controller.run("cat", "/usr/share/bash-completion/completions/migctl")
+
+
+def test_migctl_top_of_the_package_shows_the_cluster_on_a_terminal(installed: Site) -> None:
+    with Terminal([*installed.controller.enter, "TERM=xterm-256color", "migctl", "top"], os.environ) as shown:
+        shown.shows("▾ xen01", "rank0", "? Help")
+        shown.press("q")
+        assert shown.ends() == 0
 
 
 def test_the_playbook_lets_a_bare_host_in_and_changes_nothing_a_second_time(installed: Site, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The page as people meet it: in a real browser, on a real controller whose agents and pool are staged."""
 
-import json
 import re
 
 import pytest
@@ -8,13 +7,13 @@ from msgspec.structs import replace
 from playwright.sync_api import Page, expect
 from staged import Staged
 from stories import RANKS, a_move_began, a_move_ends, job_begins, job_runs
-from visits import AXE, LAPTOP, PHONE, Stager, Visit, Visitor, number, small_cluster
+from visits import AXE, LAPTOP, PHONE, Stager, Visit, Visitor, number, small_cluster, violations
 
 from migd_controller.events import MigrationRequested, PoolReachability
 from migd_core.api import Role
 from migd_core.health import HealthState, HostHealth
 
-VIEWS = ["", "decisions", "jobs", "jobs/brams", "guest/job1-0", "history"]
+VIEWS = ["", "decisions", "jobs", "jobs/brams", "guest/job1-0", "automation", "history"]
 
 
 def test_the_cluster_is_shown_as_racks_hosts_and_guests(small: Staged, visit: Visitor) -> None:
@@ -349,7 +348,7 @@ def test_the_keyboard_reaches_everything(small: Staged, visit: Visitor) -> None:
     for _ in range(16):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("() => document.activeElement.textContent.trim() || document.activeElement.value"))
-    assert reached[:6] == ["Skip to the content", "migd", "Cluster", "Decisions", "Jobs", "History"]
+    assert reached[:7] == ["Skip to the content", "migd", "Cluster", "Decisions", "Jobs", "Automation", "History"]
     assert {"Log out", "Pause", "all", "map"} <= set(reached)
 
 
@@ -394,16 +393,6 @@ def settle(page: Page, view: str) -> None:
     if view == "decisions":
         page.wait_for_selector(".list li:nth-child(2)", state="attached")
     page.wait_for_function("() => document.fonts.status === 'loaded'")
-
-
-def violations(page: Page) -> list[str]:
-    """Return what axe says is wrong, a line each."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = json.loads(
-        page.evaluate("async (tags) => JSON.stringify((await axe.run({runOnly: tags})).violations)", tags)
-    )
-    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
 def test_the_theme_can_be_chosen_and_is_remembered(small: Staged, visit: Visitor) -> None:

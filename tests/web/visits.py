@@ -1,5 +1,6 @@
 """A browser on a page, and what it sees."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,6 +58,16 @@ def number(text: str | None) -> float:
     found = re.search(r"-?\d+(\.\d+)?", text or "")
     assert found is not None, text
     return float(found[0])
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe says is wrong, a line each."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = json.loads(
+        page.evaluate("async (tags) => JSON.stringify((await axe.run({runOnly: tags})).violations)", tags)
+    )
+    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
 def small_cluster() -> StagedCluster:

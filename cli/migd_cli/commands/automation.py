@@ -6,7 +6,7 @@ from migd_cli.app import Group
 from migd_cli.screen import Screen
 from migd_cli.session import Session
 from migd_cli.table import NOTHING, Cell, Column, table
-from migd_core.api import AutomationRequest, AutomationView
+from migd_core.api import AutomationRequest, AutomationView, JobAutomationView
 from migd_core.automation import Automation
 from migd_core.units import format_duration
 
@@ -21,6 +21,7 @@ COLUMNS = (
     Column("JOB", at_least=10),
     Column("AUTOMATION"),
     Column("ITS OWN"),
+    Column("ITS HOURS"),
 )
 
 
@@ -61,7 +62,17 @@ def automation_lines(view: AutomationView, screen: Screen) -> list[str]:
         lapse, refused = format_duration(view.lapse_s), format_duration(view.refused_for_s)
         text = f"What is not proposed for {lapse} lapses; guests whose move you refuse are left alone for {refused}."
         lines += screen.prose(text)
+    if view.allowed_hours:
+        now = "which is now" if view.is_allowed_hour else "not now"
+        lines += screen.prose(f"Guests are moved {', '.join(view.allowed_hours)} {view.time_zone}, {now}.")
     if view.jobs:
-        rows = [(each.job, Cell(each.level, MEANINGS[each.level][0]), each.own or NOTHING) for each in view.jobs]
+        rows = [
+            (each.job, Cell(each.level, MEANINGS[each.level][0]), each.own or NOTHING, _hours(each))
+            for each in view.jobs
+        ]
         lines += ["", *table(COLUMNS, rows, screen)]
     return lines
+
+
+def _hours(view: JobAutomationView) -> str:
+    return ", ".join(view.allowed_hours) if view.allowed_hours else NOTHING

@@ -60,6 +60,8 @@ def recommendation_lines(views: list[RecommendationView], screen: Screen) -> lis
         for number, move in enumerate(view.moves, start=1):
             lines += _move_lines(move, number, screen)
     decide = "`migctl approve NAME` lets one be done, `migctl refuse NAME` drops it."
+    for host in dict.fromkeys(move.source_name for view in views if view.is_for_safety for move in view.moves):
+        decide += f" `migctl evacuate {host}` lets every guest leave {host}, with no further word from you."
     return [*lines, "", *screen.prose(decide, "dim")]
 
 

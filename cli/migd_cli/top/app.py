@@ -52,6 +52,7 @@ class Top(App[None]):
         Binding("c", "cancel", "Cancel"),
         Binding("a", "decide('approve')", show=False),
         Binding("x", "decide('refuse')", show=False),
+        Binding("v", "evacuate", show=False),
         Binding("s", "sort", "Sort"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("escape", "show_all", show=False),
@@ -231,6 +232,22 @@ class Top(App[None]):
             f"{what.capitalize()} {view.name}? {moves}.",
             f"/v1/recommendations/{quote(view.name, safe='')}/{what}",
             f"{view.name}: {done}",
+        )
+
+    def action_evacuate(self) -> None:
+        """Ask whether all guests are to leave the host under the cursor, or the one that a guest is to leave."""
+        match self._under_cursor():
+            case HostView(uuid=uuid, name=name):
+                pass
+            case RecommendationView(is_for_safety=True, moves=[first, *_]):
+                uuid, name = first.source, first.source_name
+            case _:
+                self.notify("put the cursor on a host, or on who is to leave one for their safety", markup=False)
+                return
+        self._ask_and_post(
+            f"Let all guests leave {name}? It stays in maintenance afterwards.",
+            f"/v1/hosts/{quote(uuid, safe='')}/evacuation",
+            f"{name} is being emptied; `migctl evacuate {name} --stop` stops that",
         )
 
     def _ask_and_post(self, question: str, path: str, done: str) -> None:

@@ -23,6 +23,7 @@ Enter  on a host: hide or show its guests
 e      explain the guest: why it moved, or stayed
 a, x   approve, refuse what is recommended, after a question
 c      cancel the migration, after a question
+v      let all guests leave the host, after a question
 p, r   pause: no migration is started; resume
 s      sort by name, load, CPU waited for, memory
 /      show only what has a part in its name

@@ -4,23 +4,23 @@ import { get } from "./ask.js";
 import { fill, h, s } from "./dom.js";
 import { bytes, count, duration } from "./words.js";
 
-/** The element of a candidate; `withFlips` asks what would make it otherwise. */
-export function candidate(each, { withFlips = false } = {}) {
+/** The element of a candidate; `withFlips` asks what would make it otherwise; one that `waits` needs but a word. */
+export function candidate(each, { withFlips = false, waits = false } = {}) {
   const failed = (each.gates ?? []).filter((gate) => !gate.passed);
   const passed = (each.gates ?? []).filter((gate) => gate.passed);
   const flips = h("p.flips", { hidden: true });
   const element = h(
-    "article.panel.candidate",
+    waits ? "article.candidate" : "article.panel.candidate",
     {},
     h(
       "header",
       {},
       h("h3", {}, h("a", { href: `#/guest/${encodeURIComponent(each.guest)}` }, each.guest_name), ` · ${each.source_name} → ${each.target_name}`),
-      h(`span.verdict.${each.accepted ? "yes" : "no"}`, {}, each.accepted ? "move made" : `refused by ${count(failed.length, "gate")}`),
+      waits ? null : h(`span.verdict.${each.accepted ? "yes" : "no"}`, {}, each.accepted ? "move made" : `refused by ${count(failed.length, "gate")}`),
     ),
     h("p", {}, each.why),
     facts(each),
-    failed.length ? h("ul.gates", { "aria-label": "Gates that refuse it" }, failed.map(gate)) : null,
+    failed.length && !waits ? h("ul.gates", { "aria-label": "Gates that refuse it" }, failed.map(gate)) : null,
     flips,
     passed.length ? h("details", {}, h("summary", {}, `${count(passed.length, "gate")} passed`), h("ul.gates", {}, passed.map(gate))) : null,
   );

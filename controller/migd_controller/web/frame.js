@@ -9,6 +9,7 @@ const PLACES = [
   ["", "Cluster"],
   ["decisions", "Decisions"],
   ["jobs", "Jobs"],
+  ["automation", "Automation"],
   ["history", "History"],
 ];
 const THEMES = ["auto", "light", "dark"];
@@ -32,6 +33,7 @@ let who;
 let dialog = null;
 let busy = false;
 let problem = "";
+let place = "";
 
 /** True where whoever looks may steer, too. */
 export const maySteer = () => session !== null && session.role !== "viewer";
@@ -64,8 +66,8 @@ export function build() {
 
 /** Mark the view that is shown. */
 export function opened(key) {
-  const name = key === "guest" ? "" : key;
-  links.forEach((each, n) => mark(each, "aria-current", PLACES[n][0] === name ? "page" : null));
+  place = key === "guest" ? "" : key;
+  links.forEach((each, n) => mark(each, "aria-current", PLACES[n][0] === place ? "page" : null));
 }
 
 /** Show how things stand. */
@@ -76,7 +78,7 @@ export function update() {
   const status = live.doc?.status;
   const isPaused = Boolean(status?.is_paused);
   document.body.classList.toggle("paused", isPaused);
-  say(policy, status ? `policy ${status.policy}` : "");
+  say(policy, status ? `policy ${status.policy}, automation ${status.automation}` : "");
   say(pause.lastChild, isPaused ? "Resume" : "Pause");
   mark(pause, "data-paused", String(isPaused));
   const cannot = !status || live.state !== "live" ? "there is no connection" : maySteer() ? "" : "your token only looks; an operator's may pause";
@@ -96,6 +98,8 @@ function showNotices(status, isPaused) {
   if (live.state === "lost" && status) found.push(["bad", "The controller does not answer; what you see may be old."]);
   if (status) {
     if (isPaused) found.push(["paused", "Paused: migd starts no new migration. Those under way go on."]);
+    const waiting = status.recommendations ?? 0;
+    if (waiting && place !== "automation") found.push(["word", `${count(waiting, "recommendation")} ${waiting === 1 ? "waits" : "wait"} for an operator's word.`, "#/automation"]);
     if (status.xapi_connected === false) found.push(["bad", `The pool cannot be reached: ${status.xapi_problem ?? ""}`]);
     for (const [name, text] of Object.entries(status)) if (name.endsWith("_problem") && name !== "xapi_problem" && text) found.push(["warn", text]);
     if (status.hosts_failing) found.push(["bad", `${count(status.hosts_failing, "host")} failing: nothing is moved there.`]);
@@ -103,7 +107,7 @@ function showNotices(status, isPaused) {
   const key = JSON.stringify(found);
   if (notices.dataset.key === key) return;
   notices.dataset.key = key;
-  fill(notices, found.map(([kind, text]) => h(`p.notice.${kind}`, {}, text)));
+  fill(notices, found.map(([kind, text, to]) => h(`p.notice.${kind}`, {}, to ? h("a", { href: to }, text) : text)));
 }
 
 async function turn() {
@@ -163,7 +167,7 @@ export function askForToken(enter) {
       h("h2", { id: "login-title" }, "Log in to migd"),
       h("label", { for: "token" }, "Token"),
       field,
-      h("p.help", { id: "token-help" }, "On the controller, ", h("code", {}, "migctl token new NAME --role viewer"), " makes one. An operator's may also pause and cancel."),
+      h("p.help", { id: "token-help" }, "On the controller, ", h("code", {}, "migctl token new NAME --role viewer"), " makes one. An operator's may also pause, cancel, approve and refuse."),
       why,
       button,
     ),

@@ -13,6 +13,7 @@ const VIEWS = {
   "": async () => cluster,
   decisions: () => import("./decisions.js"),
   jobs: () => import("./jobs.js"),
+  automation: () => import("./automation.js"),
   guest: () => import("./guest.js"),
   history: () => import("./history.js"),
 };
