@@ -261,4 +261,7 @@ GOALS: Final = (
     Goal("colocate", "guests moved over METIS's, all clusters", _moved_ratio, most=1.0, unit="×"),
     Goal("colocate", "clusters with no more guests moved than METIS", _colocated("large", "no_more_moved"), least=1.0),
     Goal("colocate", "hosts filled beyond their CPUs, clusters with any", _of("large", "overfull"), 0, 0, ""),
+    Goal("brams", "48-hour forecast: captured of the clairvoyant gain", _of("captured_ratio"), least=0.75),
+    Goal("brams", "forecasts slower than with nobody", _of("slower_than_nobody"), 0, 0, ""),
+    Goal("brams", "forecasts slower than with greedy or Xen Orchestra's rule", _of("slower_than_others"), 0, 0, ""),
 )

@@ -31,12 +31,12 @@ def late_moves(policy: str, set_names: Sequence[str], runs: int, seed: int) -> t
         for number in range(runs):
             case = draw(set_name, seed, number)
             player = _Recorded(case, policy, "progress")
-            ended_s = play(case, player).ended_s
+            took_s = play(case, player).took_s
             for decision in player.decisions:
                 for one in decision.candidates:
                     if one.is_accepted and one.price is not None and one.price.break_even_s is not None:
                         job = player.cluster.guests[one.guest].job
-                        over_s = max(ended_s.values()) if job is None else ended_s[job.name]
+                        over_s = max(took_s.values()) if job is None else took_s[job.name]
                         made += 1
                         late += one.price.break_even_s > over_s - (decision.at - EPOCH_S)
     return made, late

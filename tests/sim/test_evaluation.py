@@ -146,7 +146,7 @@ def test_every_case_can_be_played(name: str) -> None:
         one = draw(name, 11, number)
         played = play(one, Unmoved(Cluster(one.pool)))
         assert played.cut_off == () or name == "adversarial"
-        assert all(seconds > 0 for seconds in played.ended_s.values())
+        assert all(seconds > 0 for seconds in played.took_s.values())
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if name != "adversarial"])
@@ -200,7 +200,7 @@ def test_users_ask_for_about_six_times_what_they_need() -> None:
 
 
 def outcome(total_s: float) -> Outcome:
-    return Outcome(total_s=total_s, ended_s={"job": total_s}, moves=2, failed_moves=1, pause_s=3.0)
+    return Outcome(total_s=total_s, took_s={"job": total_s}, moves=2, failed_moves=1, pause_s=3.0)
 
 
 def scored(name: str, *, bound_s: float | None, planned_s: float, policy_s: float) -> Run:

@@ -66,6 +66,9 @@ class Cluster:
         for hog in self.spec.hogs:
             start = partial(self.start_hog, self._by_name[hog.guest].spec.uuid, hog.vcpus, hog.lasts_s)
             self._at(hog.starts_s, start)
+        for state in self.jobs.values():
+            if not state.has_begun:
+                self._at(state.spec.starts_s, partial(self._begin_job, state))
 
     # Time
 
@@ -293,6 +296,10 @@ class Cluster:
 
     def _host_name(self, uuid: str) -> str:
         return self.hosts[uuid].spec.name
+
+    def _begin_job(self, job: JobState) -> None:
+        job.has_begun = True
+        self._note(f"job {job.name} begins")
 
     def _recover_link(self, host: HostState) -> None:
         if host.link_recovers_s <= self.now_s:  # else it was changed again meanwhile

@@ -1,6 +1,6 @@
 """A bulk-synchronous job: every rank works, talks to its neighbours in the ring, and waits for the slowest.
 
-    step = max over ranks of (work × factor / speed + Σ over neighbours (latency + bytes / bandwidth)) + extra
+    step = max over ranks of (work × factors / speed + Σ over neighbours (latency + bytes / bandwidth)) + extra
 
 Ranks spin while they wait, so each wants a whole vCPU whatever it does. Between changes the job advances fluidly.
 """
@@ -24,12 +24,14 @@ class JobState:
     guests: tuple[str, ...]
     steps_done: float = 0.0
     steps_per_s: float = 0.0
+    has_begun: bool = field(init=False)
     stretch_ends_step: float = inf
     ranks_of: dict[str, int] = field(init=False)
     neighbours: list[tuple[int, int]] = field(init=False)
     pair_bytes: dict[tuple[str, str], float] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.has_begun = self.spec.starts_s == 0
         self.ranks_of = {uuid: self.guests.count(uuid) for uuid in self.guests}
         count = len(self.guests)
         pairs = {(min(r, (r + 1) % count), max(r, (r + 1) % count)) for r in range(count)} if count > 1 else set()
@@ -47,6 +49,11 @@ class JobState:
     @property
     def is_over(self) -> bool:
         return self.spec.steps > 0 and self.steps_done >= self.spec.steps
+
+    @property
+    def runs(self) -> bool:
+        """True from its begin to its end."""
+        return self.has_begun and not self.is_over
 
     def progress_of(self, guest: str) -> Progress | None:
         """Return what a guest (uuid) tells of the job: whole steps, and only the first rank's guest, if any does."""
@@ -73,7 +80,7 @@ class JobState:
         ratio = 1.0
         for phase in self.spec.phases:
             ratio *= phase.writes_ratio if self._step() % phase.every_steps < phase.steps else 1.0
-        return ratio if not self.is_over else 1.0
+        return ratio if self.runs else 1.0
 
     def step_s(self, rank_speed: Callable[[str], float], talk_s: Callable[[str, str, float], float]) -> float:
         """Return the length of the present step; infinite while any rank stands still.
@@ -86,11 +93,11 @@ class JobState:
             talking[a] += seconds
             talking[b] += seconds
         longest = 0.0
-        for rank, uuid in enumerate(self.guests):
+        for uuid, work_s, talk in zip(self.guests, self._works_s(), talking, strict=True):
             speed = rank_speed(uuid)
             if speed <= 0:
                 return inf
-            longest = max(longest, self.spec.work_of_rank_s(rank) * self.work_factor / speed + talking[rank])
+            longest = max(longest, work_s / speed + talk)
         return longest + self.extra_s
 
     def next_change_step(self) -> float:
@@ -100,9 +107,24 @@ class JobState:
             start = step - step % phase.every_steps
             within = start + phase.steps
             nearest = min(nearest, within if step < within else start + phase.every_steps)
+        for front in self.spec.fronts:
+            if step < front.from_step:
+                nearest = min(nearest, front.from_step)
+            elif step < front.until_step:
+                nearest = min(nearest, step + front.steps_a_rank - (step - front.from_step) % front.steps_a_rank)
         if self.spec.steps:
             nearest = min(nearest, self.spec.steps)
         return nearest
+
+    def _works_s(self) -> list[float]:
+        """The work of each rank in the present step, with its phases and the fronts above it."""
+        factor, count = self.work_factor, len(self.guests)
+        works_s = [self.spec.work_of_rank_s(rank) * factor for rank in range(count)]
+        for front in self.spec.fronts:
+            first = front.first_at(self._step())
+            for rank in range(first, first + front.width_ranks) if first is not None else ():
+                works_s[rank % count] *= front.work_factor
+        return works_s
 
     def _step(self) -> int:
         """The number of the present step. A step that is all but done is done: fractions are floats."""

@@ -74,7 +74,7 @@ class GuestState:
     @property
     def busy_vcpus(self) -> int:
         """vCPUs that want a whole core: ranks, which spin while they wait, and hogs."""
-        ranks = self.job.ranks_of[self.spec.uuid] if self.job is not None and not self.job.is_over else 0
+        ranks = self.job.ranks_of[self.spec.uuid] if self.job is not None and self.job.runs else 0
         return min(self.spec.vcpus, ranks + self.hog_vcpus)
 
     @property

@@ -73,7 +73,7 @@ class Rates:
         capacities, sharing = self._links()
         fair = {link: capacities[link] / count for link, count in sharing.items()}
         for job in self._jobs.values():
-            step_s = inf if job.is_over else job.step_s(self._rank_speed, lambda *m: self._talk_s(fair, *m))
+            step_s = job.step_s(self._rank_speed, lambda *m: self._talk_s(fair, *m)) if job.runs else inf
             job.steps_per_s = 0.0 if step_s == inf else 1.0 / step_s
         self.flow_bytes_per_s = {}
         for job in self._jobs.values():
@@ -103,7 +103,7 @@ class Rates:
         capacities = {f"{uuid} {way}": h.link_bytes_per_s for uuid, h in self._hosts.items() for way in ("tx", "rx")}
         ways = [self._way(m.source, m.target) for m in self._migrations if m.is_copying]
         for job in self._jobs.values():
-            for a, b in job.neighbours if not job.is_over else ():
+            for a, b in job.neighbours if job.runs else ():
                 one, other = self._guests[job.guests[a]].host, self._guests[job.guests[b]].host
                 if one is not None and other is not None and one != other:
                     ways += (self._way(one, other), self._way(other, one))

@@ -65,12 +65,39 @@ class PhaseSpec(Part, frozen=True, kw_only=True):
     writes_ratio: NotNegative = 1.0
 
 
+class FrontSpec(Part, frozen=True, kw_only=True):
+    """Weather that wanders over the ring of ranks: those under it take `work_factor` times the work.
+
+    From step `from_step` on it covers `width_ranks` ranks, beginning with `first_rank`; every `steps_a_rank` steps it is
+    one rank further, and after having gone over `over_ranks` ranks it is gone.
+    """
+
+    name: Name
+    first_rank: Annotated[int, Meta(ge=0)]
+    width_ranks: Count
+    over_ranks: Count
+    steps_a_rank: Count
+    work_factor: Positive
+    from_step: Annotated[int, Meta(ge=0)] = 0
+
+    @property
+    def until_step(self) -> int:
+        """The first step without it."""
+        return self.from_step + self.over_ranks * self.steps_a_rank
+
+    def first_at(self, step: int) -> int | None:
+        """Return the first rank that it covers in a step, before the ring is closed; None where there is no front."""
+        if not self.from_step <= step < self.until_step:
+            return None
+        return self.first_rank + (step - self.from_step) // self.steps_a_rank
+
+
 class JobSpec(Part, frozen=True, kw_only=True):
     """A bulk-synchronous job: in each step every rank works, exchanges with its neighbours in the ring, and waits.
 
     `ranks` names the guest of each rank. `work_s` is the work of a rank and step, in core-seconds at speed 1, one value
-    for all ranks or one for each; `exchange_bytes` goes to either neighbour. It ends after `steps` steps (0: never);
-    if it `reports_progress`, the guest of the first rank tells its Dom0 how many are done.
+    for all ranks or one for each; `exchange_bytes` goes to either neighbour. It begins at `starts_s` and ends after
+    `steps` steps (0: never); if it `reports_progress`, the guest of the first rank tells its Dom0 how many are done.
     """
 
     name: Name
@@ -78,6 +105,8 @@ class JobSpec(Part, frozen=True, kw_only=True):
     work_s: Lasting | tuple[Lasting, ...] = 1.0
     exchange_bytes: NotNegative = 0.0
     phases: tuple[PhaseSpec, ...] = ()
+    fronts: tuple[FrontSpec, ...] = ()
+    starts_s: Seconds = 0.0
     steps: Annotated[int, Meta(ge=0)] = 0
     reports_progress: bool = False
 
@@ -191,7 +220,11 @@ class PoolSpec(Part, frozen=True, kw_only=True):
                 replace(guest, writes=tuple(part.faster(times) for part in guest.writes)) for guest in self.guests
             ),
             jobs=tuple(
-                replace(job, phases=tuple(replace(phase, extra_s=phase.extra_s / times) for phase in job.phases))
+                replace(
+                    job,
+                    starts_s=job.starts_s / times,
+                    phases=tuple(replace(phase, extra_s=phase.extra_s / times) for phase in job.phases),
+                )
                 for job in self.jobs
             ),
             hogs=tuple(replace(hog, starts_s=hog.starts_s / times, lasts_s=hog.lasts_s / times) for hog in self.hogs),
@@ -218,6 +251,11 @@ class PoolSpec(Part, frozen=True, kw_only=True):
             for phase in job.phases:
                 if phase.steps >= phase.every_steps:
                     raise ValueError(f"job {job.name}: phase {phase.name} leaves no plain step of {phase.every_steps}")
+            for front in job.fronts:
+                if front.width_ranks > len(job.ranks):
+                    raise ValueError(
+                        f"job {job.name}: front {front.name} is {front.width_ranks} ranks wide, of {len(job.ranks)}"
+                    )
         for hog in self.hogs:
             if hog.guest not in guests:
                 raise ValueError(f"a hog runs in {hog.guest}, but no guest is called so")

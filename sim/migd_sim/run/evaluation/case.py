@@ -26,6 +26,23 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
+class Maintenance:
+    """A host (by name) is to be empty from `grace_s` after `at_s` on, for `lasts_s` seconds.
+
+    Nobody may bring guests there from `at_s` on. What is still there after the grace is moved by the administrator.
+    """
+
+    host: str
+    at_s: float
+    grace_s: float
+    lasts_s: float
+
+    @property
+    def ends_s(self) -> float:
+        return self.at_s + self.grace_s + self.lasts_s
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """A pool, and what happens to it beyond its hogs.
 
@@ -33,7 +50,8 @@ class Case:
     checkpoint (`checkpoint_steps` apart, 0: from the start) `restart_s` later, the lost guests on other hosts.
     `link_errors` is what a measurement of a level's bandwidth gives over what is true, `clock_errors` by host what its
     clock promises over what its CPUs do. With `loads_follow`, the hog of
-    a host goes along to wherever a guest of a job has moved from there. Whatever is not over at `horizon_s` is cut off.
+    a host goes along to wherever a guest of a job has moved from there. The controller, if there is one, is killed and
+    started again at `restarts_s`. Whatever is not over at `horizon_s` is cut off.
     """
 
     name: str
@@ -42,6 +60,8 @@ class Case:
     horizon_s: float
     turns: tuple[HealthTurn, ...] = ()
     deaths: tuple[Death, ...] = ()
+    maintenances: tuple[Maintenance, ...] = ()
+    restarts_s: tuple[float, ...] = ()
     checkpoint_steps: int = 0
     restart_s: float = 600.0
     loads_follow: bool = False
@@ -50,8 +70,14 @@ class Case:
 
     @property
     def change_times_s(self) -> tuple[float, ...]:
-        """When something changes whatever anybody does: hogs come and go, health turns, hosts die, jobs restart."""
+        """When something changes whatever anybody does: hogs and jobs come and go, health turns, hosts die."""
         times = {turn.at_s for turn in self.turns}
         times |= {time for death in self.deaths for time in (death.at_s, death.at_s + self.restart_s)}
         times |= {time for hog in self.pool.hogs for time in (hog.starts_s, hog.starts_s + hog.lasts_s)}
+        times |= {job.starts_s for job in self.pool.jobs}
+        times |= {time for one in self.maintenances for time in (one.at_s, one.at_s + one.grace_s, one.ends_s)}
         return tuple(sorted(time for time in times if 0 < time < self.horizon_s))
+
+    def closed_hosts(self, at_s: float) -> set[str]:
+        """Return the hosts (by name) that are out of service at a time."""
+        return {one.host for one in self.maintenances if one.at_s <= at_s < one.ends_s}

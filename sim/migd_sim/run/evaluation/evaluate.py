@@ -99,7 +99,7 @@ def judged(case: Case, players: dict[str, Player]) -> Run:
 def _outcome(played: Played) -> Outcome:
     return Outcome(
         total_s=played.total_s,
-        ended_s=dict(played.ended_s),
+        took_s=dict(played.took_s),
         moves=played.moves,
         failed_moves=played.failed_moves,
         pause_s=played.pause_s,

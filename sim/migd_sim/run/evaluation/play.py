@@ -1,15 +1,18 @@
 """Plays a case to its end under whoever may move guests, and tells how long the jobs took.
 
 Time passes in steps as long as nothing happens in between; whoever plays decides at each step. What happens to the pool
-is the same for everybody: `_Course` lets hosts die, batch systems start jobs again, and loads follow.
+is the same for everybody: `_Course` lets hosts die, batch systems start jobs again, administrators empty the hosts that
+they need empty, and loads follow.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from migd_core.health import HealthState, HostHealth
-from migd_sim.model import Cluster, MigrationEnd
+from migd_sim.model import CannotMigrate, Cluster, MigrationEnd
 from migd_sim.model.parts import GuestState
 from migd_sim.run.evaluation.case import Case, Death, HealthTurn
 
@@ -27,9 +30,9 @@ class Player(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How a case went: when each job was over, who was cut off at the horizon, and what was moved."""
+    """How a case went: how long each job took, who was cut off at the horizon, and what was moved by whoever played."""
 
-    ended_s: Mapping[str, float]
+    took_s: Mapping[str, float]
     cut_off: tuple[str, ...]
     lost: tuple[str, ...]
     moves: int
@@ -39,7 +42,7 @@ class Played:
     @property
     def total_s(self) -> float:
         """The time of all jobs together, in job-seconds: what everybody tries to make small."""
-        return sum(self.ended_s.values())
+        return sum(self.took_s.values())
 
 
 @dataclass(slots=True)
@@ -57,17 +60,17 @@ def play(case: Case, player: Player) -> Played:
     """Return how the case goes under `player`, whose cluster stands at time 0."""
     course = _Course(case, player)
     cluster = player.cluster
-    ended_s: dict[str, float] = {}
-    while len(ended_s) < len(cluster.jobs) and cluster.now_s < case.horizon_s:
+    took_s: dict[str, float] = {}
+    while len(took_s) < len(cluster.jobs) and cluster.now_s < case.horizon_s:
         player.step(min(course.next_s, case.horizon_s, _first_end_s(cluster)))
         course.follow()
         for job in cluster.jobs.values():
-            if job.is_over and job.name not in ended_s:
-                ended_s[job.name] = cluster.now_s
+            if job.is_over and job.name not in took_s:
+                took_s[job.name] = cluster.now_s - job.spec.starts_s
     moved = [end for end in player.ends if end.ok]
     return Played(
-        ended_s={name: ended_s.get(name, case.horizon_s) for name in cluster.jobs},
-        cut_off=tuple(sorted(cluster.jobs.keys() - ended_s.keys())),
+        took_s={job.name: took_s.get(job.name, case.horizon_s - job.spec.starts_s) for job in cluster.jobs.values()},
+        cut_off=tuple(sorted(cluster.jobs.keys() - took_s.keys())),
         lost=tuple(course.lost),
         moves=len(moved),
         failed_moves=len(player.ends) - len(moved),
@@ -77,10 +80,11 @@ def play(case: Case, player: Player) -> Played:
 
 def _first_end_s(cluster: Cluster) -> float:
     """When the first job will be over if everything stays as it is; each end is met exactly by a step of its own."""
-    assert cluster.next_event_s is None or cluster.next_event_s >= cluster.now_s  # forms the rates
+    next_s = cluster.next_event_s  # forms the rates
     running = [job for job in cluster.jobs.values() if not job.is_over and job.steps_per_s > 0]
     ends_s = [cluster.now_s + (job.spec.steps - job.steps_done) / job.steps_per_s for job in running]
-    return min(ends_s, default=float("inf"))
+    # That end is an event of the cluster, which rounding may have put an instant later.
+    return max(min(ends_s), next_s if next_s is not None else 0.0) if ends_s else inf
 
 
 class _Course:
@@ -101,7 +105,9 @@ class _Course:
         now_s = self._cluster.now_s
         times = [time for time in self._case.change_times_s if time > now_s]
         times += [time for time, _ in self._restarts]
-        return min((time for time in times if time > now_s), default=float("inf"))
+        if self._leftovers():
+            times.append(self._cluster.next_event_s or now_s)
+        return min((time for time in times if time > now_s), default=inf)
 
     def follow(self) -> None:
         """Let everything happen that is due now."""
@@ -115,10 +121,24 @@ class _Course:
         for time, job in [restart for restart in self._restarts if restart[0] <= now_s]:
             self._restarts.remove((time, job))
             self._restart(job)
+        self._empty()
         if self._case.loads_follow:
             for end in self._player.ends[self._seen_ends :]:
                 self._let_load_follow(end)
             self._seen_ends = len(self._player.ends)
+
+    def _leftovers(self) -> list[str]:
+        """Return the guests (uuids) that are where an administrator needs the host empty by now."""
+        now_s = self._cluster.now_s
+        closed = {self._uuids[one.host] for one in self._case.maintenances if one.at_s + one.grace_s <= now_s < one.ends_s}
+        return [uuid for uuid, guest in self._cluster.guests.items() if guest.host in closed]
+
+    def _empty(self) -> None:
+        """Move one of the leftovers after the other, each to where most cores and enough memory are free."""
+        leftovers = [self._cluster.guests[uuid] for uuid in self._leftovers()]
+        if leftovers and all(guest.migration is None for guest in leftovers):
+            with suppress(CannotMigrate):
+                self._cluster.start_migration(leftovers[0].spec.uuid, self._emptiest(leftovers[0]), lambda end: None)
 
     def _turn(self, host: str, state: HealthState) -> None:
         reasons = (f"its sensors are {state}",)
@@ -142,7 +162,9 @@ class _Course:
         self._cluster.set_back(name, job.steps_done // every * every if every else 0.0)
 
     def _emptiest(self, guest: GuestState) -> str:
-        busy = dict.fromkeys((uuid for uuid, host in self._cluster.hosts.items() if host.is_up), 0.0)
+        closed = self._case.closed_hosts(self._cluster.now_s)
+        open_hosts = (host for host in self._cluster.hosts.values() if host.is_up and host.spec.name not in closed)
+        busy = dict.fromkeys((host.spec.uuid for host in open_hosts), 0.0)
         free = {uuid: self._cluster.hosts[uuid].spec.memory_bytes for uuid in busy}
         for other in self._cluster.guests.values():
             for host in {other.host, other.migration.target if other.migration is not None else None} & busy.keys():

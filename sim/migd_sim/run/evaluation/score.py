@@ -22,13 +22,13 @@ NO_SLOWER_RATIO: Final = 1e-9
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How one run went with one policy. `total_s` is the time of all its jobs together, `ended_s` that of each.
+    """How one run went with one policy. `total_s` is the time of all its jobs together, `took_s` that of each.
 
     `lost` names the jobs that had to start again from a checkpoint, `cut_off` those not over at the horizon.
     """
 
     total_s: float
-    ended_s: dict[str, float]
+    took_s: dict[str, float]
     moves: int
     failed_moves: int
     pause_s: float

@@ -18,7 +18,7 @@ from migd_controller.config import (
     TopologySection,
     XapiSection,
 )
-from migd_controller.events import JobRemoved
+from migd_controller.events import AnyEvent, EvacuationAsked, JobRemoved, MaintenanceBegun, MaintenanceEnded
 from migd_sim.model import Cluster, MigrationEnd
 from migd_sim.run.closed_loop import ClosedLoop
 from migd_sim.run.evaluation.case import Case
@@ -44,11 +44,14 @@ class Watched:
         self._seen = len(self.cluster.log)
         self._announced: set[str] = set()
         self._removed: set[str] = set()
+        self._due = _told(case)
         self._loop.step_to(0.0, ticks=False)
 
     def step(self, until_s: float) -> None:
         """Go on to the next control period, to the end of a probe, or to `until_s`, whichever is first."""
         now_s = self.cluster.now_s
+        while self._due and self._due[0][0] <= now_s:
+            self._tell(self._due.pop(0)[1])
         probe_ends_s = self._loop.probe_ends_s
         next_s = min(until_s, self._next_tick_s, inf if probe_ends_s is None else max(probe_ends_s, now_s + 0.1))
         ticks = next_s >= self._next_tick_s
@@ -64,8 +67,17 @@ class Watched:
             brisk = age_s < BRISK_PERIODS * self._period_s
             self._next_tick_s = next_s + (self._period_s if brisk else max(self._period_s, WAITS_RATIO * age_s))
 
+    def _tell(self, event: AnyEvent | None) -> None:
+        if event is None:
+            self._loop.stop()
+            self._loop.start()
+        else:
+            self._loop.tell(event)
+
     def _tell_jobs(self) -> None:
         for job in self.cluster.jobs.values():
+            if not job.has_begun:
+                continue
             if job.is_over:
                 if job.name not in self._removed:
                     self._removed.add(job.name)
@@ -74,6 +86,17 @@ class Watched:
             for event in self._report(job, self._case.asked_s[job.name], job.name not in self._announced):
                 self._announced.add(job.name)
                 self._loop.tell(event)
+
+
+def _told(case: Case) -> list[tuple[float, AnyEvent | None]]:
+    """What the administrator does about the controller, and when: hosts out of service; None is a kill and a start."""
+    uuids = {host.name: host.uuid for host in case.pool.checked().hosts}
+    told: list[tuple[float, AnyEvent | None]] = [(at_s, None) for at_s in case.restarts_s]
+    for one in case.maintenances:
+        host = uuids[one.host]
+        told += [(one.at_s, MaintenanceBegun(host=host)), (one.at_s, EvacuationAsked(host=host))]
+        told.append((one.ends_s, MaintenanceEnded(host=host)))
+    return sorted(told, key=lambda due: due[0])
 
 
 def _config(case: Case) -> ControllerConfig:

@@ -1,0 +1,1 @@
+"""A weather forecast of two days, on a cluster that others use and that does not stay whole."""

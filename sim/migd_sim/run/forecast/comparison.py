@@ -1,0 +1,118 @@
+"""The forecast under everybody who might look after it, beside what nobody can beat.
+
+The clairvoyant's time is a bound: each job in a cluster of its own, on the fastest hosts, talking at the best level,
+with nothing to be moved. So what is captured is told at its least.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from migd_core.world import Level
+from migd_sim.model import Cluster
+from migd_sim.model.spec import JobSpec, LevelSpec
+from migd_sim.run.evaluation.case import Case
+from migd_sim.run.evaluation.play import Played, Player, Unmoved, play
+from migd_sim.run.evaluation.watched import Watched
+from migd_sim.run.forecast.baselines import Greedy, Orchestra
+from migd_sim.run.forecast.brams import FORECAST
+
+NOBODY: Final = "nobody"
+MIGD: Final = "migd"
+PLAYERS: Final[Mapping[str, Callable[[Case], Player]]] = MappingProxyType(
+    {
+        NOBODY: lambda case: Unmoved(Cluster(case.pool)),
+        MIGD: lambda case: Watched(case, "job-time", "progress"),
+        "greedy": Greedy,
+        "xen-orchestra": Orchestra,
+    }
+)
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """How it went under one of them: `captured_ratio` of what was to gain for the forecast, and for all jobs together.
+
+    `lost` are the jobs that had to go back to a checkpoint, since a host had died under them.
+    """
+
+    name: str
+    forecast_s: float
+    all_jobs_s: float
+    forecast_captured_ratio: float
+    captured_ratio: float
+    moves: int
+    failed_moves: int
+    pause_s: float
+    lost: tuple[str, ...]
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One case under everybody; `best_forecast_s` and `best_all_jobs_s` are the bounds."""
+
+    case: str
+    best_forecast_s: float
+    best_all_jobs_s: float
+    contenders: tuple[Contender, ...]
+
+    def of(self, name: str) -> Contender:
+        """Return one of them; KeyError if nobody is called so."""
+        return {each.name: each for each in self.contenders}[name]
+
+
+def compare(case: Case, names: tuple[str, ...] = tuple(PLAYERS)) -> Comparison:
+    """Return how a case goes under the players named, which are `PLAYERS`; `nobody` always plays."""
+    best = {job.name: best_s(case, job) for job in case.pool.jobs}
+    played = {name: play(case, PLAYERS[name](case)) for name in dict.fromkeys((NOBODY, *names))}
+    return Comparison(
+        case=case.name,
+        best_forecast_s=best[FORECAST],
+        best_all_jobs_s=sum(best.values()),
+        contenders=tuple(_contender(name, one, played[NOBODY], best) for name, one in played.items()),
+    )
+
+
+def best_s(case: Case, job: JobSpec) -> float:
+    """Return the least time that a job could take, whoever moves whatever."""
+    pool = case.pool
+    fastest = max(host.speed for host in pool.hosts)
+    near = (pool.levels[Level.SAME_HOST], pool.levels[Level.SAME_SWITCH])
+    level = LevelSpec(
+        bandwidth_bytes_per_s=max(one.bandwidth_bytes_per_s for one in near),
+        latency_s=min(one.latency_s for one in near),
+    )
+    alone = replace(
+        pool,
+        hosts=tuple(replace(host, speed=fastest, cpus=1024, link_bytes_per_s=1e15) for host in pool.hosts),
+        guests=tuple(guest for guest in pool.guests if guest.name in job.ranks),
+        jobs=(replace(job, starts_s=0.0),),
+        hogs=(),
+        levels={**pool.levels, Level.SAME_HOST: level, Level.SAME_SWITCH: level},
+    )
+    cluster = Cluster(alone)
+    state = cluster.jobs[job.name]
+    while not state.is_over:
+        next_s = cluster.next_event_s
+        assert next_s is not None, "a job alone goes on"
+        cluster.run_until(next_s)
+    return cluster.now_s
+
+
+def _contender(name: str, played: Played, nobody: Played, best: Mapping[str, float]) -> Contender:
+    return Contender(
+        name=name,
+        forecast_s=played.took_s[FORECAST],
+        all_jobs_s=played.total_s,
+        forecast_captured_ratio=_captured(played.took_s[FORECAST], nobody.took_s[FORECAST], best[FORECAST]),
+        captured_ratio=_captured(played.total_s, nobody.total_s, sum(best.values())),
+        moves=played.moves,
+        failed_moves=played.failed_moves,
+        pause_s=played.pause_s,
+        lost=played.lost,
+    )
+
+
+def _captured(took_s: float, nobody_s: float, best_s: float) -> float:
+    return (nobody_s - took_s) / (nobody_s - best_s) if nobody_s > best_s else 0.0
