@@ -86,10 +86,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
-$(VENV)/.installed-load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten minutes, and trouble on top: a table, and JSON; LOAD="--seconds 60" shortens it
-	@$(BIN)/python -m benchmarks._load $(LOAD)
-
-bench: $(VENV)/.installed-dev
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
