@@ -140,8 +140,9 @@ _STEPS: Final = MappingProxyType(
             "UPDATE memory SET log_id = (SELECT log_id FROM head)",
             "DROP INDEX IF EXISTS log_told",
             "CREATE INDEX log_told ON log (at) WHERE kind IN ('PolicySet', 'Paused', 'Resumed', 'JobAdded',"
-            " 'JobRemoved', 'LinksMeasured', 'GuestReleased', 'CancelRequested', 'AutomationSet', 'RecommendationApproved',"
-            " 'RecommendationRefused', 'MaintenanceBegun', 'MaintenanceEnded', 'EvacuationAsked', 'EvacuationStopped',"
+            " 'JobRemoved', 'LinksMeasured', 'GuestReleased', 'CancelRequested', 'AutomationSet',"
+            " 'RecommendationApproved', 'RecommendationRefused', 'MaintenanceBegun', 'MaintenanceEnded',"
+            " 'EvacuationAsked', 'EvacuationStopped',"
             " 'RecordHealth', 'RecordJobOver')",
             "CREATE INDEX log_samples ON log (at) WHERE kind = 'Samples'",
             "CREATE INDEX decision_guests_at ON decision_guests (at)",
