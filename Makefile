@@ -9,7 +9,8 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench load fuzz audit clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint man docs packages bench brams-live \
+  load fuzz audit clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,6 +62,9 @@ load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten min
 
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+brams-live: $(VENV)/.installed-bench  ## a 48-hour forecast with everything real but the hosts, some hours long; BRAMS="--faster 24" halves that
+	@$(BIN)/python -m benchmarks._brams_live $(BRAMS)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) $(NPM_CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -100,6 +100,10 @@ class Brood:
         self._children.append(child)
         return child
 
+    def forget(self, child: Child) -> None:
+        """Go on without a child that has ended as it should."""
+        self._children.remove(child)
+
     def check(self) -> None:
         """Raises ChildDied when any child has ended."""
         for child in self._children:

@@ -68,8 +68,8 @@ class PhaseSpec(Part, frozen=True, kw_only=True):
 class FrontSpec(Part, frozen=True, kw_only=True):
     """Weather that wanders over the ring of ranks: those under it take `work_factor` times the work.
 
-    From step `from_step` on it covers `width_ranks` ranks, beginning with `first_rank`; every `steps_a_rank` steps it is
-    one rank further, and after having gone over `over_ranks` ranks it is gone.
+    From step `from_step` on it covers `width_ranks` ranks, beginning with `first_rank`; every `steps_a_rank` steps it
+    is one rank further, and after having gone over `over_ranks` ranks it is gone.
     """
 
     name: Name

@@ -130,7 +130,8 @@ class _Course:
     def _leftovers(self) -> list[str]:
         """Return the guests (uuids) that are where an administrator needs the host empty by now."""
         now_s = self._cluster.now_s
-        closed = {self._uuids[one.host] for one in self._case.maintenances if one.at_s + one.grace_s <= now_s < one.ends_s}
+        due = [one for one in self._case.maintenances if one.at_s + one.grace_s <= now_s < one.ends_s]
+        closed = {self._uuids[one.host] for one in due}
         return [uuid for uuid, guest in self._cluster.guests.items() if guest.host in closed]
 
     def _empty(self) -> None:
