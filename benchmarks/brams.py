@@ -44,9 +44,8 @@ def text(figures: dict[str, Any]) -> str:
     """Return a table: hours of the forecast and of all jobs together, by run and by who looked after it."""
     lines = [f"brams, seed {figures['seed']}: hours of the forecast (captured), of all jobs; moves, failed, pause"]
     for run in figures["runs"]:
-        lines.append(
-            f"  {run['case']}: at best {run['best_forecast_s'] / 3600:.2f} h, all jobs {run['best_all_jobs_s'] / 3600:.2f}"
-        )
+        best_h, all_h = run["best_forecast_s"] / 3600, run["best_all_jobs_s"] / 3600
+        lines.append(f"  {run['case']}: at best {best_h:.2f} h, all jobs {all_h:.2f}")
         for one in run["contenders"]:
             lost = f", lost {', '.join(one['lost'])}" if one["lost"] else ""
             lines.append(
