@@ -199,7 +199,7 @@ def examine(database: Connection) -> str:
         return ""
     finally:
         raw.set_progress_handler(None, 0)
-    return "" if found == "ok" else found
+    return "" if found == "ok" else " ".join(found.split())
 
 
 @contextlib.contextmanager
