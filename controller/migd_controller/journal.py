@@ -15,48 +15,17 @@ from typing import Final
 
 import msgspec
 
-from migd_controller.commands import (
-    AnyCommand,
-    RecordDecision,
-    RecordHealth,
-    RecordJobOver,
-    RecordMigration,
-    RecordRecommendation,
-    RecordSet,
-)
+from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration, RecordRecommendation, RecordSet
 from migd_controller.decision import Decision
-from migd_controller.events import (
-    AnyEvent,
-    CancelRequested,
-    GuestReleased,
-    InventoryChanged,
-    JobAdded,
-    JobRemoved,
-    LinksMeasured,
-    Paused,
-    PolicySet,
-    Resumed,
-    SampleArrived,
-)
+from migd_controller.events import AnyEvent, InventoryChanged, SampleArrived
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_controller.recommendations import Recommendation
+from migd_controller.told import Told
 from migd_core.errors import MigdError
 
 SCHEMA_VERSION: Final = 1
-Told = (
-    PolicySet
-    | Paused
-    | Resumed
-    | JobAdded
-    | JobRemoved
-    | LinksMeasured
-    | GuestReleased
-    | CancelRequested
-    | RecordHealth
-    | RecordJobOver
-)
 _SCHEMA: Final = """
 CREATE TABLE log (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX log_at ON log (at);
