@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "history": ("history", "List the migrations, newest first."),
         "audit": ("audit", "List who asked for what, newest first."),
         "doctor": ("doctor", "Say what keeps migd from its work, and how to mend it."),
+        "report": ("report", "Write what was moved, gained and lost as an HTML file with plots."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),
     },
     "Steer": {

@@ -32,7 +32,7 @@ def comparison_lines(view: ComparisonView, screen: Screen) -> list[str]:
     if not view.contenders:
         return lines
     lines += ["", *table(COLUMNS, [_row(each) for each in view.contenders], screen), ""]
-    lines += screen.prose(_error_text(view), "dim")
+    lines += screen.prose(error_text(view), "dim")
     return lines
 
 
@@ -119,8 +119,8 @@ def _row(view: ContenderView) -> tuple[Cell | str, ...]:
     )
 
 
-def _error_text(view: ComparisonView) -> str:
-    """How far the ledger was off, as far as the moves that were made let one know."""
+def error_text(view: ComparisonView) -> str:
+    """Return how far the ledger was off, as far as the moves that were made let one know."""
     if view.took_ratio is None:
         return "No migration of the policy in use has ended since: how wrong the ledger is about them is not known."
     text = f"Migrations of the policy in use took {format_ratio(view.took_ratio)} of the time predicted"

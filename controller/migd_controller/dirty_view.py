@@ -77,10 +77,11 @@ def _outcome(migration: Migration, candidate: Candidate | None) -> api.OutcomeVi
         ok=migration.state is State.MOVED,
         actual_s=migration.ended_at - began_s,
         text=migration.text,
-        predicted=_interval(price.total if price is not None else None),
-        predicted_pause=_interval(price.pause if price is not None else None),
+        predicted=interval_view(price.total if price is not None else None),
+        predicted_pause=interval_view(price.pause if price is not None else None),
     )
 
 
-def _interval(interval: Interval | None) -> api.IntervalView | None:
+def interval_view(interval: Interval | None) -> api.IntervalView | None:
+    """Return an interval as the API shows it."""
     return api.IntervalView(**msgspec.structs.asdict(interval)) if interval is not None else None

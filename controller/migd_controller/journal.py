@@ -36,65 +36,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from migd_controller import journal_schema as schema
-from migd_controller.commands import (
-    AnyCommand,
-    RecordDecision,
-    RecordHealth,
-    RecordJobOver,
-    RecordMigration,
-    RecordRecommendation,
-    RecordSet,
-)
+from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration, RecordRecommendation, RecordSet
 from migd_controller.decision import Decision
-from migd_controller.events import (
-    AnyEvent,
-    AutomationSet,
-    CancelRequested,
-    EvacuationAsked,
-    EvacuationStopped,
-    GuestReleased,
-    InventoryChanged,
-    JobAdded,
-    JobRemoved,
-    LinksMeasured,
-    MaintenanceBegun,
-    MaintenanceEnded,
-    Paused,
-    PolicySet,
-    RecommendationApproved,
-    RecommendationRefused,
-    Resumed,
-    SampleArrived,
-)
+from migd_controller.events import AnyEvent, InventoryChanged, SampleArrived
 from migd_controller.journal_database import DAMAGED_FILE, JournalError, begun, connect, examine, named, reason
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_controller.recommendations import Recommendation
+from migd_controller.told import Told
 from migd_core import __version__
 
-__all__ = ["Journal", "JournalError", "Told"]
+__all__ = ["Journal", "JournalError"]
 
 T = TypeVar("T")
-Told = (
-    PolicySet
-    | Paused
-    | Resumed
-    | JobAdded
-    | JobRemoved
-    | LinksMeasured
-    | GuestReleased
-    | CancelRequested
-    | AutomationSet
-    | RecommendationApproved
-    | RecommendationRefused
-    | MaintenanceBegun
-    | MaintenanceEnded
-    | EvacuationAsked
-    | EvacuationStopped
-    | RecordHealth
-    | RecordJobOver
-)
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
 # Forgotten in one transaction, so that the loop is not held up for long.

@@ -7,13 +7,16 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from migd_controller.comparison import comparison_view
 from migd_controller.control import Control
 from migd_controller.decision import Decision
 from migd_controller.decision_log import lines
 from migd_controller.dirty_view import dirty_view
+from migd_controller.events import PolicySet
 from migd_controller.history_view import history_view, job_timeline_view
 from migd_controller.http.answers import answer
 from migd_controller.migration import Migration
+from migd_controller.report_view import Happened, report_view
 from migd_controller.timeline import Timeline
 from migd_core import api
 from migd_core.errors import Refused, UnknownName
@@ -44,6 +47,7 @@ class PageApi:
             ("GET", "/v1/traffic"): self._traffic,
             ("GET", "/v1/decisions"): self._decisions,
             ("GET", "/v1/history"): self._history,
+            ("GET", "/v1/report"): self._report,
             ("GET", "/v1/jobs/{name}/timeline"): self._job_timeline,
             ("GET", "/v1/guests/{guest}/dirty"): self._dirty,
         }
@@ -83,6 +87,29 @@ class PageApi:
             self._decisions_of(migrations),
             self._journal.told_since(since_s, MOST_HAPPENINGS),
             self._core.inventory,
+        )
+        return _answer(body)
+
+    async def _report(self, request: web.Request) -> web.Response:
+        until_s = self._control.clock.now_s()
+        since_s = until_s - 3600.0 * _number(request, "hours", 7 * 24.0, 0.01, MOST_HOURS)
+        under_way = self._core.memory.in_flight
+        migrations = [
+            under_way.get(each.cause, each) for each in self._journal.migrations_since(since_s, MOST_MIGRATIONS + 1)
+        ]
+        found = Happened(
+            since_s,
+            until_s,
+            self._timeline.since(since_s),
+            migrations[:MOST_MIGRATIONS],
+            self._decisions_of(migrations[:MOST_MIGRATIONS]),
+            self._journal.told_since(since_s, MOST_HAPPENINGS),
+            len(migrations) > MOST_MIGRATIONS,
+        )
+        core = self._core
+        policies = [core.policy.name, *(event.name for _, event in found.told if isinstance(event, PolicySet))]
+        body = report_view(
+            found, core.inventory, core.memory.jobs, policies[::-1], comparison_view(core), "a controller's journal"
         )
         return _answer(body)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from migd_controller.contest import NO_CONTEST, Contest
 from migd_core.world import World
 from migd_policies.job_progress import Track
 
@@ -37,6 +38,18 @@ class JobMoment(msgspec.Struct, frozen=True, array_like=True):
     served_ratio: float | None = None
 
 
+class ContestMoment(msgspec.Struct, frozen=True, array_like=True):
+    """What the policy in use has come to since `since` (Unix time), net and in job-seconds; shadows, by label.
+
+    A shadow's is over the same time, also where it was added later: it shares what the policy in use had gained before.
+    """
+
+    since: float
+    policy: str
+    net_s: float
+    nets_s: dict[str, float]
+
+
 class Moment(msgspec.Struct, frozen=True, array_like=True):
     """The cluster at `at` (Unix time): mean, highest and lowest load of hosts that report, and migrations under way."""
 
@@ -46,9 +59,10 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     load_least_ratio: float | None
     under_way: int
     jobs: dict[str, JobMoment] = {}
+    contest: ContestMoment | None = None
 
 
-def moment(world: World, tracks: Mapping[str, Track]) -> Moment:
+def moment(world: World, tracks: Mapping[str, Track], contest: Contest = NO_CONTEST) -> Moment:
     """Return what is kept of `world`; `tracks` has the progress of its jobs, by name."""
     loads = [host.load_ratio for host in world.hosts.values() if host.frozen_because is None]
     jobs = {}
@@ -74,7 +88,15 @@ def moment(world: World, tracks: Mapping[str, Track]) -> Moment:
         load_least_ratio=min(loads) if loads else None,
         under_way=len(world.moves_in_flight),
         jobs=jobs,
+        contest=_contest_moment(contest),
     )
+
+
+def _contest_moment(contest: Contest) -> ContestMoment | None:
+    if contest.active is None or contest.settled_at is None:
+        return None
+    nets_s = {label: contest.active.tally.net_s + each.ahead_s for label, each in contest.shadows.items()}
+    return ContestMoment(contest.active.since, contest.active.policy, contest.active.tally.net_s, nets_s)
 
 
 def merged(moments: Sequence[Moment]) -> Moment:
@@ -95,6 +117,7 @@ def merged(moments: Sequence[Moment]) -> Moment:
         load_most_ratio=max(highest) if highest else None,
         load_least_ratio=min(lowest) if lowest else None,
         under_way=max(each.under_way for each in moments),
+        contest=moments[-1].contest,
         jobs={
             name: JobMoment(job.done, job.told_at, fmean(served[name]) if name in served else None)
             for name, job in list(last.items())[-MOST_JOBS:]

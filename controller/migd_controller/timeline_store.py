@@ -51,7 +51,7 @@ class TimelineStore:
         if core.last_world is None:
             return
         tracks = {name: job.track for name, job in core.memory.jobs.items()}
-        rows = self.timeline.add(moment(core.last_world, tracks))
+        rows = self.timeline.add(moment(core.last_world, tracks, core.memory.contest))
         if rows and self._db is not None:
             try:
                 self._write(self._db, rows)

@@ -672,6 +672,48 @@ class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
     expected_step_ratio: float | None = None
 
 
+class ReportedMoveView(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration with what was said of it before: `predicted` is how long it was to take.
+
+    `cost_s` is what its job was to lose by it, `gain_s` what all jobs were to gain: less than nothing, maybe,
+    where it was for its guest's safety.
+    """
+
+    migration: MigrationView
+    job: str
+    memory_bytes: int
+    cost_s: float
+    gain_s: float
+    predicted: IntervalView | None = None
+
+
+class CourseView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy has come to, net and in job-seconds, by each of `at` (Unix time): 0 as the period begins."""
+
+    label: str
+    at: list[float]
+    net_s: list[float]
+
+
+class ReportView(msgspec.Struct, frozen=True, kw_only=True):
+    """What was moved in a period, what it took, gained and lost, and what other policies would have done.
+
+    `policies` are those in use in it. `moves` are the oldest first; with `are_moves_left_out` there were more before
+    these. The comparison is over all the time that its policies ran beside each other, the `courses` within the period.
+    `source` says what the report was made of.
+    """
+
+    version: str
+    source: str
+    policies: list[str]
+    history: HistoryView
+    moves: list[ReportedMoveView]
+    are_moves_left_out: bool
+    comparison: ComparisonView
+    courses: list[CourseView] = []
+    jobs: list[JobTimelineView] = []
+
+
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs`: guests by name or uuid. `wall_time_limit_s` is what the batch system was asked for.
 
@@ -857,6 +899,7 @@ ROUTES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("GET", "/v1/decisions"): (None, DecisionLogView),
     ("GET", "/v1/history"): (None, HistoryView),
     ("GET", "/v1/jobs/{name}/timeline"): (None, JobTimelineView),
+    ("GET", "/v1/report"): (None, ReportView),
     ("GET", "/v1/guests/{guest}/dirty"): (None, DirtyView),
     ("GET", "/v1/guests/{guest}/probe"): (None, ProbeView),
     ("POST", "/v1/guests/{guest}/probe"): (None, ProbeView),
@@ -881,6 +924,7 @@ QUERIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
         "before": Annotated[float, Meta(ge=0, description="Older than this Unix time only: the last page's `before`.")],
     },
     ("GET", "/v1/history"): {"hours": _Hours},
+    ("GET", "/v1/report"): {"hours": _Hours},
     ("GET", "/v1/jobs/{name}/timeline"): {"hours": _Hours},
 }
 
@@ -928,6 +972,7 @@ ROLES: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/v1/traffic"): Role.VIEWER,
     ("GET", "/v1/decisions"): Role.VIEWER,
     ("GET", "/v1/history"): Role.VIEWER,
+    ("GET", "/v1/report"): Role.VIEWER,
     ("GET", "/v1/jobs/{name}/timeline"): Role.VIEWER,
     ("GET", "/v1/guests/{guest}/dirty"): Role.VIEWER,
     ("GET", "/v1/guests/{guest}/probe"): Role.VIEWER,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ from migd_core.errors import MigdError
 from migd_core.units import format_duration
 
 if TYPE_CHECKING:
-    from migd_sim.run.replay.redeciding import Redecided, Regret
+    from migd_sim.run.replay.redeciding import Other, Redecided, Regret
     from migd_sim.run.replay.replaying import Replayed
 
 
@@ -59,11 +59,11 @@ def replay(context: click.Context, run: Path, policies: tuple[str, ...]) -> None
     context.exit(0 if found.replayed.difference is None else EXIT_FAILED)
 
 
-def others(written: tuple[str, ...]) -> "list[Any]":
+def others(written: tuple[str, ...]) -> "list[Other]":
     """Return the policies that were named on the command line. Raises UsageError."""
     from migd_sim.run.replay.redeciding import Other
 
-    found = []
+    found: list[Other] = []
     for each in written:
         name, *settings = each.split(",")
         if wrong := [setting for setting in settings if "=" not in setting]:

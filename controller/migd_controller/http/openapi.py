@@ -53,6 +53,7 @@ _SUMMARIES: Final[dict[Route, str]] = {
     ("PUT", "/v1/record"): "Record what happens from now on, or no longer.",
     ("GET", "/v1/traffic"): "Who talks to whom, the greatest flows first.",
     ("GET", "/v1/decisions"): "The decision log, newest first.",
+    ("GET", "/v1/report"): "A period in figures: moves, gains, losses, and what other policies would have done.",
     ("GET", "/v1/history"): "The cluster over hours or days.",
     ("GET", "/v1/jobs/{name}/timeline"): "A job's speed over time, and its migrations.",
     ("GET", "/v1/guests/{guest}/dirty"): "How fast a guest dirties its memory, and what was predicted of it.",
