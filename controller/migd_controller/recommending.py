@@ -30,6 +30,7 @@ def on_tick(
     memory: Memory, decision: Decision, proposals: Sequence[Proposal], inventory: Inventory, section: AutomationSection
 ) -> Told:
     """Return the memory with what is recommended after a control period, and the records of what is new or over."""
+    memory = _by_this_clock(memory, decision.at)
     known = memory.recommendations
     if not known and not proposals:
         return memory, []
@@ -42,6 +43,20 @@ def on_tick(
     open_ = {each.name: each for each in found if each.standing is Standing.OPEN}
     records = [RecordRecommendation(recommendation=each) for each in found if each.name not in known.keys() & open_]
     return replace(memory, recommendations=open_), records
+
+
+def _by_this_clock(memory: Memory, now_s: float) -> Memory:
+    """Return the memory in which nothing is of a time to come: that is from before the clock was set back."""
+    early = {name: each for name, each in memory.recommendations.items() if each.proposed_at > now_s}
+    refused = {guest: each for guest, each in memory.turned_down.items() if each.at > now_s}
+    if not early and not refused:
+        return memory
+    open_ = {name: replace(each, at=min(each.at, now_s), proposed_at=now_s) for name, each in early.items()}
+    return replace(
+        memory,
+        recommendations=memory.recommendations | open_,
+        turned_down=memory.turned_down | {guest: replace(each, at=now_s) for guest, each in refused.items()},
+    )
 
 
 def _why_withdrawn(

@@ -28,7 +28,14 @@ from migd_controller.events import (
     Resumed,
 )
 from migd_controller.journal import Journal
-from migd_controller.recommendations import OPEN_AT_MOST, Proposal, Recommendation, Standing, after_tick
+from migd_controller.recommendations import (
+    OPEN_AT_MOST,
+    Proposal,
+    Recommendation,
+    Standing,
+    TurnedDown,
+    after_tick,
+)
 from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimitsChange
@@ -185,6 +192,24 @@ def test_a_refused_guest_is_not_recommended_for_a_while_and_then_again() -> None
     cluster.core.memory = replace(cluster.core.memory, recommendations={})
     cluster.run(4, HOG)
     assert any(guest in each.guests for each in cluster.core.memory.recommendations.values())
+
+
+def test_a_clock_set_back_across_a_restart_prolongs_no_recommendation_and_no_refusal() -> None:
+    section = AutomationSection(lapse_s=60.0, refused_for_s=60.0)
+    cluster = recommending(replace(CONFIG, automation=section))
+    cluster.run(10, HOG)
+    (name,) = names(cluster)
+    (guest,) = cluster.core.memory.recommendations[name].guests
+    refused = {"rank9": TurnedDown(name="D1.r1", at=cluster.now_s, is_for_safety=False)}
+    memory = replace(cluster.core.memory, turned_down=refused)
+    again = Cluster(cluster.hosts.values(), cluster.guests.values(), cluster.core.config, memory)
+    again.now_s = cluster.now_s - 86400.0
+    calm = dict.fromkeys(("hog", "rank0", "rank1"), 0.1)
+    again.run(1, calm)
+    assert again.core.memory.recommendations[name].proposed_at == again.now_s
+    assert again.core.memory.turned_down["rank9"].at == again.now_s
+    again.run(12, calm)
+    assert guest not in {each for found in again.core.memory.recommendations.values() for each in found.guests}
 
 
 def test_what_the_policy_proposes_no_more_lapses() -> None:

@@ -29,12 +29,19 @@ RETRY_MS: Final = 2000
 
 
 class Reader:
-    """One connection: the frames that wait for it, and whether it may have any more."""
+    """One connection: the frames that wait for it (None: there are no more), and whether it may have any more."""
 
     def __init__(self, request: web.Request, is_still_let_in: Callable[[], bool]) -> None:
-        self.frames: asyncio.Queue[bytes] = asyncio.Queue(MAX_WAITING)
+        self.frames: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
         self.is_still_let_in = is_still_let_in
         self._request = request
+
+    def end(self) -> None:
+        """End the stream after what waits for it, as a browser expects of one that is over."""
+        try:
+            self.frames.put_nowait(None)
+        except asyncio.QueueFull:
+            self.cut_off()
 
     def cut_off(self) -> None:
         """End the connection now, whatever it still waits for."""
@@ -95,9 +102,9 @@ class EventStream:
             self._readers.discard(reader)
 
     async def end(self, _app: web.Application | None) -> None:
-        """Cut everybody off: the controller ends, and does not wait for them."""
+        """Let everybody's stream end: the controller ends, and does not wait for the next frame."""
         for reader in tuple(self._readers):
-            reader.cut_off()
+            reader.end()
 
     def publish(self) -> None:
         """Look again, and hand what changed to every reader."""
@@ -120,7 +127,7 @@ class EventStream:
 
     async def _send(self, request: web.Request, reader: Reader) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        squeeze: Callable[[bytes], bytes] = _unchanged
+        squeeze: Callable[[bytes | None], bytes] = _unchanged
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             response.headers["Content-Encoding"] = "gzip"
             squeeze = _gzip()
@@ -128,26 +135,30 @@ class EventStream:
             await response.prepare(request)
             await response.write(squeeze(b"retry: %d\n\n" % RETRY_MS))
             while True:
+                frame: bytes | None
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         frame = await reader.frames.get()
                 except TimeoutError:
                     frame = b": alive\n\n"
-                if not reader.is_still_let_in():
+                if frame is None or not reader.is_still_let_in():
+                    await response.write_eof(squeeze(None))
                     break
                 await response.write(squeeze(frame))
         return response
 
 
-def _unchanged(frame: bytes) -> bytes:
-    return frame
+def _unchanged(frame: bytes | None) -> bytes:
+    return frame or b""
 
 
-def _gzip() -> Callable[[bytes], bytes]:
-    """Return what compresses frames one after the other, each so that it can be read at once."""
+def _gzip() -> Callable[[bytes | None], bytes]:
+    """Return what compresses frames one after the other, each so that it can be read at once; None is the end."""
     stream = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header
 
-    def squeeze(frame: bytes) -> bytes:
+    def squeeze(frame: bytes | None) -> bytes:
+        if frame is None:
+            return stream.flush()
         return stream.compress(frame) + stream.flush(zlib.Z_SYNC_FLUSH)
 
     return squeeze
