@@ -25,6 +25,8 @@ from migd_controller.doctor.examination import Doctor
 from migd_controller.doctor.questions import PoolQuestions
 from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
+from migd_controller.http.listener import BACKLOG, MAX_CONNECTIONS, runner_of
+from migd_controller.http.places import Places
 from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
@@ -208,12 +210,12 @@ def _holder(descriptor: int) -> str:
 async def serving(app: web.Application, path: Path, mode: str) -> AsyncIterator[None]:
     """Serve the API on a Unix socket that has its mode (octal) from its first moment on. Raises MigdError."""
     _make_room(path)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
+    places = Places(app, MAX_CONNECTIONS)
+    runner = await runner_of(app, places)
     try:
         mask = os.umask(0o777 & ~int(mode, 8))
         try:
-            await web.UnixSite(runner, str(path)).start()
+            listener = await asyncio.get_running_loop().create_unix_server(places, str(path), backlog=BACKLOG)
         finally:
             os.umask(mask)
     except OSError as error:
@@ -222,6 +224,7 @@ async def serving(app: web.Application, path: Path, mode: str) -> AsyncIterator[
     try:
         yield
     finally:
+        listener.close()
         await runner.cleanup()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

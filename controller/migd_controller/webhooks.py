@@ -1,7 +1,8 @@
 """Tells notices to webhooks: JSON that Slack, Mattermost and the like take, tried again while their server fails.
 
 Each webhook has a queue and a task of its own. What comes while its queue is full is dropped and counted: the loop
-waits for nobody. The same words are told once an hour.
+waits for nobody. The same words are told once an hour; of refused telemetry, whose words are the sender's to choose, no
+more than a few are.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from migd_controller.commands import AnyCommand
 from migd_controller.config import NoticeKind, WebhookSection
 from migd_controller.control import Control
 from migd_controller.events import AnyEvent, Tick
+from migd_controller.http.limits import Buckets
 from migd_controller.intake import IntakeCounts
 from migd_controller.notices import Notice, notices
 from migd_core.errors import ConfigError
@@ -25,6 +27,9 @@ ATTEMPTS: Final = 8
 FIRST_WAIT_S: Final = 1.0  # twice as long after each further failure: eight attempts take two minutes
 WITHIN_S: Final = 10.0
 AGAIN_AFTER_S: Final = 3600.0
+# Anybody who reaches the agents' port can be refused under ever new keys.
+REFUSALS_PER_S: Final = 1 / 900
+REFUSALS_AT_ONCE: Final = 4.0
 OUTCOMES: Final = ("delivered", "given-up", "dropped")
 Count = Callable[[str, str, int], None]
 
@@ -93,6 +98,7 @@ class Webhooks:
         self.all: Collection[Webhook] = [Webhook(section, count) for section in sections]
         self._control, self._counts = control, counts
         self._refused = 0
+        self._refusals_told = Buckets(REFUSALS_PER_S, REFUSALS_AT_ONCE)
         self._told: dict[tuple[NoticeKind, str], float] = {}  # when, by kind and words
 
     def heard(self, event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
@@ -117,6 +123,8 @@ class Webhooks:
             return []
         self._refused = refused
         text = f"telemetry is refused: {self._counts.last_refusal}"
+        if (NoticeKind.TELEMETRY_REFUSED, text) not in self._told and self._refusals_told.take("", now_s):
+            return []
         return [Notice(kind=NoticeKind.TELEMETRY_REFUSED, text=text, at=now_s)]
 
 

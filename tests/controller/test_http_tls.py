@@ -1,6 +1,7 @@
 """TLS on the API's listener, with certificates that expire, renew or are wrong, and `migctl` that meets them."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from certificates import pair
-from served import OverTcp
+from served import LOOPBACK, OverTcp
 
+from migd_controller import daemon
 from migd_controller.config import ControllerConfig, HttpSection
-from migd_controller.http import listener
+from migd_controller.events import Paused
+from migd_controller.http import listener, places
 from migd_controller.http.certificate import Certificate
 from migd_core.api import Role
 from migd_core.config import convert
@@ -208,7 +211,7 @@ async def closed_within(reader: asyncio.StreamReader, limit_s: float) -> bool:
 
 async def test_connections_that_say_nothing_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "IDLE_S", 0.3)
-    monkeypatch.setattr(listener, "HANDSHAKE_WITHIN_S", 0.3)
+    monkeypatch.setattr(places, "HANDSHAKE_WITHIN_S", 0.3)
     served = OverTcp(tmp_path, pair(tmp_path).section)
     async with served.answering():
         port = int(served.url.rpartition(":")[2])
@@ -223,20 +226,48 @@ async def test_connections_that_say_nothing_are_closed(tmp_path: Path, monkeypat
         written.close()
 
 
-async def test_no_more_connections_than_bound_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", ["tcp", "tls", "socket"])
+async def test_of_more_connections_than_there_is_room_for_those_that_ask_nothing_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Whoever has something to ask is let in, and who follows the event stream stays."""
     monkeypatch.setattr(listener, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(daemon, "MAX_CONNECTIONS", 3)
+    served = OverTcp(tmp_path, pair(tmp_path).section if way == "tls" else LOOPBACK)
+    async with served.answering(), contextlib.AsyncExitStack() as closing:
+        client, base = (served.on_socket, "http://localhost") if way == "socket" else (served.client, served.url)
+        ask = {"headers": {"Authorization": f"Bearer {served.token(Role.VIEWER)}"}, "ssl": False}
+        follower = await closing.enter_async_context(client.get(f"{base}/v1/events", **ask))
+        await follower.content.readline()
+        silent = [await _silent(served, way) for _ in range(8)]
+        closed = [await closed_within(reader, LIMIT_S) for reader, _ in silent[:6]]
+        async with client.get(f"{base}/v1/status", **ask) as answer:
+            assert answer.status == 200
+        assert closed == [True] * 6
+        served.control.dispatch(Paused())
+        async with asyncio.timeout(LIMIT_S):
+            while b"is_paused" not in await follower.content.readline():
+                pass
+        for _, writer in silent:
+            writer.close()
+
+
+async def _silent(served: OverTcp, way: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection on which nothing is said, not even the beginning of TLS."""
+    if way == "socket":
+        return await asyncio.open_unix_connection(str(served.config.socket))
+    return await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
+
+
+async def test_where_everybody_is_being_answered_one_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "MAX_CONNECTIONS", 1)
     served = OverTcp(tmp_path)
     async with served.answering():
-        port = int(served.url.rpartition(":")[2])
-        many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
-        assert await closed_within(many[3][0], LIMIT_S)
-        for _, writer in many:
+        ask = {"headers": {"Authorization": f"Bearer {served.token(Role.VIEWER)}"}}
+        async with served.client.get(f"{served.url}/v1/events", **ask) as follower:
+            await follower.content.readline()
+            reader, writer = await _silent(served, "tcp")
+            assert await closed_within(reader, LIMIT_S)
             writer.close()
-            await writer.wait_closed()
-        async with asyncio.timeout(LIMIT_S):
-            while True:
-                try:
-                    assert (await served.ask("GET", "/v1/status", served.token(Role.VIEWER)))[0] == 200
-                    return
-                except OSError:
-                    await asyncio.sleep(0.01)

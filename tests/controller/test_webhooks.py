@@ -164,6 +164,23 @@ async def test_a_failure_in_the_loop_is_heard_at_the_webhooks_that_want_it(tmp_p
     served.journal.close()
 
 
+async def test_a_stranger_with_ever_new_keys_cannot_have_somebody_called_all_night(tmp_path: Path) -> None:
+    served, counted = OverTcp(tmp_path), Counted()
+    async with Receiver().listening() as receiver:
+        hooks = Webhooks([WebhookSection(name="ops", url=receiver.url)], served.control, served.counts, counted)
+        served.control.watchers.append(hooks.heard)
+        (ops,) = hooks.all
+        async with running(ops):
+            for number in range(20):
+                served.counts.agents_refused, served.counts.last_refusal = number + 1, f"key {number} is not known"
+                served.control.dispatch(Tick())
+            served.control.dispatch(PoolReachability(is_reachable=False, problem="gone"))
+            told = [(await receiver.next())["text"] for _ in range(5)]
+    refused = [f"migd: telemetry is refused: key {number} is not known" for number in range(4)]
+    assert told == [*refused, "migd: the pool cannot be reached: gone"]
+    served.journal.close()
+
+
 def test_guests_that_leave_a_failing_host_are_named_in_one_notice() -> None:
     cluster = Cluster([pool_host("a"), pool_host("b")], [pool_guest("rank0", "a"), pool_guest("rank1", "a")])
     cluster.set_policy("evacuate")

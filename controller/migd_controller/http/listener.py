@@ -10,43 +10,33 @@ from typing import Final
 from aiohttp import web
 
 from migd_controller.config import HttpSection
+from migd_controller.http.places import Places
 from migd_core.errors import MigdError
 
 MAX_CONNECTIONS: Final = 256
-HANDSHAKE_WITHIN_S: Final = 10.0
+BACKLOG: Final = 1024  # that may wait to be accepted while the loop is busy
 # A connection without a whole request's head for so long is closed, be it new or kept alive.
 IDLE_S: Final = 20.0
 UNREAD_S: Final = 30.0  # for so long a peer may leave what was sent to it unread
 
 
-class _Full(asyncio.Protocol):
-    """Stands in for a connection that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+async def runner_of(app: web.Application, places: Places) -> web.AppRunner:
+    """Return what answers for an application, set up, to the connections of `places`."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
+    await runner.setup()
+    assert runner.server is not None
+    places.serve(runner.server)
+    return runner
 
 
 @contextlib.asynccontextmanager
 async def serving_tcp(app: web.Application, section: HttpSection, context: ssl.SSLContext | None) -> AsyncIterator[str]:
     """Serve an application; yields its URL, where port 0 has become the one that was free. Raises MigdError."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
-    await runner.setup()
-    requests = runner.server
-    assert requests is not None
-
-    def connection() -> asyncio.Protocol:
-        return requests() if len(requests.connections) < MAX_CONNECTIONS else _Full()
-
+    places = Places(app, MAX_CONNECTIONS, context)
+    runner = await runner_of(app, places)
     host, _, port = section.listen.rpartition(":")
     try:
-        listener = await asyncio.get_running_loop().create_server(
-            connection,
-            host.strip("[]"),
-            int(port),
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_WITHIN_S if context is not None else None,
-        )
+        listener = await asyncio.get_running_loop().create_server(places, host.strip("[]"), int(port), backlog=BACKLOG)
     except OSError as error:
         await runner.cleanup()
         raise MigdError(
