@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint man docs packages bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,6 +33,10 @@ test-xen: $(VENV)/.installed-dev  ## as root: boot real Xen under QEMU, and let 
 test-xen-integrity: $(VENV)/.installed-dev  ## as root: 20 migrations by hand of a guest under probe, and probes that are killed: none may harm it (an hour)
 	$(LAB) --name integrity stop
 	$(BIN)/pytest tests/xen/test_probe_on_xen.py tests/xen/test_integrity.py --durations 0 $(PYTEST)
+
+test-xen-measure: $(VENV)/.installed-dev  ## as root: `migctl measure migration` and `measure guest` with an MPI program on real Xen (half an hour)
+	$(LAB) --name test stop
+	$(BIN)/pytest tests/xen/test_measure_on_xen.py --durations 0 $(PYTEST)
 
 lab: $(VENV)/.installed  ## as root: boot real Xen hosts with guests and migd on them, and say how to use them
 	$(LAB) start $(LAB_START)
