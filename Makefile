@@ -35,6 +35,10 @@ test-xen-integrity: $(VENV)/.installed-dev  ## as root: 20 migrations by hand of
 	$(LAB) --name integrity stop
 	$(BIN)/pytest tests/xen/test_probe_on_xen.py tests/xen/test_integrity.py --durations 0 $(PYTEST)
 
+test-xen-measure: $(VENV)/.installed-dev  ## as root: `migctl measure migration` and `measure guest` with an MPI program on real Xen (half an hour)
+	$(LAB) --name test stop
+	$(BIN)/pytest tests/xen/test_measure_on_xen.py --durations 0 $(PYTEST)
+
 lab: $(VENV)/.installed  ## as root: boot real Xen hosts with guests and migd on them, and say how to use them
 	$(LAB) start $(LAB_START)
 

@@ -16,8 +16,8 @@ import msgspec
 
 CONFIDENCE_RATIO: Final = 0.95
 # Simpson's rule over a smooth integrand, and bisection to the last bit that matters.
-_STRIPS: Final = 400
-_HALVINGS: Final = 80
+_STRIPS: Final = 100
+_HALVINGS: Final = 50
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,8 @@ def measurement_lines(found: Summary, screen: Screen) -> list[str]:
         if found.late_s is not None and found.late_s > 1.0:
             lines += screen.prose(f"The latest migration was asked for {found.late_s:.1f} s after its time.", "yellow")
     if found.runs_left:
-        lines += screen.prose(f"{found.runs_left} runs were not made; --resume makes them.", "yellow")
+        left = "1 run was" if found.runs_left == 1 else f"{found.runs_left} runs were"
+        lines += screen.prose(f"{left} not made; --resume goes on.", "yellow")
     for left_out in found.left_out[:_LEFT_OUT_SHOWN]:
         lines += screen.labelled(f"  run {left_out.number} ({_ARMS[left_out.arm]}): ", left_out.why, text_style="red")
     if (more := len(found.left_out) - _LEFT_OUT_SHOWN) > 0:

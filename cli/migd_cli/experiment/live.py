@@ -207,11 +207,13 @@ def disturbance(before: Moment, after: Moment, plan: Plan, move: Moved | None) -
     if others:
         named = ", ".join(f"{each.cause} of {each.guest_name} ({each.requested_by})" for each in others)
         return f"another migration took place meanwhile: {named}"
-    expected = {**before.places, **({before.guest.name: plan.target} if own else {})}
+    expected = dict(before.places)
+    if move is not None and move.took_s is not None:
+        expected[before.guest.name] = plan.target
     strayed = [
-        f"{name} went from {expected[name]} to {after.places.get(name, 'nowhere')}"
-        for name in sorted(before.places)
-        if name != before.guest.name and after.places.get(name) != expected[name]
+        f"{name} went from {place} to {after.places.get(name, 'nowhere')}"
+        for name, place in sorted(expected.items())
+        if after.places.get(name) != place
     ]
     return f"not by migd: {', '.join(strayed)}" if strayed else ""
 

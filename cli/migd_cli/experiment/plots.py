@@ -41,7 +41,7 @@ def _run_times(path: Path, found: Summary, runs: Sequence[Run]) -> Path:
             continue
         mean, colour = arm.run_time_s.mean, COLOURS[arm.arm]
         half = arm.run_time_s.high - mean if arm.run_time_s.high is not None else 0.0
-        bars.bar(place, mean, 0.6, color=colour, yerr=half, capsize=6, zorder=2)
+        bars.bar(place, mean, 0.6, color=colour, yerr=half, capsize=6, zorder=2, error_kw={"zorder": 5})
         spread = [place + 0.22 * ((7 * n) % 11 - 5) / 5 for n in range(len(times))]
         bars.plot(spread, times, ".", color=DOT, alpha=0.5, markersize=4, zorder=3)
         bars.annotate(
@@ -61,7 +61,7 @@ def _run_times(path: Path, found: Summary, runs: Sequence[Run]) -> Path:
 
 def _migrations(path: Path, found: Summary, runs: Sequence[Run]) -> Path:
     """How long each migration took, and how long the guest stood still, with what was expected."""
-    moves = [(run.number, run.move) for run in runs if run.move is not None and run.counts]
+    moves = list(enumerate([run.move for run in runs if run.move is not None and run.counts], start=1))
     has_pause = found.pause_s is not None
     figure, axes = _figure(2 if has_pause else 1)
     panels: list[tuple[Any, str, list[tuple[int, float | None, float | None]]]] = [
@@ -76,7 +76,7 @@ def _migrations(path: Path, found: Summary, runs: Sequence[Run]) -> Path:
         if expected:
             axis.plot(*zip(*expected, strict=True), "_", color=DOT, markersize=9, label="expected")
             axis.legend(frameon=False, fontsize=8)
-        axis.set_xlabel("run")
+        axis.set_xlabel("migration, in order")
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
     axes[0].set_title(f"{found.plan.guest}, {found.plan.home} to {found.plan.target}", fontsize=10, loc="left")

@@ -9,11 +9,14 @@ import random
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from migd_core import config
 from migd_core.errors import ConfigError
+from migd_core.units import Positive
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd
 from migd_sim.model.spec import LevelSpec, PoolSpec
 
@@ -31,11 +34,19 @@ class Played:
     failed: str = ""
 
 
+class _PoolFile(PoolSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of the emulated pool, of which what XAPI makes of the cluster and the faults are left aside."""
+
+    times_faster: Positive = msgspec.field(default=1.0, name="faster")
+    xapi: dict[str, Any] = msgspec.field(default_factory=dict)
+    faults: tuple[Any, ...] = ()
+
+
 def load(path: Path) -> PoolSpec:
     """Return the pool in a file. Raises ConfigError naming what is wrong with it."""
-    spec = config.load(path, PoolSpec)
+    file = config.load(path, _PoolFile)
     try:
-        return spec.checked()
+        return file.faster(file.times_faster).checked()
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 
