@@ -128,7 +128,8 @@ def _figure(panels: int, ratios: tuple[int, ...] | None = None) -> tuple[Any, Se
     axes = figure.subplots(1, panels, squeeze=False, width_ratios=ratios)[0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", alpha=0.3, zorder=0)
+        axis.grid(axis="y", alpha=0.3)
+        axis.set_axisbelow(True)
     return figure, list(axes)
 
 

@@ -41,6 +41,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "docs/jobs.md",
             "docs/slurm.md",
             "docs/model.md",
+            "docs/measuring.md",
             "docs/pitfalls.md",
         ),
         "Operate": (
