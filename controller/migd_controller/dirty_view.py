@@ -24,8 +24,7 @@ def dirty_view(
     """Return what is known of a guest's writing; `decisions` has those that its migrations came of, by cause."""
     guest = core.inventory.guests.get(uuid)
     memory_pages = guest.memory_bytes // PAGE_BYTES if guest is not None else 0
-    curves, problems = usable(core.telemetry.curves(uuid))
-    times = core.telemetry.measured_at_of(uuid)
+    curves, problems = usable(core.telemetry.curves(uuid), core.telemetry.booted_at.get(uuid, 0.0))
     found = None
     if curves and memory_pages:
         found = _fit_view(fit(curves, memory_pages))
@@ -35,7 +34,7 @@ def dirty_view(
         memory_pages=memory_pages,
         curves=[
             api.DirtyCurveView(
-                measured_at=times[curve], ages_s=list(curve.ages_s), unique_pages=list(curve.unique_pages)
+                measured_at=curve.measured_s, ages_s=list(curve.ages_s), unique_pages=list(curve.unique_pages)
             )
             for curve in curves
         ],

@@ -149,10 +149,6 @@ class Telemetry:
         self.booted_at[guest] = now_s
         self.activities.pop(guest, None)
 
-    def measured_at_of(self, guest: str) -> dict[DirtyCurve, float]:
-        """Return when each of the guest's dirty curves was measured (Unix time)."""
-        return {curve: at_s for at_s, curve in self._curves.get(guest, ())}
-
     def measured_at(self, guest: str) -> float:
         """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
         known = self._curves.get(guest)
