@@ -223,6 +223,7 @@ def test_a_certificate_that_is_not_trusted_says_what_to_do(
         (("status",), "there is no controller socket at", "`systemctl status migd-controller` tells"),
         (("staus",), "No such command 'staus'", "did you mean 'status'?"),
         (("measure",), "Usage: ", "links"),
+        (("host", "maintenance", "xen03", "on"), "No such command 'xen03'", "there are: off, on"),
     ],
 )
 def test_migctl_without_a_controller_says_what_to_do(

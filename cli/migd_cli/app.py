@@ -142,6 +142,22 @@ class Group(click.Group):
         super().__init__(*args, **attributes)
         self.params += _global_options()
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is meant; where there is none of that name, say which one may be."""
+        try:
+            return super().resolve_command(context, arguments)
+        except click.NoSuchOption:
+            raise
+        except click.UsageError as error:
+            import difflib
+
+            known = self.list_commands(context)
+            close = difflib.get_close_matches(arguments[0], known, n=1)
+            meant = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            raise click.UsageError(f"No such command '{arguments[0]}'; {meant}", context) from error
+
 
 class TableGroup(Group):
     """The group whose commands stand in COMMANDS."""
@@ -157,19 +173,6 @@ class TableGroup(Group):
                 assert isinstance(command, click.Command)
                 return command
         return None
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(context, arguments)
-        except click.UsageError as error:
-            import difflib
-
-            if close := difflib.get_close_matches(arguments[0], self.list_commands(context), n=1):
-                text = f"No such command '{arguments[0]}'; did you mean '{close[0]}'?"
-                raise click.UsageError(text, context) from error
-            raise
 
     def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem]":
         """Complete the names of commands from the table, so that their modules stay unread."""

@@ -24,7 +24,7 @@ def dirty_view(
     """Return what is known of a guest's writing; `decisions` has those that its migrations came of, by cause."""
     guest = core.inventory.guests.get(uuid)
     memory_pages = guest.memory_bytes // PAGE_BYTES if guest is not None else 0
-    curves, problems = usable(core.telemetry.curves(uuid))
+    curves, problems = usable(core.telemetry.curves(uuid), core.telemetry.booted_at.get(uuid, 0.0))
     found = None
     if curves and memory_pages:
         found = _fit_view(fit(curves, memory_pages))

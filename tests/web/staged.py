@@ -41,6 +41,8 @@ from migd_core.units import GIB, PAGE_BYTES
 T = TypeVar("T")
 LIMIT_S = 20.0
 PERIOD_S = int(CONFIG.period_s)
+# What the agents' own clock, by which they date what they measure, is behind Unix time.
+BEHIND_S = 1e9
 
 
 class StagedCluster(Cluster):
@@ -69,7 +71,7 @@ class StagedCluster(Cluster):
                 guest,
                 tx_bytes_per_s=sent[guest.uuid],
                 rx_bytes_per_s=heard[guest.uuid],
-                dirty_curve=self.curves.get(guest.uuid),
+                dirty_curve=self._counted(guest.uuid),
                 progress=self.done.get(guest.uuid),
             )
             for guest in sample.guests
@@ -77,7 +79,12 @@ class StagedCluster(Cluster):
         flows = tuple(
             FlowSample(f"mac-{a}", f"mac-{b}", rate) for (a, b), rate in self.talks.items() if a in here or b in here
         )
-        return replace(sample, guests=guests, flows=flows)
+        return replace(sample, monotonic_s=self.now_s - BEHIND_S, guests=guests, flows=flows)
+
+    def _counted(self, guest: str) -> DirtyCurve | None:
+        """Return the guest's curve as its agent dates it."""
+        known = self.curves.get(guest)
+        return replace(known, measured_s=known.measured_s - BEHIND_S) if known is not None else None
 
 
 def curve(pages_per_s: float, working_set_bytes: float, *, measured_s: float = 1.0) -> DirtyCurve:
