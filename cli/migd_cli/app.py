@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "recommendations": ("recommendations", "List the moves that wait for your word."),
         "history": ("history", "List the migrations, newest first."),
         "audit": ("audit", "List who asked for what, newest first."),
+        "journal": ("journal", "Take what migd has done out of its journal, for other programs."),
         "doctor": ("doctor", "Say what keeps migd from its work, and how to mend it."),
         "report": ("report", "Write what was moved, gained and lost as an HTML file with plots."),
         "explain": ("explain", "Say why a decision was made, or why a guest moved or stayed."),

@@ -50,6 +50,8 @@ from migd_core import __version__
 __all__ = ["Journal", "JournalError"]
 
 T = TypeVar("T")
+# What has tables of its own; the log holds all other events and commands.
+IN_TABLES: Final = (RecordDecision, RecordMigration, RecordSet, RecordRecommendation)
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
 # Forgotten in one transaction, so that the loop is not held up for long.
@@ -124,7 +126,7 @@ class Journal:
             entries = []
         else:
             entries = [_entry(at, Started() if event is None else event)]
-        entries += [_entry(at, command) for command in commands if _is_request(command)]
+        entries += [_entry(at, command) for command in commands if not isinstance(command, IN_TABLES)]
         self._write(at, entries, commands, memory)
 
     def decision(self, cause: str) -> Decision | None:
@@ -382,8 +384,3 @@ def _entry(at: float, what: AnyEvent | AnyCommand | Started) -> dict[str, Any]:
     body = _encode(what)
     body = zlib.compress(body, level=1) if isinstance(what, InventoryChanged) else body
     return {"at": at, "kind": type(what).__name__, **checked(body)}
-
-
-def _is_request(command: AnyCommand) -> bool:
-    """Decisions, migrations, sets and recommendations have tables of their own; the log holds all others."""
-    return not isinstance(command, RecordDecision | RecordMigration | RecordSet | RecordRecommendation)

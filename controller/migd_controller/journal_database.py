@@ -51,7 +51,8 @@ def server(text: str, password_file: Path | None = None) -> URL:
         url = make_url(text)
         assert url.drivername.partition("+")[0] == SCHEME, "another scheme"
     except (ArgumentError, AssertionError, ValueError) as error:
-        raise JournalError(f"journal: expected a URL like {SCHEME}://user@host/database, found {text!r}") from error
+        found = f"{text.partition(':')[0]}:…"  # the rest may have a password
+        raise JournalError(f"journal: expected a URL like {SCHEME}://user@host/database, found {found}") from error
     if password_file is not None:
         try:
             url = url.set(password=systemd.secret(password_file).read_text(encoding="utf-8").strip())
@@ -138,6 +139,10 @@ def _file(path: Path, *, only_reads: bool) -> Connection:
     try:
         return engine.connect()
     except SQLAlchemyError as error:
+        if only_reads:
+            raise JournalError(
+                f"{named(path)}: cannot be read: {reason(error)}; is it a journal, and readable?"
+            ) from error
         raise JournalError(f"{named(path)}: cannot be opened: {reason(error)}; {DAMAGED_FILE}") from error
 
 

@@ -4,21 +4,25 @@ It is read in short transactions, so that a controller that writes meanwhile is 
 and left out; what can be is not lost with it.
 """
 
+import difflib
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, get_args
 
 import msgspec
 from sqlalchemy import URL, ColumnElement, Connection, Row, Table, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from migd_controller import journal_schema as schema
-from migd_controller.journal import whole
+from migd_controller.commands import AnyCommand
+from migd_controller.events import AnyEvent
+from migd_controller.journal import IN_TABLES, Started, whole
 from migd_controller.journal_database import JournalError, begun, connect, named, reason
+from migd_core.errors import UnknownName
 
 ROWS_AT_ONCE: Final = 500
 # Rows of a Parquet row group.
@@ -36,6 +40,8 @@ _TABLES: Final = MappingProxyType(
     }
 )
 OWN_KINDS: Final = tuple(_TABLES)
+_IN_LOG: Final = {*get_args(AnyEvent), *get_args(AnyCommand), Started} - {*IN_TABLES}
+KINDS: Final = (*sorted(each.__name__ for each in _IN_LOG), *OWN_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,12 @@ def entries(
 ) -> Iterator[Entry]:
     """Return the entries since a time (Unix time) and of these kinds, or of all: the log in its order, then each table.
 
-    `tell` hears of what cannot be read. Raises JournalError where nothing can.
+    `tell` hears of what cannot be read. Raises JournalError where nothing can, and UnknownName for no kind.
     """
+    for kind in kinds:
+        if kind not in KINDS:
+            (near,) = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)
+            raise UnknownName(f"kind {kind}: there is none of that name; did you mean {near}?")
     with closing(connect(place, only_reads=True)) as database:
         found = _version(place, database)
         if found != schema.VERSION:
