@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -58,6 +58,9 @@ packages: $(VENV)/.installed-dev  ## build the Debian packages migd-agent, migd-
 
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+soak: $(VENV)/.installed  ## ten minutes of migd's core with everything going wrong; SOAK="--seed N" tells of one again
+	@$(BIN)/python -m migd_sim.run.soak $(SOAK)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) $(NPM_CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
