@@ -52,6 +52,7 @@ HumanDeed = Literal[
     "guest-paused",
     "guest-blocked",
     "guest-busy",
+    "block-left",
     "hog",
 ]
 OperatorDeed = Literal[

@@ -387,6 +387,14 @@ def _guest_busy(loop: "Loop", happening: Happening) -> None:
     _held(loop, happening, loop.pool.busy)
 
 
+def _block_left(loop: "Loop", happening: Happening) -> None:
+    """Let a block of migd's stand that no controller remembers, as after its journal was replaced."""
+    guest = loop.pool.guest_named(happening.of)
+    if guest is not None and guest not in loop.pool.blocks and guest not in loop.pool.holders:
+        loop.pool.blocks[guest] = "D0.p1"
+        loop.pool.version += 1
+
+
 DEEDS: Final[Mapping[What, Deed]] = {
     "agent-dies": _agent_dies,
     "agent-silent": _agent_fault,
@@ -419,6 +427,7 @@ DEEDS: Final[Mapping[What, Deed]] = {
     "guest-paused": _guest_paused,
     "guest-blocked": _guest_blocked,
     "guest-busy": _guest_busy,
+    "block-left": _block_left,
     "hog": _hog,
     "ask": _ask,
     "cancel": _cancel,

@@ -29,8 +29,8 @@ from migd_sim.run.soak.reckless import RECKLESS
 
 HOURS: Final = (5.0, 7.0)
 STORMS: Final = (2, 3)
-STORM_S: Final = 420.0
-A_STORM: Final = (6, 14)
+STORM_S: Final = 300.0
+A_STORM: Final = (8, 20)
 STORAGES: Final = ("fast", "slow")
 CODES: Final = (
     "INTERNAL_ERROR",
@@ -120,13 +120,14 @@ def _happenings(rng: Random, storm: "_Storm", jobs: Sequence[JobSpec], length_s:
 def _guests(rng: Random, hosts: Sequence[HostSpec]) -> list[GuestSpec]:
     free = {host.name: host.memory_bytes for host in hosts}
     guests: list[GuestSpec] = []
+    everybodys, bears = rng.choice((*TAGS, "migd:apart=soak", "migd:apart=soak")), rng.choice((0.0, 0.0, 0.4))
     for number in range(rng.randint(len(hosts) + 1, 2 * len(hosts) + 2)):
         memory = rng.choice((256, 512, 1024, 1024, 2048)) * MIB
         fitting = [name for name, left in free.items() if left >= memory]
         host = rng.choice(fitting) if fitting else None
         if host is not None:
             free[host] -= memory
-        tags = tuple(sorted({tag for tag in TAGS if rng.random() < 0.05}))
+        tags = tuple(sorted({tag for tag in TAGS if rng.random() < (bears if tag == everybodys else 0.03)}))
         if rng.random() < 0.06:
             tags = (*tags, f"migd:pin={rng.choice(hosts).name}")
         guests.append(
@@ -181,14 +182,14 @@ def _guards(rng: Random) -> GuardsSection:
         cooldown_s=rng.choice((60.0, 300.0, 1800.0)),
         retry_after_s=rng.choice((60.0, 600.0)),
         retry_at_most_s=rng.choice((3600.0, 86400.0)),
-        max_concurrent=rng.choice((1, 2, 2, 3)),
-        max_concurrent_per_source=rng.choice((1, 1, 2)),
-        max_concurrent_per_target=rng.choice((1, 1, 2)),
+        max_concurrent=rng.choice((1, 2, 3, 4)),
+        max_concurrent_per_source=rng.choice((1, 2, 3)),
+        max_concurrent_per_target=rng.choice((1, 2, 3)),
         behind_ratio=rng.choice((0.0, 0.05)),
         behind_at_least_s=rng.choice((0.0, 60.0)),
         stall_per_hour_s=rng.choice((1.0, 5.0, 3600.0)),
         no_stall_last_s=rng.choice((0.0, 0.0, 1200.0)),
-        min_gain_s=rng.choice((0.0, 10.0, 60.0)),
+        min_gain_s=rng.choice((0.0, 0.0, 10.0, 60.0)),
         certainty_sds=rng.choice((0.0, 1.0)),
         memory_reserve_ratio=rng.choice((0.0, 0.0, 0.1)),
     )
@@ -226,7 +227,7 @@ class _Storm:
             "guest-blocked": {"of": guest, "to": "backup"},
             "guest-busy": {"of": guest, "to": "snapshot"},
             "hog": {"of": guest, "value": float(rng.randint(1, 4)), "lasts_s": round(between(rng, 60.0, 7200.0))},
-            "ask": {"of": guest if rng.random() < 0.7 else "", "to": host},
+            "ask": {"of": guest if rng.random() < 0.75 else "", "to": host},
             "policy": {"of": rng.choice((*BUILT_IN, RECKLESS))},
             "automation": {"to": rng.choice(("", "off", "recommend", "automatic"))},
             "maintenance": {"of": host, "value": float(rng.random() < 0.5)},
@@ -275,7 +276,7 @@ OF_HOSTS: Final = frozenset(
     }
 )
 OF_GUESTS: Final = frozenset(
-    {"suspend-hangs", "guest-stops", "guest-starts", "guest-reboots", "guest-paused", "release"}
+    {"suspend-hangs", "guest-stops", "guest-starts", "guest-reboots", "guest-paused", "block-left", "release"}
 )
 # How often each happens beside the others.
 WEIGHTS: Final[dict[What, float]] = {
@@ -310,8 +311,9 @@ WEIGHTS: Final[dict[What, float]] = {
     "guest-paused": 1,
     "guest-blocked": 2,
     "guest-busy": 2,
-    "hog": 12,
-    "ask": 18,
+    "block-left": 1,
+    "hog": 18,
+    "ask": 45,
     "cancel": 3,
     "approve": 4,
     "refuse": 1,

@@ -41,8 +41,8 @@ from migd_sim.run.soak.story import lines
 from migd_sim.run.soak.violation import Violated, Violation
 
 # So many periods after a change come at their usual pace; from then on each waits for this share of the time since.
-BRISK_PERIODS: Final = 4
-WAITS_RATIO: Final = 0.25
+BRISK_PERIODS: Final = 3
+WAITS_RATIO: Final = 0.4
 # While a migration is under way none waits for longer.
 UNDER_WAY_S: Final = 60.0
 # How long what is under way may take to come to rest once everything is mended.

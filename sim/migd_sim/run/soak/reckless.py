@@ -9,7 +9,9 @@ from migd_core.world import Move, Plan, Reason, World
 RECKLESS: Final = "reckless"
 WISH: Final = Reason(RECKLESS, "just so")
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
-MOST_WISHES: Final = 4
+MOST_WISHES: Final = 3
+# So many wishes are for the least loaded host: what gains nothing is refused for that, whatever else is wrong with it.
+ATTRACTIVE_RATIO: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,10 @@ class Reckless:
         for _ in range(rng.randint(1, MOST_WISHES) if guests and hosts else 0):
             uuid = rng.choice(guests)
             source = world.guests[uuid].host
-            target = rng.choice(hosts)
+            others = [host for host in hosts if host != source] or hosts
+            target = rng.choice(others)
+            if rng.random() < ATTRACTIVE_RATIO:
+                target = min(others, key=lambda host: world.hosts[host].load_ratio)
             match rng.randrange(24):
                 case 0:
                     uuid = NOBODY
