@@ -10,7 +10,7 @@ LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint man docs packages bench brams-live \
-  load fuzz audit clean
+  soak load fuzz audit clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -69,6 +69,9 @@ bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the go
 
 brams-live: $(VENV)/.installed-bench  ## a 48-hour forecast with everything real but the hosts, some hours long; BRAMS="--faster 24" halves that
 	@$(BIN)/python -m benchmarks._brams_live $(BRAMS)
+
+soak: $(VENV)/.installed  ## ten minutes of migd's core with everything going wrong; SOAK="--seed N" tells of one again
+	@$(BIN)/python -m migd_sim.run.soak $(SOAK)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) $(NPM_CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build

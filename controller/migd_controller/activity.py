@@ -19,7 +19,8 @@ WIDTHS_S: Final = (2.0, 12.0, 72.0)
 BINS: Final = 512
 # Curves of different phases; those that a prediction rests on are fewer, and the newest.
 CURVES: Final = 12
-# A guest that nobody measured for so long is watched anew; a shorter gap is taken to have been as what follows it.
+# A guest that nobody measured for so long, or only as a mean over so long, is watched anew: a mean shows no phases.
+# A shorter gap is taken to have been as what follows it.
 GAP_S: Final = 60.0
 NAMES: Final = ("CPU use", "network traffic", "disk traffic")
 
@@ -68,10 +69,10 @@ class Activity:
     def follow(self, sample: GuestSample, interval_s: float, now_s: float) -> None:
         """Take in what the guest did in the `interval_s` before `now_s` (Unix time)."""
         silent_s = now_s - self.at_s - interval_s
-        if silent_s > GAP_S or now_s < self.at_s:
+        if max(silent_s, interval_s) > GAP_S or now_s < self.at_s:
             self.bins = tuple(Bins(width_s) for width_s in WIDTHS_S)
-            silent_s = 0.0
-        found = [(rates(sample), min(interval_s + max(0.0, silent_s), BINS * WIDTHS_S[-1]))]
+            silent_s, interval_s = 0.0, min(interval_s, GAP_S)
+        found = [(rates(sample), interval_s + max(0.0, silent_s))]
         for each in self.bins:
             found = [(means, each.width_s) for one, lasts_s in found for means in each.add(one, lasts_s)]
         self.at_s = now_s

@@ -160,7 +160,8 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
         """Say what makes this sample impossible although each value is within its bounds, or None.
 
         A host that shows no CPU use while its guests run, or guests that use more CPU than the host has, comes from a
-        broken counter; a balancer that believes it empties or fills the host.
+        broken counter; a balancer that believes it empties or fills the host. A link that carries less than a byte a
+        second would make prices that are no numbers.
         """
         uuids = [guest.uuid for guest in self.guests]
         if len(set(uuids)) != len(uuids):
@@ -172,6 +173,8 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True, tag="host-sample"):
             )
         if self.memory_free_bytes > self.memory_bytes:
             return f"free memory {self.memory_free_bytes} is more than all memory {self.memory_bytes}"
+        if 0 < self.link_bytes_per_s < 1:
+            return f"a link of {self.link_bytes_per_s:g} bytes/s"
         for guest in self.guests:
             if guest.dirty_curve is not None and (why := guest.dirty_curve.contradiction()):
                 return f"dirty curve of guest {guest.uuid}: {why}"

@@ -137,6 +137,7 @@ def test_a_field_of_a_newer_agent_is_ignored() -> None:
         (changed(health={"type": "host-health", "reasons": ["x"] * 17}), r"health\.reasons"),
         (changed(health={"type": "host-health", "reasons": ["x" * 257]}), r"health\.reasons"),
         (changed(memory_free_bytes=2048), "free memory 2048 is more than all memory 1024"),
+        (changed(link_bytes_per_s=5e-324), "a link of 4.94066e-324 bytes/s"),
         (
             changed(cpu_ratio=0.0, guests=[{**msgspec.to_builtins(SAMPLE.guests[0]), "cpu_ratio": 1.0}]),
             "guests use 2.0 CPUs",

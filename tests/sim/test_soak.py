@@ -1,0 +1,96 @@
+"""The core goes through storms of faults; cases are drawn by their seed alone, become short, and can be seen again."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from migd_core.errors import ConfigError
+from migd_sim.run.soak.__main__ import main
+from migd_sim.run.soak.case import Case, Happening, read, write
+from migd_sim.run.soak.deeds import DEEDS
+from migd_sim.run.soak.drawing import WEIGHTS, draw
+from migd_sim.run.soak.loop import Loop
+from migd_sim.run.soak.shrink import fewest, shrunk
+from migd_sim.run.soak.violation import Violation
+
+
+@pytest.mark.parametrize("first", range(1, 25, 3))
+def test_nothing_is_wrong_with_these_seeds(first: int) -> None:
+    for seed in range(first, first + 3):
+        assert Loop(draw(seed)).run().violation is None
+
+
+def test_a_case_goes_the_same_way_each_time() -> None:
+    told, again = (Loop(draw(7), logs=True).run() for _ in range(2))
+    assert told.log == again.log
+    assert len(told.log) > 100
+
+
+def test_a_case_is_drawn_by_its_seed_and_survives_its_file(tmp_path: Path) -> None:
+    case = draw(11)
+    assert draw(11) == case != draw(12)
+    write(case, tmp_path / "case.json")
+    assert read(tmp_path / "case.json") == case
+
+
+def test_a_file_that_is_no_case_is_named(tmp_path: Path) -> None:
+    (tmp_path / "case.json").write_text('{"seed": 1, "storm": 2}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"case\.json: expected a case that `make soak` has written"):
+        read(tmp_path / "case.json")
+
+
+def test_everything_that_can_happen_is_drawn_sometimes() -> None:
+    assert WEIGHTS.keys() == DEEDS.keys()
+    drawn = {happening.what for seed in range(60) for happening in draw(seed).happenings}
+    assert drawn == DEEDS.keys()
+
+
+def test_the_fewest_that_fail_together_are_found() -> None:
+    tried: list[Any] = []
+
+    def fails(some: Any) -> bool:
+        tried.append(some)
+        return {3, 40, 41} <= set(some)
+
+    assert fewest(range(64), fails) == [3, 40, 41]
+    assert len(tried) < 64
+
+
+def test_a_failing_case_becomes_short_and_fails_in_the_same_way() -> None:
+    """Whoever stops g0 after the hog has begun is to blame; what goes on meanwhile is not."""
+    case = draw(5)
+    blamed = (
+        Happening(at_s=400.0, what="hog", of="g0", value=1.0, lasts_s=60.0),
+        Happening(at_s=900.0, what="guest-stops", of="g0"),
+    )
+    case = replace(case, happenings=tuple(sorted((*case.happenings, *blamed), key=lambda each: each.at_s)))
+
+    def run(some: Case) -> Violation | None:
+        found = [each for each in some.happenings if each in blamed]
+        is_there = any(guest.name == "g0" for guest in some.pool.guests)
+        is_wrong = is_there and len(found) == 2 and some.until_s > 900.0
+        return Violation(invariant="blame", at_s=900.0, text="") if is_wrong else None
+
+    short = shrunk(case, "blame", run)
+    assert short.happenings == blamed
+    assert [guest.name for guest in short.pool.guests] == ["g0"]
+    assert short.until_s == 901.0
+
+
+def test_the_command_tells_figures_as_json_and_its_exit_code_says_that_nothing_is_wrong() -> None:
+    command = [sys.executable, "-m", "migd_sim.run.soak", "--first", "3", "--seeds", "2", "--processes", "1"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    figures = msgspec.json.decode(found.stdout)
+    assert (found.returncode, figures["first_seed"], figures["seeds"], figures["failures"]) == (0, 3, 2, [])
+    assert figures["cluster_hours"] >= 10.0
+    assert "0 violations" in found.stderr
+
+
+def test_a_file_that_cannot_be_replayed_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--replay", "nowhere.json"]) == 2
+    assert "nowhere.json: expected a case" in capsys.readouterr().err

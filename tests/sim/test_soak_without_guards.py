@@ -1,0 +1,288 @@
+"""Each guard of the core is switched off in turn, and the checker of the soak finds that out.
+
+For each the seeds are tried one after the other, from one that is known to show it; the case then ends at once. What
+is switched off is the core's own code, in place; the checker uses none of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from migd_controller import (
+    accounts,
+    automation,
+    core,
+    guards,
+    maintenance,
+    probing,
+    set_course,
+    snapshot,
+)
+from migd_controller.automation import Stance
+from migd_controller.commands import FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.decision import Gate
+from migd_controller.guards import Situation
+from migd_controller.inventory import Inventory
+from migd_core.world import Move
+from migd_sim.run.soak.drawing import draw
+from migd_sim.run.soak.loop import Loop
+
+Patch = pytest.MonkeyPatch
+# So many seeds are tried from the one that is named on.
+SEEDS = 40
+
+
+def found(first: int) -> str:
+    """Return the invariant that does not hold in the first case, from a seed on, in which one does not; else nothing."""
+    for seed in range(first, first + SEEDS):
+        violation = Loop(draw(seed)).run().violation
+        if violation is not None:
+            return violation.invariant
+    return ""
+
+
+def without_gate(patch: Patch, name: str) -> None:
+    """Let a gate pass whatever it says."""
+
+    def judge(move: Move, situation: Situation, *, by_hand: bool) -> tuple[Gate, ...]:
+        gates = guards.judge(move, situation, by_hand=by_hand)
+        return tuple(replace(gate, passed=True) if gate.name == name else gate for gate in gates)
+
+    patch.setattr(core, "judge", judge)
+
+
+def without_reason(patch: Patch, text: str) -> None:
+    """Let a guest be moved although it is immovable because of what begins with `text`."""
+    immovable_because = snapshot._immovable_because
+
+    def because(*known: Any) -> str | None:
+        why = immovable_because(*known)
+        return None if why is not None and why.startswith(text) else why
+
+    patch.setattr(snapshot, "_immovable_because", because)
+
+
+def without(patch: Patch, where: object, name: str, answer: object) -> None:
+    """Let a function answer the same whatever it is asked."""
+    patch.setattr(where, name, lambda *_, **__: answer)
+
+
+# The gates that every move meets: the invariants by whose names their absence is found out, and a seed that shows it.
+GATES: Mapping[str, tuple[set[str], int]] = {
+    "known": ({"known", "crash"}, 1),
+    "pool": ({"pool"}, 1),
+    "pause": ({"pause"}, 1),
+    "one-at-a-time": ({"one-at-a-time"}, 1),
+    "movable": ({"movable", "never", "stale", "unmeasured", "one-at-a-time", "probe-and-migration", "quarantine"}, 1),
+    "target": ({"target", "maintenance"}, 1),
+    "health": ({"health"}, 1),
+    "placement": ({"placement", "rules"}, 1),
+    "anti-affinity": ({"anti-affinity"}, 1),
+    "capacity": ({"capacity"}, 1),
+    "pool-limit": ({"pool-limit"}, 1),
+    "source-limit": ({"source-limit"}, 1),
+    "target-limit": ({"target-limit"}, 1),
+    "hours": ({"hours"}, 1),
+    "cooldown": ({"cooldown"}, 1),
+    "rest": ({"rest"}, 1),
+    "behind": ({"behind"}, 1),
+    "stall": ({"stall"}, 1),
+    "gain": ({"gain"}, 1),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_core_without_a_gate_is_found_out(name: str, monkeypatch: Patch) -> None:
+    invariants, first = GATES[name]
+    without_gate(monkeypatch, name)
+    assert found(first) in invariants
+
+
+# Why a guest may not be moved: how the reason begins, the invariant, and a seed.
+REASONS: Mapping[str, tuple[str, int]] = {
+    "it is tagged migd:never": ("never", 1),
+    "the pool does not allow it": ("movable", 1),
+    "it is being migrated": ("one-at-a-time", 1),
+    "migd ": ("probe-and-migration", 1),
+    "snapshot is under way": ("movable", 1),
+    "it is in quarantine": ("quarantine", 1),
+    "its host is frozen": ("stale", 1),
+    "it is not measured on its host yet": ("unmeasured", 1),
+}
+
+
+@pytest.mark.parametrize("text", REASONS)
+def test_a_core_that_moves_immovable_guests_is_found_out(text: str, monkeypatch: Patch) -> None:
+    invariant, first = REASONS[text]
+    without_reason(monkeypatch, text)
+    assert found(first) == invariant
+
+
+def nobody_restricts(patch: Patch) -> None:
+    without(patch, automation, "stance", Stance(Gate(name="automation", passed=True, text="")))
+
+
+def steps_begin_at_once(patch: Patch) -> None:
+    without(patch, set_course, "_turn", None)
+
+
+def nothing_is_in_maintenance(patch: Patch) -> None:
+    patch.setattr(maintenance, "begun", lambda known, *_: dict(known))
+    patch.setattr(maintenance, "to_be_emptied", lambda known, *_: dict(known))
+
+
+def failures_are_forgotten(patch: Patch) -> None:
+    patch.setattr(core, "after", lambda holds, *_: holds)
+
+
+def debts_are_forgotten(patch: Patch) -> None:
+    patch.setattr(accounts, "after", lambda known, _: known)
+
+
+def silence_is_overlooked(patch: Patch) -> None:
+    silent_because = snapshot._silent_because
+
+    def because(host: Any, telemetry: Any, *rest: Any) -> str | None:
+        return None if host.uuid in telemetry.hosts else silent_because(host, telemetry, *rest)
+
+    patch.setattr(snapshot, "_silent_because", because)
+
+
+def absurdity_is_overlooked(patch: Patch) -> None:
+    without(patch, snapshot, "_doubtful_because", None)
+
+
+def moves_in_flight_take_no_memory(patch: Patch) -> None:
+    reserved = snapshot._reserved_bytes
+    patch.setattr(
+        snapshot, "_reserved_bytes", lambda inventory, memory: reserved(inventory, replace(memory, in_flight={}))
+    )
+
+
+def migrations_are_not_followed(patch: Patch) -> None:
+    adopt = core.Core.adopt
+    patch.setattr(
+        core.Core, "adopt", lambda self, now_s: [c for c in adopt(self, now_s) if not isinstance(c, FollowMigration)]
+    )
+
+
+def migrations_are_asked_for_again(patch: Patch) -> None:
+    adopt = core.Core.adopt
+
+    def again(self: core.Core, now_s: float) -> list[Any]:
+        return [
+            StartMigration(cause=c.cause, guest=c.guest, source=self.memory.in_flight[c.cause].source, target=c.target)
+            if isinstance(c, FollowMigration)
+            else c
+            for c in adopt(self, now_s)
+        ]
+
+    patch.setattr(core.Core, "adopt", again)
+
+
+def ends_are_not_recorded(patch: Patch) -> None:
+    handle = core.Core.handle
+
+    def untold(self: core.Core, event: Any, now_s: float) -> list[Any]:
+        commands = handle(self, event, now_s)
+        return [c for c in commands if not (isinstance(c, RecordMigration) and c.migration.is_over)]
+
+    patch.setattr(core.Core, "handle", untold)
+
+
+def decisions_are_not_recorded(patch: Patch) -> None:
+    handle = core.Core.handle
+    patch.setattr(
+        core.Core,
+        "handle",
+        lambda self, event, now_s: [c for c in handle(self, event, now_s) if not isinstance(c, RecordDecision)],
+    )
+
+
+def guests_that_are_gone_are_kept(patch: Patch) -> None:
+    apply = Inventory.apply
+
+    def late(self: Inventory, event: Any) -> Any:
+        return apply(self, replace(event, gone=()))
+
+    patch.setattr(Inventory, "apply", late)
+
+
+def every_guest_is_probed(patch: Patch) -> None:
+    def able(host: str, known: Any, inventory: Inventory, memory: Any) -> Iterator[Any]:
+        return (guest for guest in inventory.guests.values() if guest.host == host)
+
+    patch.setattr(probing, "_may_be_probed", able)
+
+
+def tags_do_not_keep_from_probes(patch: Patch) -> None:
+    patch.setattr(probing, "UNPROBED_TAGS", frozenset())
+
+
+def probes_follow_each_other(patch: Patch) -> None:
+    without(patch, probing, "_is_due", True)
+
+
+def probes_go_to_whoever_is_there(patch: Patch) -> None:
+    without(patch, probing, "_is_fit", True)
+
+
+def hosts_have_many_probes(patch: Patch) -> None:
+    granted = probing._granted
+
+    def more(cause: str, now_s: float, inventory: Any, telemetry: Any, memory: Any, config: Any) -> Any:
+        return granted(cause, now_s, inventory, telemetry, replace(memory, leases={}), config)
+
+    patch.setattr(probing, "_granted", more)
+
+
+def probes_are_given_in_a_pause(patch: Patch) -> None:
+    granted = probing._granted
+
+    def ever(cause: str, now_s: float, inventory: Any, telemetry: Any, memory: Any, config: Any) -> Any:
+        return granted(cause, now_s, inventory, telemetry, replace(memory, is_paused=False), config)
+
+    patch.setattr(probing, "_granted", ever)
+
+
+def probes_end_before_their_agents(patch: Patch) -> None:
+    patch.setattr(probing, "MARGIN_S", -60.0)
+
+
+def blocks_are_left_behind(patch: Patch) -> None:
+    without(patch, probing, "_left_behind", ())
+
+
+OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
+    (nobody_restricts, {"automation"}, 1),
+    (steps_begin_at_once, {"turn"}, 1),
+    (nothing_is_in_maintenance, {"maintenance", "pretext"}, 1),
+    (failures_are_forgotten, {"rest", "quarantine"}, 1),
+    (debts_are_forgotten, {"behind", "stall"}, 1),
+    (silence_is_overlooked, {"stale", "target", "probe"}, 1),
+    (absurdity_is_overlooked, {"target", "doubtful"}, 1),
+    (moves_in_flight_take_no_memory, {"capacity"}, 1),
+    (migrations_are_not_followed, {"never-quiet"}, 1),
+    (migrations_are_asked_for_again, {"started-twice"}, 1),
+    (ends_are_not_recorded, {"journal"}, 1),
+    (decisions_are_not_recorded, {"journal"}, 1),
+    (guests_that_are_gone_are_kept, {"unlike-pool"}, 1),
+    (every_guest_is_probed, {"probe", "probe-and-migration", "unprobed"}, 1),
+    (tags_do_not_keep_from_probes, {"unprobed"}, 1),
+    (probes_follow_each_other, {"probe-share"}, 1),
+    (probes_go_to_whoever_is_there, {"probe"}, 1),
+    (hosts_have_many_probes, {"one-probe-a-host"}, 1),
+    (probes_are_given_in_a_pause, {"pause"}, 1),
+    (probes_end_before_their_agents, {"probe-and-migration"}, 1),
+    (blocks_are_left_behind, {"never-quiet"}, 1),
+)
+
+
+@pytest.mark.parametrize(("change", "invariants", "first"), OTHERS, ids=[change.__name__ for change, *_ in OTHERS])
+def test_a_core_without_another_guard_is_found_out(
+    change: Callable[[Patch], None], invariants: set[str], first: int, monkeypatch: Patch
+) -> None:
+    change(monkeypatch)
+    assert found(first) in invariants
