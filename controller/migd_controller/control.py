@@ -33,6 +33,7 @@ from migd_controller.recommendations import Standing
 from migd_core.health import HealthState
 
 log = structlog.get_logger()
+Watcher = Callable[[AnyEvent, Sequence[AnyCommand]], None]
 
 
 class Clock:
@@ -55,7 +56,7 @@ class Control:
     def __init__(self, core: Core, journal: Journal, clock: Clock) -> None:
         self.core, self.journal, self.clock = core, journal, clock
         self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
-        self.watchers: list[Callable[[AnyEvent, Sequence[AnyCommand]], None]] = []
+        self.watchers: list[Watcher] = []
         self.took_s = 0.0  # what the core and the journal took for the last event
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
