@@ -140,21 +140,23 @@ def _serve(settings: config.AgentConfig) -> None:
             period_s=measure.period_s,
             measures=[part for collector in collectors for part in collector.supplies] + [DIRTY_CURVE] * may_probe,
             guests=measure.guests.__struct_config__.tag if source is not None else "none",
-            controller=settings.controller.endpoint,
+            controllers=[each.endpoint for each in settings.controller.all],
             public_key=keys.public.decode(),
         )
         context = ending.enter_context(zmq.Context[Any]())
-        publisher = Publisher(context, settings.controller, keys, topic=host_uuid)
-        ending.callback(publisher.close)
+        publishers = [Publisher(context, each, keys, topic=host_uuid) for each in settings.controller.all]
+        for publisher in publishers:
+            ending.callback(publisher.close)
         sampler = Sampler(collectors, failures)
         probing: Probing | None = None
         if source is not None and may_probe:
-            inbox = LeaseInbox(context, settings.controller.leases_from, keys, host_uuid)
-            ending.callback(inbox.close)
-            probing = Probing(source, inbox, sampler.boot_id, failures)
+            inboxes = [LeaseInbox(context, each.leases_from, keys, host_uuid) for each in settings.controller.all]
+            for inbox in inboxes:
+                ending.callback(inbox.close)
+            probing = Probing(source, inboxes, sampler.boot_id, failures)
             ending.callback(probing.close)
-        daemon.run(sampler, probing, publisher, measure.period_s, stop)
-    log.info("agent ended", samples_dropped=publisher.dropped)
+        daemon.run(sampler, probing, publishers, measure.period_s, stop)
+    log.info("agent ended", samples_dropped=[publisher.dropped for publisher in publishers])
 
 
 if __name__ == "__main__":

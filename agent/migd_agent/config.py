@@ -23,15 +23,13 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One section of the file; an unknown key is an error."""
 
 
-class ControllerSection(Section, frozen=True, kw_only=True):
-    """Where samples go, and the keys that let them in: the controller's public one, this agent's secret one.
+class Endpoints(Section, frozen=True, kw_only=True):
+    """One controller: where samples go, and where leases to probe guests come from.
 
-    `lease_endpoint` is where leases to probe guests come from; empty, it is the port after that of `endpoint`.
+    Where `lease_endpoint` is empty, it is the port after that of `endpoint`.
     """
 
     endpoint: Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:\d{1,5}$", examples=["tcp://controller.example.org:7201"])]
-    public_key_file: str
-    secret_key_file: str
     lease_endpoint: Annotated[
         str, Meta(pattern=r"^(tcp://[^\s/]+:\d{1,5})?$", examples=["tcp://controller.example.org:7202"])
     ] = ""
@@ -46,6 +44,22 @@ class ControllerSection(Section, frozen=True, kw_only=True):
         """The endpoint that leases come from."""
         address, _, port = self.endpoint.rpartition(":")
         return self.lease_endpoint or f"{address}:{int(port) + 1}"
+
+
+class ControllerSection(Endpoints, frozen=True, kw_only=True):
+    """Where samples go, and the keys that let them in: the controller's public one, this agent's secret one.
+
+    `others` are controllers of the same key that stand by; each gets every sample.
+    """
+
+    public_key_file: str
+    secret_key_file: str
+    others: tuple[Endpoints, ...] = ()
+
+    @property
+    def all(self) -> tuple[Endpoints, ...]:
+        """Every controller that samples go to."""
+        return self, *self.others
 
 
 class NoGuests(Section, frozen=True, kw_only=True, tag_field="source", tag="none"):

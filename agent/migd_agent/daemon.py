@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
@@ -57,8 +58,10 @@ class StopRequest:
         self.is_asked = True
 
 
-def run(sampler: Sampler, probing: Probing | None, publisher: Publisher, period_s: float, stop: StopRequest) -> None:
-    """Publish one sample a period until `stop` is asked for."""
+def run(
+    sampler: Sampler, probing: Probing | None, publishers: Sequence[Publisher], period_s: float, stop: StopRequest
+) -> None:
+    """Publish one sample a period, to each controller, until `stop` is asked for."""
     log = structlog.get_logger()
     start_s = due_s = time.monotonic()
     watchdog_s, fed_s = systemd.watchdog_period_s(), -math.inf
@@ -69,25 +72,29 @@ def run(sampler: Sampler, probing: Probing | None, publisher: Publisher, period_
             systemd.notify("WATCHDOG=1")
             fed_s = now_s
         if now_s >= due_s:
-            sample = sampler.tick(now_s, probing.probed if probing else NOTHING_PROBED, publisher.dropped)
+            sample = sampler.tick(now_s, probing.probed if probing else NOTHING_PROBED)
             if sample is not None:
-                is_sent = publisher.send(sample)
+                is_sent = [publisher.send(sample) for publisher in publishers]
                 log.debug("sample", sequence=sample.sequence, guests=len(sample.guests), is_sent=is_sent)
             due_s = next_due_s(start_s, period_s, time.monotonic())
         until_s = due_s if watchdog_s is None else min(due_s, fed_s + watchdog_s)
-        _wait(sampler, probing, publisher, until_s, stop)
+        _wait(sampler, probing, publishers, until_s, stop)
     systemd.notify("STOPPING=1")
 
 
-def _wait(sampler: Sampler, probing: Probing | None, publisher: Publisher, until_s: float, stop: StopRequest) -> None:
+def _wait(
+    sampler: Sampler, probing: Probing | None, publishers: Sequence[Publisher], until_s: float, stop: StopRequest
+) -> None:
     """Wait until `until_s` or the first thing that happens before, and deal with that."""
     poller = zmq.Poller()
-    for readable in (stop, *publisher.sockets, *(probing.readable if probing else ())):
+    sockets = [each for publisher in publishers for each in publisher.sockets]
+    for readable in (stop, *sockets, *(probing.readable if probing else ())):
         poller.register(readable, zmq.POLLIN)
-    until_s = min(until_s, publisher.due_s, probing.due_s if probing else until_s)
+    until_s = min(until_s, *(publisher.due_s for publisher in publishers), probing.due_s if probing else until_s)
     # Whole milliseconds, rounded up: rounded down, the last one would be spent spinning.
     poller.poll(math.ceil(max(0.0, until_s - time.monotonic()) * 1000))
     now_s = time.monotonic()
-    publisher.follow(now_s)
+    for publisher in publishers:
+        publisher.follow(now_s)
     if probing is not None:
         probing.follow(sampler.guests, now_s)

@@ -4,7 +4,7 @@ A lease names one guest, this run of the agent, and a time on this agent's clock
 controller keeps everybody from migrating the guest for longer than that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -52,8 +52,9 @@ class _UnderWay:
 class Probing:
     """At most one probe at a time. Poll `readable`, and call `follow` when one is, and at latest at `due_s`."""
 
-    def __init__(self, source: GuestSource, inbox: Inbox, boot_id: str, failures: Failures) -> None:
-        self._source, self._inbox, self._boot_id, self._failures = source, inbox, boot_id, failures
+    def __init__(self, source: GuestSource, inboxes: Sequence[Inbox], boot_id: str, failures: Failures) -> None:
+        """There is an inbox for each controller; leases come from the one that leads."""
+        self._source, self._inboxes, self._boot_id, self._failures = source, inboxes, boot_id, failures
         self._curves: dict[str, tuple[int, DirtyCurve]] = {}
         self._report: ProbeReport | None = None
         self._under_way: _UnderWay | None = None
@@ -68,14 +69,14 @@ class Probing:
     def readable(self) -> tuple[Any, ...]:
         """What to poll for reading."""
         curve = self._under_way.curve if self._under_way is not None else None
-        return (
-            (*self._inbox.sockets, curve) if curve is not None and curve.fileno() is not None else self._inbox.sockets
-        )
+        sockets = tuple(each for inbox in self._inboxes for each in inbox.sockets)
+        return (*sockets, curve) if curve is not None and curve.fileno() is not None else sockets
 
     @property
     def due_s(self) -> float:
         """When there is something to do even if nothing turns readable."""
-        return self._inbox.due_s if self._under_way is None else min(self._inbox.due_s, self._under_way.curve.due_s)
+        due_s = min(inbox.due_s for inbox in self._inboxes)
+        return due_s if self._under_way is None else min(due_s, self._under_way.curve.due_s)
 
     def follow(self, guests: Mapping[str, int], now_s: float) -> None:
         """Go on with what is under way, and take leases in; `guests` are the domids by uuid of those running here."""
@@ -84,7 +85,7 @@ class Probing:
         # First what is under way: a peek that is due must not wait for a lease.
         if self._under_way is not None and self._under_way.curve.advance(now_s):
             self._take(self._under_way, now_s)
-        for request in self._inbox.follow(now_s):
+        for request in [each for inbox in self._inboxes for each in inbox.follow(now_s)]:
             match request:
                 case ProbeLease():
                     self._begin(request, guests, now_s)

@@ -14,7 +14,7 @@ import structlog
 import zmq
 from msgspec.structs import replace
 
-from migd_agent.config import ControllerSection
+from migd_agent.config import Endpoints
 from migd_agent.connection import Connection
 from migd_agent.identity import Keys
 from migd_core import __version__
@@ -41,7 +41,7 @@ class Publisher:
     Poll `sockets`, and call `follow` when one is readable and at latest at `due_s`.
     """
 
-    def __init__(self, context: zmq.Context[Any], settings: ControllerSection, keys: Keys, topic: str) -> None:
+    def __init__(self, context: zmq.Context[Any], settings: Endpoints, keys: Keys, topic: str) -> None:
         """Raises ConfigError."""
         self._topic = topic.encode()
         self._log = structlog.get_logger().bind(controller=settings.endpoint)
@@ -83,7 +83,7 @@ class Publisher:
         """Hand `sample` to the connection without waiting; False, and one more dropped, where it takes none."""
         if self._has_listener:
             try:
-                signed = replace(sample, version=__version__, clock_s=time.time())
+                signed = replace(sample, version=__version__, clock_s=time.time(), samples_dropped=self.dropped)
                 self._socket.send_multipart(encode_sample(signed), zmq.NOBLOCK)
             except zmq.Again:
                 self.dropped += 1

@@ -44,14 +44,14 @@ class Sampler:
         """The guests that the last reading found here: their domids by uuid."""
         return {} if self._last is None else {guest.uuid: guest.domid for guest in self._last.guests}
 
-    def tick(self, now_s: float, probed: Probed = NOTHING_PROBED, samples_dropped: int = 0) -> HostSample | None:
+    def tick(self, now_s: float, probed: Probed = NOTHING_PROBED) -> HostSample | None:
         """Read the machine and return the sample since the last tick; None where there is nothing to say yet.
 
         `now_s` is the agent's monotonic time. A sample that fails in part names what is missing in it.
         """
         before = self._last
         now, missing = self._read()
-        stamp = Stamp(self._boot_id, self._sequence, now_s, samples_dropped, probed.curves, probed.report)
+        stamp = Stamp(self._boot_id, self._sequence, now_s, probed.curves, probed.report)
         formed = Formed(None) if before is None or now is None else form(before, now, stamp)
         self._last = now or before
         self._report(formed, missing)
@@ -97,7 +97,6 @@ class Sampler:
             last,
             sequence=stamp.sequence,
             monotonic_s=stamp.monotonic_s,
-            samples_dropped=stamp.samples_dropped,
             probe=stamp.probe,
             guests=(),
             flows=(),

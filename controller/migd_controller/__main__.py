@@ -13,6 +13,7 @@ import structlog
 
 from migd_controller.config import ControllerConfig
 from migd_controller.daemon import run
+from migd_controller.leader import Deposed
 from migd_core import __version__, config, logs
 from migd_core.errors import MigdError
 
@@ -25,7 +26,9 @@ def main() -> None:
     faulthandler.enable()  # so that the journal has the stack on which the watchdog found it
     logs.configure(component="controller", level=arguments.log_level)
     try:
-        asyncio.run(run(config.load(arguments.config, ControllerConfig)))
+        settings = config.load(arguments.config, ControllerConfig)
+        while _is_deposed(settings):
+            structlog.get_logger().warning("controller begins anew, and stands by")
     except MigdError as error:
         sys.exit(f"migd-controller: {error}")
     except BaseExceptionGroup as group:
@@ -35,6 +38,19 @@ def main() -> None:
         assert known is not None
         structlog.get_logger().error("controller gives up", why="; ".join(str(error) for error in _leaves(known)))
         sys.exit(1)
+
+
+def _is_deposed(settings: ControllerConfig) -> bool:
+    """Run one controller to its end; return whether that was because another one leads now."""
+    try:
+        asyncio.run(run(settings))
+    except BaseExceptionGroup as group:
+        deposed, others = group.split(Deposed)
+        if deposed is None or others is not None:
+            raise
+        structlog.get_logger().warning("controller is deposed", why=str(_leaves(deposed)[0]))
+        return True
+    return False
 
 
 def _leaves(group: BaseExceptionGroup[MigdError]) -> list[BaseException]:

@@ -116,6 +116,8 @@ class Api:
         self._core, self._journal = control.core, control.journal
         self._started_s = control.clock.now_s()
         self.http_problem: Callable[[], str] = lambda: ""  # what keeps people from coming over TCP
+        self.leader: Callable[[], api.LeaderView | None] = lambda: None
+        self.behind_audit: list[Middleware] = []
 
     def live(self) -> Document:
         """Return what the page follows, as of now."""
@@ -551,6 +553,7 @@ class Api:
             hosts_in_maintenance=sum(bool(maintenance_text(core, host)) for host in world.hosts.values()),
             automation=cluster_level(core.memory, core.config.automation),
             recommendations=len(core.memory.recommendations),
+            leader=self.leader(),
             guests=len(world.guests),
             jobs=len(world.jobs),
             migrations=[migration_view(migration) for migration in core.memory.in_flight.values()],

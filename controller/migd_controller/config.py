@@ -309,6 +309,19 @@ class RecordSection(Section, frozen=True, kw_only=True):
             raise ValueError(f"keep_bytes {self.keep_bytes} is less than two parts of part_bytes {self.part_bytes}")
 
 
+class LeaderSection(Section, frozen=True, kw_only=True):
+    """Where the file has this section, this is one of several controllers of a pool, of which one leads.
+
+    All have the same secret key. Who stands by takes over once nothing was heard of the leader for `lease_s`. `name` is
+    this controller's, the machine's where it is empty; `address` is where the others reach that machine, empty: by its
+    own name.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    address: Annotated[str, Meta(pattern=r"^[^\s/]{0,255}$")] = ""
+    lease_s: Annotated[float, Meta(ge=1, le=600)] = 15.0
+
+
 class ControllerConfig(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -334,6 +347,7 @@ class ControllerConfig(Section, frozen=True, kw_only=True):
     webhooks: tuple[WebhookSection, ...] = ()
     slurm: SlurmSection | None = None
     record: RecordSection = RecordSection()
+    leader: LeaderSection | None = None
 
     def __post_init__(self) -> None:
         names = [webhook.name for webhook in self.webhooks]

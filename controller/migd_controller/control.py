@@ -34,6 +34,7 @@ from migd_controller.record.recording import Recording
 from migd_core.health import HealthState
 
 log = structlog.get_logger()
+Watcher = Callable[[AnyEvent, Sequence[AnyCommand]], None]
 
 
 class Clock:
@@ -57,7 +58,7 @@ class Control:
         self.core, self.journal, self.clock = core, journal, clock
         self.recording = Recording(core)
         self.submit: Callable[[PoolCommand | ProbeCommand], None] | None = None
-        self.watchers: list[Callable[[AnyEvent, Sequence[AnyCommand]], None]] = []
+        self.watchers: list[Watcher] = []
         self.took_s = 0.0  # what the core and the journal took for the last event
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()

@@ -65,6 +65,7 @@ from migd_controller.events import (
     JobLimited,
     JobProgressed,
     JobRemoved,
+    LeaderSeen,
     LinksMeasured,
     MaintenanceBegun,
     MaintenanceEnded,
@@ -88,6 +89,7 @@ from migd_controller.events import (
     ShadowTurn,
     Source,
     Tick,
+    TookOver,
 )
 from migd_controller.guards import Situation, judge
 from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
@@ -177,6 +179,11 @@ class Core:
         dropped = self._drop_sets(self.policy_problem) if self.policy_problem else []
         return [*commands, *migrations, *dropped]
 
+    def know(self, memory: Memory) -> None:
+        """Go on with another memory: the leader's, which this controller stands by for or follows."""
+        self.memory = memory
+        self.policy = self._configured(memory)
+
     def handle(self, event: AnyEvent, now_s: float) -> list[AnyCommand]:
         """Take in one event at Unix time `now_s` and return what is to be done about it, in order."""
         match event:
@@ -263,6 +270,11 @@ class Core:
                 self._out_of_service(maintenance.to_be_emptied(self.memory.maintenance, host, now_s))
             case EvacuationStopped(host=host):
                 self._out_of_service(maintenance.left_as_it_is(self.memory.maintenance, host))
+            case LeaderSeen():
+                pass
+            case TookOver(memory=memory):
+                self.know(msgspec.msgpack.decode(memory, type=Memory))
+                return self.adopt(now_s)
             case _:
                 assert_never(event)
         return []

@@ -10,7 +10,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -19,18 +19,20 @@ from aiohttp import web
 from migd_controller.api import Api
 from migd_controller.commands import PoolCommand, ProbeCommand
 from migd_controller.config import ControllerConfig
-from migd_controller.control import Clock, Control
+from migd_controller.control import Clock, Control, Watcher
 from migd_controller.core import Core, first_memory
 from migd_controller.doctor.examination import Doctor
 from migd_controller.doctor.questions import PoolQuestions
 from migd_controller.events import SampleArrived, ShadowTurn, Tick
 from migd_controller.executor import Executor
 from migd_controller.http.listener import BACKLOG, MAX_CONNECTIONS, runner_of
+from migd_controller.http.only_leader import only_leader
 from migd_controller.http.places import Places
 from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.journal_database import place_of
+from migd_controller.leader_claims import Seal
 from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.metrics import Metrics
 from migd_controller.pool_calls import PoolCalls
@@ -38,6 +40,7 @@ from migd_controller.pool_watch import PoolWatch
 from migd_controller.probe_executor import ProbeExecutor
 from migd_controller.rrd_poll import RrdPoll
 from migd_controller.slurm import SlurmWatch
+from migd_controller.succession import Succession
 from migd_controller.timeline_store import TimelineStore
 from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
@@ -80,50 +83,71 @@ async def run(config: ControllerConfig) -> None:
         closing.callback(outbox.close)
         metrics = Metrics(control, intake.counts, config.state_dir)
         control.watchers.append(metrics.heard)
+        seal = Seal(config.telemetry.secret_key_file) if config.leader is not None else None
+        succession = Succession(config, control, seal, outbox.endpoint) if seal is not None else None
         webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
-        control.watchers.append(webhooks.heard)
+        control.watchers.append(_if_leading(succession, webhooks.heard))
         slurm = SlurmWatch(config.slurm, control) if config.slurm is not None else None
         calls = PoolCalls(pool)
         doctor = Doctor(control, intake.counts, lambda: intake.authorised, PoolQuestions(pool, calls).ask)
         api = Api(control, intake.counts, history.timeline, slurm, doctor)
+        if succession is not None:
+            api.leader = succession.view
+            api.behind_audit.append(only_leader(succession.refusal, succession.settled))
+            metrics.also(succession.families)
         service = Service(api, control, config, metrics)
         watch = PoolWatch(pool, control.take_in)
         rrds = RrdPoll(pool, core.inventory, intake.has_agent, control.take_in)
         async with asyncio.TaskGroup() as tasks:
-            executor = Executor(calls, watch, control.take_in, tasks, config.xapi)
-            probes = ProbeExecutor(calls, outbox, control.take_in, tasks)
+            change = succession.leader.change if succession is not None else None
+            executor = Executor(calls, watch, control.take_in, tasks, config.xapi, change)
+            probes = ProbeExecutor(calls, outbox, control.take_in, tasks, change)
 
             def submit(command: PoolCommand | ProbeCommand) -> None:
+                if succession is not None and not succession.has_begun:
+                    return  # what a standby sees end, the leader ends
                 if isinstance(command, ProbeCommand):
                     probes.submit(command)
                 else:
                     executor.submit(command)
 
+            def lead() -> None:
+                """Begin with what only a leader does."""
+                may = (lambda: succession.leader.leads) if succession is not None else (lambda: True)
+                background.append(tasks.create_task(_tick(control, config.period_s, may), name="ticks"))
+                if slurm is not None:
+                    background.append(tasks.create_task(slurm.run(), name="slurm"))
+
             control.submit = submit
+            background: list[asyncio.Task[None]] = []
             try:
                 async with contextlib.AsyncExitStack() as listeners:
                     on_socket = serving(service.on_socket(), config.socket, config.socket_mode)
                     await listeners.enter_async_context(on_socket)
                     url = await listeners.enter_async_context(service.over_tcp())
-                    control.adopt()
-                    background = [
+                    background += [
                         tasks.create_task(control.fails(), name="failure"),
                         tasks.create_task(watch.run(), name="watch"),
                         tasks.create_task(intake.run(), name="intake"),
                         tasks.create_task(outbox.run(), name="leases"),
                         tasks.create_task(rrds.run(config.telemetry.rrd_period_s), name="rrds"),
-                        tasks.create_task(_tick(control, config.period_s), name="ticks"),
                         tasks.create_task(_prune(control, config), name="prune"),
                         tasks.create_task(service.run(), name="http"),
                         *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                         tasks.create_task(_feed_watchdog(), name="watchdog"),
-                        *([tasks.create_task(slurm.run(), name="slurm")] if slurm is not None else []),
                     ]
+                    if succession is None:
+                        control.adopt()
+                        lead()
+                    else:
+                        tasks.create_task(succession.leader.run(), name="lease")
+                        background.append(tasks.create_task(succession.run(lead), name="succession"))
                     log.info(
                         "controller ready",
                         socket=str(config.socket),
                         url=url,
                         telemetry=intake.endpoint,
+                        stands_by=succession is not None or None,
                         leases=outbox.endpoint,
                         pool=config.xapi.url,
                         policy=core.policy.name,
@@ -140,6 +164,8 @@ async def run(config: ControllerConfig) -> None:
                 executor.leave()
                 probes.leave()
                 watch.stop()
+                if succession is not None:
+                    await succession.leader.close()
                 await asyncio.to_thread(_close_pool, pool, watch, calls, rrds)
 
 
@@ -150,15 +176,23 @@ def _close_pool(pool: Pool, watch: PoolWatch, calls: PoolCalls, rrds: RrdPoll) -
     rrds.close()
 
 
-async def _tick(control: Control, period_s: float) -> None:
-    """One tick a period. A late one is skipped, never made up for in a burst."""
+def _if_leading(succession: Succession | None, watcher: Watcher) -> Watcher:
+    """Return a watcher that hears nothing while this controller stands by."""
+    if succession is None:
+        return watcher
+    return lambda event, commands: watcher(event, commands) if succession.has_begun else None
+
+
+async def _tick(control: Control, period_s: float, may: Callable[[], bool]) -> None:
+    """One tick a period, if it may be. A late one is skipped, never made up for in a burst."""
     loop = asyncio.get_running_loop()
     due_s = loop.time() + period_s
     while True:
         await asyncio.sleep(max(0.0, due_s - loop.time()))
-        control.dispatch(Tick())
-        if control.core.memory.contest.shadows:
-            control.dispatch(ShadowTurn())
+        if may():
+            control.dispatch(Tick())
+            if control.core.memory.contest.shadows:
+                control.dispatch(ShadowTurn())
         while due_s <= loop.time():
             due_s += period_s
 

@@ -329,6 +329,25 @@ class EvacuationStopped(Event, frozen=True, kw_only=True):
     host: str
 
 
+class LeaderSeen(Event, frozen=True, kw_only=True):
+    """Another controller of the pool leads, by its `number`-th claim; this one stands by."""
+
+    name: str
+    number: int
+
+
+class TookOver(Event, frozen=True, kw_only=True):
+    """This controller leads from now on, by the claim of this number, after `predecessor` (empty: nobody).
+
+    `memory` is what it goes on with, a `Memory` as the journal keeps it.
+    """
+
+    name: str
+    number: int
+    predecessor: str
+    memory: bytes
+
+
 AnyEvent = (
     Tick
     | ShadowTurn
@@ -363,4 +382,6 @@ AnyEvent = (
     | MaintenanceEnded
     | EvacuationAsked
     | EvacuationStopped
+    | LeaderSeen
+    | TookOver
 )

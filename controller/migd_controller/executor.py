@@ -7,15 +7,16 @@ the pool is asked where the guest is, and if the guest turns out to be migrating
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from migd_controller.commands import CancelMigration, FollowMigration, PoolCommand, StartMigration
 from migd_controller.config import XapiSection
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, MigrationTaskLost
+from migd_controller.leader import NotLeading
 from migd_controller.pool_calls import RETRY_S, PoolCalls, what_occupies
 from migd_controller.pool_failures import CANCELLED
 from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of, probed_by
@@ -24,6 +25,7 @@ from migd_controller.xapi import PoolRefusal, PoolUnreachable
 
 log = structlog.get_logger()
 Emit = Callable[[MigrationAccepted | MigrationTaskLost | MigrationProgressed | MigrationEnded], None]
+Change = Callable[..., Awaitable[Any]]
 
 # Progress is an event in the journal, so small steps are not worth one.
 PROGRESS_STEP: Final = 0.02
@@ -53,10 +55,17 @@ class Executor:
     """
 
     def __init__(
-        self, calls: PoolCalls, watch: PoolWatch, emit: Emit, tasks: asyncio.TaskGroup, settings: XapiSection
+        self,
+        calls: PoolCalls,
+        watch: PoolWatch,
+        emit: Emit,
+        tasks: asyncio.TaskGroup,
+        settings: XapiSection,
+        change: Change | None = None,
     ) -> None:
+        """`change` asks the pool for a migration; where it is not given, `calls` does."""
         self._calls, self._watch, self._emit, self._tasks = calls, watch, emit, tasks
-        self._settings = settings
+        self._settings, self._change_pool = settings, change or calls.change
         self._under_way: set[asyncio.Task[None]] = set()
         self._followed: set[str] = set()
 
@@ -103,7 +112,9 @@ class Executor:
         except PoolUnreachable as error:
             return None, Ending(NOT_ASKED, str(error))
         try:
-            return await self._calls.once(self._request, guest, target), Ending()
+            return str(await self._change_pool(MIGRATE, guest, target, {"live": "true"})), Ending()
+        except NotLeading as error:
+            return None, Ending(NOT_ASKED, str(error))
         except PoolRefusal as refusal:
             return None, self._refused(refusal)
         except PoolUnreachable as error:
@@ -126,9 +137,6 @@ class Executor:
             raise PoolRefusal([CHANGED_MEANWHILE, guest, changed])
         self._calls.call("VM.assert_can_boot_here", guest, target)
         return guest, target, self._pending_migrations()
-
-    def _request(self, guest: str, target: str) -> str:
-        return str(self._calls.call(MIGRATE, guest, target, {"live": "true"}))
 
     async def _cancel(self, command: CancelMigration) -> None:
         """Ask for the cancellation until the pool has heard it; how the migration ends is told by its own task."""

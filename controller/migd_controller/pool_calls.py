@@ -34,6 +34,10 @@ class PoolCalls:
         """Return what `function`, which calls the pool, returns. Raises PoolRefusal, PoolUnreachable."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
+    async def change(self, method: str, *args: Any) -> Any:
+        """Return the pool's answer to a call that changes something. Raises PoolRefusal, PoolUnreachable."""
+        return await self.once(self.call, method, *args)
+
     async def patiently(self, function: Callable[..., T], *args: object) -> T:
         """Call until the pool answers. For what does no harm when it is done twice: a request is never repeated."""
         retry_s = RETRY_S

@@ -13,6 +13,8 @@ import structlog
 
 from migd_controller.commands import BeginProbe, EndProbe, ProbeCommand, RevokeProbe
 from migd_controller.events import ProbeEnded
+from migd_controller.executor import Change
+from migd_controller.leader import NotLeading
 from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.leases import Lease, block_text
 from migd_controller.pool_calls import PoolCalls, what_occupies
@@ -32,9 +34,16 @@ class ProbeExecutor:
     """Begins and ends probes. `emit` is called in the event loop."""
 
     def __init__(
-        self, calls: PoolCalls, outbox: LeaseOutbox, emit: Callable[[ProbeEnded], None], tasks: asyncio.TaskGroup
+        self,
+        calls: PoolCalls,
+        outbox: LeaseOutbox,
+        emit: Callable[[ProbeEnded], None],
+        tasks: asyncio.TaskGroup,
+        change: Change | None = None,
     ) -> None:
+        """`change` asks the pool for a block; where it is not given, `calls` does."""
         self._calls, self._outbox, self._emit, self._tasks = calls, outbox, emit, tasks
+        self._change = change or calls.change
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     def submit(self, command: ProbeCommand) -> None:
@@ -60,8 +69,8 @@ class ProbeExecutor:
 
     async def _begin(self, lease: Lease) -> None:
         try:
-            await self._calls.once(self._block, lease)
-        except (NotGranted, PoolRefusal, PoolUnreachable) as error:
+            await self._block(lease)
+        except (NotGranted, NotLeading, PoolRefusal, PoolUnreachable) as error:
             log.info("guest not probed", lease=lease.lease, guest=lease.guest_name, why=str(error))
             await self._end(lease, str(error), None)
             return
@@ -73,13 +82,17 @@ class ProbeExecutor:
         await self._calls.patiently(self._unblock, lease)
         self._emit(ProbeEnded(lease=lease.lease, text=text))
 
-    def _block(self, lease: Lease) -> None:
-        """Keep the pool from migrating the guest. Raises NotGranted, PoolRefusal, PoolUnreachable."""
+    async def _block(self, lease: Lease) -> None:
+        """Keep the pool from migrating the guest. Raises NotGranted, NotLeading, PoolRefusal, PoolUnreachable."""
+        guest, host = await self._calls.once(self._idle, lease)
+        # Refused where there is an entry already: somebody else's block is never overwritten.
+        await self._change("VM.add_to_blocked_operations", guest, OPERATION, block_text(lease.lease))
+        await self._calls.once(self._check_idle, lease, guest, host)
+
+    def _idle(self, lease: Lease) -> tuple[str, str]:
         guest, host = self._calls.call("VM.get_by_uuid", lease.guest), self._calls.call("host.get_by_uuid", lease.host)
         self._check_idle(lease, guest, host)
-        # Refused where there is an entry already: somebody else's block is never overwritten.
-        self._calls.call("VM.add_to_blocked_operations", guest, OPERATION, block_text(lease.lease))
-        self._check_idle(lease, guest, host)
+        return guest, host
 
     def _check_idle(self, lease: Lease, guest: str, host: str) -> None:
         record = self._calls.call("VM.get_record", guest)

@@ -94,16 +94,21 @@ class Pool:
         """Note the addresses of the pool's hosts, to be asked for the coordinator when it is gone."""
         self._others = tuple(addresses)
 
-    def call(self, method: str, *args: Any, wait_s: float = 0.0, in_any_session: bool = True) -> Any:
+    def call(
+        self, method: str, *args: Any, wait_s: float = 0.0, in_any_session: bool = True, only_in: str | None = None
+    ) -> Any:
         """Return the answer to `class.method(args)`; `wait_s` is how long the pool may itself hold the answer back.
 
-        Where the session is lost, the call is made again in a new one, unless it makes sense in the old one only: then
-        it is refused with SESSION_INVALID. Raises PoolRefusal, or PoolUnreachable: then the call may have had its
-        effect all the same.
+        Where the session is lost, the call is made again in a new one, unless it makes sense in the old one only, or
+        `only_in` the one with this handle: then it is refused with SESSION_INVALID. Raises PoolRefusal, or
+        PoolUnreachable: then the call may have had its effect all the same.
         """
+        in_any_session = in_any_session and only_in is None
         for _ in range(HOPS):
             try:
                 with self._connection() as connection, _translated(connection.url):
+                    if only_in not in (None, connection.session.handle):
+                        raise PoolRefusal([SESSION_INVALID])
                     connection.transport.timeout_s = self._section.timeout_s + wait_s
                     return connection.call(method, args)
             except _NotDone as nothing:
@@ -132,6 +137,24 @@ class Pool:
                 break
             self._drop()  # the session is lost
         raise PoolUnreachable(f"{self._url_of(address)}{path.partition('?')[0]} answers with HTTP status {status}")
+
+    def session(self) -> str:
+        """Return the handle of this thread's session, which it then has. Raises PoolRefusal, PoolUnreachable."""
+        with self._connection() as connection:
+            return str(connection.session.handle)
+
+    def end_session(self, handle: str) -> None:
+        """End a session, whoever's it is, or find it ended. Raises PoolRefusal, PoolUnreachable."""
+        with self._connection() as connection:
+            url = connection.url
+        other = _Connection(url, self._transport())
+        other.take(handle)
+        try:
+            with contextlib.suppress(_NotDone), _translated(url):
+                other.transport.timeout_s = self._section.timeout_s
+                other.call("session.logout", ())
+        finally:
+            other.transport.close()
 
     def session_record(self) -> dict[str, Any]:
         """Return what the pool knows of this thread's session. Raises PoolRefusal, PoolUnreachable."""
@@ -291,6 +314,10 @@ class _Connection:
         # Left to itself, XenAPI.py would log in again unseen: with an old password, at a host that may have lost its
         # rank, and the event stream would go on with a token of another database.
         self.session.last_login_method = ""
+
+    def take(self, handle: str) -> None:
+        """Go on in a session that somebody else has begun."""
+        self.session._session, self.session.last_login_method = handle, ""
 
     def call(self, method: str, args: tuple[Any, ...]) -> Any:
         """Raises PoolRefusal, _NotDone."""

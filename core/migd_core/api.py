@@ -272,6 +272,25 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
 
 
+class LeaderView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who leads of the controllers of this pool, and how the one that answers stands to that.
+
+    `name` is that one's, `leader` who leads (empty: nobody is known to) `since` then (Unix time), by the `number`-th
+    claim; `api` is where its API is reached over TCP. `heard_s` ago its last claim was seen. `problem` says in words
+    what is wrong.
+    """
+
+    name: str
+    leads: bool
+    leader: str = ""
+    api: str = ""
+    since: float = 0.0
+    number: int = 0
+    lease_s: float = 0.0
+    heard_s: float | None = None
+    problem: str = ""
+
+
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The controller at a glance. What ends in `_problem` says in words what is wrong, or is empty.
 
@@ -307,6 +326,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     hosts_in_maintenance: int = 0
     automation: Automation = Automation.AUTOMATIC
     recommendations: int = 0
+    leader: LeaderView | None = None
 
 
 class ExplainView(msgspec.Struct, frozen=True, kw_only=True):

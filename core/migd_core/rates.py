@@ -38,7 +38,6 @@ class Stamp:
     boot_id: str
     sequence: int
     monotonic_s: float
-    samples_dropped: int = 0
     dirty_curves: Mapping[str, DirtyCurve] = field(default_factory=lambda: MappingProxyType({}))
     probe: ProbeReport | None = None
 
@@ -126,7 +125,6 @@ def _host(before: HostCounters, now: HostCounters, stamp: Stamp) -> HostSample:
         rx_bytes_per_s=_bytes_per_s(before.rx_bytes, now.rx_bytes, elapsed_s),
         tx_bytes_per_s=_bytes_per_s(before.tx_bytes, now.tx_bytes, elapsed_s),
         link_bytes_per_s=now.link_bytes_per_s,
-        samples_dropped=stamp.samples_dropped,
         probe=stamp.probe,
         health=now.health,
     )

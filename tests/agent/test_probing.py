@@ -58,7 +58,7 @@ class Host:
 
     def __init__(self, source: GuestSource) -> None:
         self.failures, self.inbox = Failures(), Handed()
-        self.probing = Probing(source, self.inbox, BOOT, self.failures)
+        self.probing = Probing(source, [self.inbox], BOOT, self.failures)
 
     def take(self, *requests: ProbeLease | ProbeRevoked, now_s: float = 0.0) -> None:
         self.inbox.waiting += requests

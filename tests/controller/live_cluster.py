@@ -3,6 +3,7 @@
 import itertools
 import json
 import signal
+import socket
 import sqlite3
 import time
 import tomllib
@@ -97,10 +98,18 @@ life_at_least_s = 600.0
 warm_up_s = 0.1
 """
 
+LEADER = """
+[leader]
+name = {name}
+address = "127.0.0.1"
+lease_s = {lease_s}
+"""
+
 AGENT = """\
 [controller]
 endpoint = {endpoint}
 lease_endpoint = {lease_endpoint}
+others = [{others}]
 public_key_file = {public_key_file}
 secret_key_file = {secret_key_file}
 
@@ -298,16 +307,24 @@ class LiveCluster:
         config.write_text(toml(CONTROLLER, **{**values, **changes}))
         return LiveController(folder, config, self._brood, self._hosts, self._guests)
 
-    def start_agents(self, controller: LiveController) -> None:
-        """Start the agents, which report to this controller's address for good; later controllers take it over."""
-        assert controller.child is not None
-        log = until(lambda: _ready_line(controller), controller.child)
-        self._listen, self._leases = log["telemetry"], log["leases"]
+    def contender(self, name: str, lease_s: float) -> LiveController:
+        """Return one of several controllers, at an address of its own."""
+        listen, leases = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+        controller = self.controller(listen=listen, leases=leases)
+        with controller.config.open("a") as file:
+            file.write(toml(LEADER, name=name, lease_s=lease_s))
+        return controller
+
+    def start_agents(self, controller: LiveController, *others: LiveController) -> None:
+        """Start the agents, which report to these controllers' addresses for good; later ones take the first over."""
+        first, *rest = (until(lambda each=each: _ready_line(each), _child(each)) for each in (controller, *others))
+        self._listen, self._leases = first["telemetry"], first["leases"]
+        also = ", ".join(f'{{ endpoint = "{at["telemetry"]}", lease_endpoint = "{at["leases"]}" }}' for at in rest)
         for host in self._agents:
             config = self.folder / f"{host}.toml"
             config.write_text(
                 toml(
-                    AGENT,
+                    AGENT.replace("{others}", also.replace("{", "{{").replace("}", "}}")),
                     endpoint=self._listen,
                     lease_endpoint=self._leases,
                     collectors_off=self._collectors_off,
@@ -318,6 +335,18 @@ class LiveCluster:
                 )
             )
             self._brood.start(host, "migd_agent", "--config", str(config))
+
+
+def free_port() -> int:
+    """Return a port that nobody has at the moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def _child(controller: LiveController) -> Child:
+    assert controller.child is not None
+    return controller.child
 
 
 def _ready_line(controller: LiveController) -> Mapping[str, Any] | None:

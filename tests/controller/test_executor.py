@@ -349,7 +349,7 @@ async def test_a_migration_that_waits_in_the_pool_when_its_answer_is_lost_is_wai
 
     async with CuttingProxy(port_of(served)) as proxy, Rig(f"http://127.0.0.1:{proxy.port}", tmp_path) as rig:
         await rig.first(PoolReachability, is_reachable=True)
-        rig.executor._pool = Meddled(rig.pool, busy)
+        rig.executor._calls._pool = Meddled(rig.pool, busy)
         proxy.lose_answer_to = b"Async.VM.pool_migrate"
         rig.executor.submit(START)
         await rig.until(lambda: served.do(lambda: served.server.pool.db.tables["task"]))

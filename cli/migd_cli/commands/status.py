@@ -7,7 +7,7 @@ from migd_cli.migrations import migration_table
 from migd_cli.screen import Screen, paint
 from migd_cli.session import Session
 from migd_cli.watch import watchable
-from migd_core.api import HoldView, StatusView
+from migd_core.api import HoldView, LeaderView, StatusView
 from migd_core.automation import Automation
 from migd_core.units import format_duration
 
@@ -42,6 +42,8 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
         lines += _field(
             screen, "automation", f"{view.automation}; `migctl automation show` says what that means", "yellow"
         )
+    if view.leader is not None:
+        lines += _field(screen, "leader", *_leader(view.leader, screen))
     lines += _field(screen, "pool", pool, "" if view.xapi_connected else "red")
     lines += _field(screen, "hosts", *_hosts(view))
     if view.topology_problem:
@@ -67,6 +69,20 @@ def status_lines(view: StatusView, screen: Screen) -> list[str]:
 
 def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
     return screen.labelled(f"  {name:<10} ", text, "dim", style)
+
+
+def _leader(view: LeaderView, screen: Screen) -> tuple[str, str]:
+    since = f" since {screen.ago(view.since)}" if view.since else ""
+    problem = f": {view.problem}" if view.problem else ""
+    if view.leads:
+        return f"{view.name}, this one,{since} (claim {view.number}){problem}", "red" if view.problem else ""
+    if not view.leader:
+        return f"nobody yet; {view.name} will lead within {format_duration(view.lease_s)}{problem}", "yellow"
+    where = f", by `migctl --url {view.api}`" if view.api else ""
+    return (
+        f"{view.leader}{since}; {view.name} stands by, and takes no commands: ask {view.leader}{where}{problem}",
+        "yellow",
+    )
 
 
 def _hosts(view: StatusView) -> tuple[str, str]:

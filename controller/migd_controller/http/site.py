@@ -30,7 +30,7 @@ _A_YEAR_S = 31_536_000
 
 def application(api: Api, stream: EventStream, metrics: Metrics, gate: Gate | None) -> web.Application:
     """Return everything that is served: on the socket without a gate, over TCP behind one."""
-    app = api.application(gate.middleware if gate is not None else socket_peer, api.audited())
+    app = api.application(gate.middleware if gate is not None else socket_peer, api.audited(), *api.behind_audit)
     listener = "socket" if gate is None else "tcp"
 
     async def scrape(request: web.Request) -> web.Response:

@@ -46,6 +46,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "Operate": (
             "docs/operations.md",
+            "docs/high-availability.md",
             "docs/page.md",
             "docs/http.md",
             "docs/logs.md",

@@ -1,0 +1,158 @@
+"""What follows from who leads: what a standby does not do, and how one leader goes on where another was."""
+
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from migd_controller.commands import AnyCommand
+from migd_controller.config import ControllerConfig
+from migd_controller.control import Control
+from migd_controller.events import AnyEvent, LeaderSeen, Tick, TookOver
+from migd_controller.inheritance import inherited, weight, will
+from migd_controller.leader import Leader, NotLeading
+from migd_controller.leader_claims import Seal
+from migd_controller.leadership import Claim, Told
+from migd_controller.memory import Memory
+from migd_core.api import LeaderView
+from migd_core.errors import Refused
+
+log = structlog.get_logger()
+_ANY_ADDRESS: Final = ("0.0.0.0", "[::]", "*")
+
+
+class Succession:
+    """One controller's place among several. `has_begun` once it leads, until another does."""
+
+    def __init__(self, config: ControllerConfig, control: Control, seal: Seal, leases_on: str) -> None:
+        """`leases_on` is where leases go out to agents. Raises ConfigError, MigdError."""
+        assert config.leader is not None
+        self._config, self._control = config, control
+        self.name = config.leader.name or socket.gethostname()
+        self._address = config.leader.address or socket.getfqdn()
+        self.has_begun = False
+        self._port = leases_on.rpartition(":")[2]
+        self.changes = 0
+        self._seen = ""
+        self._memory, self._weight = control.core.memory, weight(control.core.memory)
+        self._revision = 0
+        self.leader = Leader(
+            config.leader,
+            config.xapi,
+            seal,
+            config.state_dir,
+            self._told,
+            lambda: will(control.core.memory),
+            lambda: control.core.memory.pool_addresses,
+            self._heard_lease,
+        )
+        control.watchers.append(self._heard)
+
+    async def run(self, lead: Callable[[], None]) -> None:
+        """Wait until it is this controller's turn, go on where the last leader was, and `lead`."""
+        predecessor = await self.leader.begins()
+        memory, name = self._left_by(predecessor), predecessor.told.name if predecessor is not None else ""
+        self.has_begun = True
+        self.changes += 1
+        number = self.leader.holder.number if self.leader.holder is not None else 0
+        log.info("leads", controller=self.name, claim=number, after=name or None, adopted=len(memory.in_flight))
+        self._control.dispatch(
+            TookOver(name=self.name, number=number, predecessor=name, memory=msgspec.msgpack.encode(memory))
+        )
+        self._control.dispatch(Tick())
+        lead()
+
+    def refusal(self) -> str:
+        """Say why nothing can be asked of this controller, and who can be; empty where it leads."""
+        if self.leader.leads:
+            return ""
+        claim = self.leader.holder
+        if self.has_begun or claim is None:
+            why = self.leader.problem or "its lease is not renewed"
+            return f"controller {self.name} cannot tell whether it still leads: {why}; ask again when the pool answers"
+        told = claim.told
+        where = f"`migctl --url {told.api}`" if told.api else f"`migctl` on {told.name}"
+        return f"controller {self.name} stands by, and {told.name} leads: ask that one, by {where}"
+
+    async def settled(self) -> None:
+        """Return once the next leader would know of what was done just now. Raises Refused where it might not."""
+        try:
+            await self.leader.renewed()
+        except NotLeading as error:
+            raise Refused(
+                f"it was done here, but {error}: should another controller lead now, it does not know of it; "
+                "`migctl status` tells"
+            ) from error
+
+    def view(self) -> LeaderView:
+        """Return who leads, and how this controller stands to that."""
+        claim, leads = self.leader.holder, self.leader.leads
+        told = claim.told if claim is not None else Told()
+        return LeaderView(
+            name=self.name,
+            leads=leads,
+            leader=self.name if leads else told.name,
+            api=told.api,
+            since=told.since,
+            number=claim.number if claim is not None else 0,
+            lease_s=self._config.leader.lease_s if self._config.leader is not None else 0.0,
+            heard_s=max(0.0, self.leader.heard_s) if claim is not None else None,
+            problem=self.leader.problem or self.leader.fence_problem,
+        )
+
+    def families(self) -> Iterable[Metric]:
+        """Return what Prometheus is told."""
+        yield GaugeMetricFamily("migd_leading", "1 while this controller leads.", value=self.leader.leads)
+        yield GaugeMetricFamily(
+            "migd_lease_remaining_seconds", "Until the lease ends if it is not renewed.", value=self.leader.lasts_s
+        )
+        yield CounterMetricFamily(
+            "migd_leader_changes", "How often another controller was seen to lead.", value=self.changes
+        )
+
+    def _left_by(self, predecessor: Claim | None) -> Memory:
+        """Return what to go on with: of one's own last life all is here, of another leader's what it has left."""
+        own = self._control.core.memory
+        if predecessor is None or self.leader.was_here(predecessor):
+            return own
+        left = self.leader.left_by(predecessor)
+        return inherited(own, left) if left is not None else own
+
+    def _told(self) -> Told:
+        api = ""
+        if (http := self._config.http) is not None:
+            host, _, port = http.listen.rpartition(":")
+            scheme = "https" if http.certificate_file is not None else "http"
+            api = f"{scheme}://{self._address if host in _ANY_ADDRESS else host}:{port}"
+        return Told(
+            name=self.name,
+            api=api,
+            stream=f"tcp://{self._address}:{self._port}",
+            at=self._control.clock.now_s(),
+            revision=self._revision,
+        )
+
+    def _heard_lease(self) -> None:
+        """Keep on record who leads, where that is another controller."""
+        claim = self.leader.holder
+        if self.has_begun or claim is None or claim.life in (self._seen, self.leader.life):
+            return
+        self._seen = claim.life
+        self.changes += 1
+        log.info("stands by", controller=self.name, leader=claim.told.name, claim=claim.number)
+        self._control.take_in(LeaderSeen(name=claim.told.name, number=claim.number))
+
+    def _heard(self, event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
+        """Let the next leader know of what must not be lost, at once where it is no mere progress."""
+        memory = self._control.core.memory
+        if memory is self._memory:
+            return
+        self._memory = memory
+        self._revision += 1
+        if self.has_begun and (now := weight(memory)) != self._weight:
+            self._weight = now
+            self.leader.hurry()
