@@ -185,11 +185,20 @@ class Human:
         written = sum(line["pages"] for line in lines if line["line"] > begun["line"])
         return Observed(written / (lines[-1]["t"] - begun["t"]), (used_then_s - used_s) / (then_s - at_s))
 
+    def _word_of(self, guest: Guest) -> dict[str, float]:
+        """Return the last line of the guest. Raises LabError with what its node and its console say of it."""
+        try:
+            return until(lambda: _lines_since(guest, 1), f"a word of {guest.name}", _ANSWER_S)[-1]
+        except LabError as error:
+            log = f"/var/log/xen/guest-{guest.name}.log"
+            said = self.node_of(guest).run(f"xl list; xl vcpu-list {guest.name}; tail -c 3000 {log}; xl dmesg | tail -30")
+            raise LabError(f"{error}; its node says:\n{said}") from error
+
     def migrate(self, guest: Guest, after_s: float = 0.0) -> Future[Migrated]:
         """Begin an `xl migrate` to the other node, so much later."""
         source = self.node_of(guest)
         (target,) = [node for node in self.lab.nodes if node != source]
-        before = until(lambda: _lines_since(guest, 1), f"a word of {guest.name}", _ANSWER_S)[-1]["line"]
+        before = self._word_of(guest)["line"]
 
         def run() -> Migrated:
             said = source.run(

@@ -30,6 +30,8 @@ AGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 LEASE_S = 200.0
 SENT_BYTES = 2**20
 KILLED_AFTER_S = 3.0
+# A first round lasts for seconds; who looks without a rest takes the only CPU from the guest and its network.
+LOOKS_EVERY_S = 0.1
 
 
 def say(**what: Any) -> None:
@@ -81,6 +83,7 @@ def close_in_first_round(domid: int) -> None:
         say(begun=True)
         while not in_first_round(domid):
             begun.advance(time.monotonic())
+            time.sleep(LOOKS_EVERY_S)
         begun.close()
         try:
             say(pages=begun.take())
@@ -91,6 +94,11 @@ def close_in_first_round(domid: int) -> None:
 def in_first_round(domid: int) -> bool:
     """Return whether a process has begun to copy the domain's memory away. It sends all of it in its first round."""
     return any(_sent_bytes(pid) > SENT_BYTES for pid in Processes().of(domid))
+
+
+def await_first_round(domid: int) -> None:
+    while not in_first_round(domid):
+        time.sleep(LOOKS_EVERY_S)
 
 
 def _sent_bytes(pid: int) -> int:
@@ -108,8 +116,7 @@ class Overtaken(Processes):
     def of(self, domid: int) -> list[int]:
         if not self._has_looked:
             self._has_looked = True
-            while not in_first_round(domid):
-                pass
+            await_first_round(domid)
             return []
         return super().of(domid)
 
@@ -135,8 +142,7 @@ for line in sys.stdin:
         case ["close-in-first-round", domid]:
             close_in_first_round(int(domid))
         case ["restart-in-first-round", domid]:
-            while not in_first_round(int(domid)):
-                pass
+            await_first_round(int(domid))
             restart()
         case ["off-in-first-round", domid]:
             LibXenCtrl(Overtaken()).off(int(domid))
