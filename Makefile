@@ -86,7 +86,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[controller,xapi,cli,top]'
+	$(PIP) install --constraint constraints.txt --editable '.[controller,xapi,cli,top,report]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -161,6 +161,7 @@ DRAWN = {
     ("GET", "/v1/traffic"),
     ("GET", "/v1/decisions"),
     ("GET", "/v1/history"),
+    ("GET", "/v1/report"),
     ("GET", "/v1/jobs/{name}/timeline"),
     ("GET", "/v1/guests/{guest}/dirty"),
 }

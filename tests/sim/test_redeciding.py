@@ -77,12 +77,12 @@ def test_more_policies_at_once_are_each_as_if_alone_and_one_that_is_the_same_reg
     assert together.comparison.best == "job-time"
 
 
-@pytest.mark.parametrize("part_bytes", [20_000, 1 << 30])
+@pytest.mark.parametrize("part_bytes", [5_000, 1 << 30])
 def test_regret_is_the_same_in_parts_and_over_a_restart_goes_on(part_bytes: int, tmp_path: Path) -> None:
     parts = Parts(tmp_path / "run", part_bytes)
     scenario.run(SCENARIOS / "a-restart-in-mid-migration", parts)
     parts.close()
-    assert (len(part_files(tmp_path / "run")) > 2) == (part_bytes == 20_000)
+    assert (len(part_files(tmp_path / "run")) > 2) == (part_bytes == 5_000)
     found = redecide(tmp_path / "run", [JOB_TIME])
     assert found.replayed.notes == []
     assert found.comparison is not None

@@ -49,7 +49,7 @@ def hog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_parts_that_follow_on_each_other_begin_with_the_state_that_the_one_before_ends_with(
     name: Path, tmp_path: Path
 ) -> None:
-    folder = in_parts(name, tmp_path / "run", 20_000)
+    folder = in_parts(name, tmp_path / "run", 5_000)
     assert len(part_files(folder)) > 3
     whole = replay(folder)
     assert (whole.difference, whole.notes) == (None, [])
@@ -63,7 +63,7 @@ def test_parts_that_follow_on_each_other_begin_with_the_state_that_the_one_befor
 
 
 def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(tmp_path: Path) -> None:
-    folder = in_parts(HOG, tmp_path / "run", 20_000)
+    folder = in_parts(HOG, tmp_path / "run", 5_000)
     second = part_files(folder)[1]
     second.unlink()
     found = replay(folder)
@@ -74,11 +74,11 @@ def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(tmp_path: Path) -
 
 
 def test_of_parts_that_are_too_large_together_the_newest_are_kept(tmp_path: Path) -> None:
-    parts = Parts(tmp_path, 20_000, 70_000)
+    parts = Parts(tmp_path, 5_000, 35_000)
     scenario.run(HOG, parts)
     parts.close()
     files = part_files(tmp_path)
-    assert sum(path.stat().st_size for path in files) <= 70_000
+    assert sum(path.stat().st_size for path in files) <= 35_000
     assert files[0].name != "000001.record"
     assert replay(tmp_path).difference is None
 

@@ -26,6 +26,7 @@ from migd_controller.events import (
     MigrationEnded,
     MigrationProgressed,
     SampleArrived,
+    ShadowTurn,
     Tick,
 )
 from migd_controller.http.service import Service
@@ -190,6 +191,8 @@ class Staged:
                 sample = replace(cluster.sample(host.uuid, cluster.wants), interval_s=float(PERIOD_S))
                 self.control.dispatch(SampleArrived(sample=sample))
         self.control.dispatch(Tick())
+        if cluster.core.memory.contest.shadows:
+            self.control.dispatch(ShadowTurn())
 
     def started(self) -> list[StartMigration]:
         """Return the migrations that were asked of the pool and not looked at yet, and let the pool accept them."""

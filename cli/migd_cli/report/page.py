@@ -59,7 +59,9 @@ def _summary(view: ReportView) -> str:
     )
     period = f"{_time(history.since)} to {_time(history.until)} ({format_duration(history.until - history.since)})"
     policies = ", then ".join(view.policies)
-    words = "Job time is the time that jobs take to run, each job counted for itself."
+    known_s = plots.known_since(history)
+    words = f"Nothing is known of the time before {_time(known_s)}. " if known_s > history.since + 1.0 else ""
+    words += "Job time is the time that jobs take to run, each job counted for itself."
     return (
         f"<h1>What migd did</h1><p class='soft'>{escape(period)}. Policy {escape(policies)}. Made of "
         f"{escape(view.source)} by migd {escape(view.version)}. {words}</p>"
@@ -244,7 +246,7 @@ def _words(text: str) -> str:
 
 
 def _figure(svg: str, kind: str = "") -> str:
-    return f'<figure class="{kind}">{svg}</figure>'
+    return f'<figure class="{kind}" tabindex="0">{svg}</figure>'
 
 
 def _table(heads: Iterable[str], rows: Sequence[Sequence[Cell]]) -> str:
@@ -256,7 +258,7 @@ def _table(heads: Iterable[str], rows: Sequence[Sequence[Cell]]) -> str:
         for each in heads
     )
     body = "".join("<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in row) + "</tr>" for row in rows)
-    return f'<div class="scrolls"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scrolls" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _time(at: float) -> str:

@@ -203,8 +203,15 @@ def _mark(axes: Axes, moves: Sequence[ReportedMoveView]) -> None:
             )
 
 
+def known_since(history: HistoryView) -> float:
+    """Return from when on anything is known of the period (Unix time)."""
+    counted = zip(history.bucket_at, history.moved, history.failed, strict=True)
+    known = [*history.at[:1], *(at for at, moved, failed in counted if moved or failed)]
+    return max(history.since, min(known, default=history.since))
+
+
 def _over_time(axes: Axes, history: HistoryView) -> None:
-    axes.set_xlim(*_dates([history.since, history.until]))
+    axes.set_xlim(*_dates([known_since(history), history.until]))
     locator = mdates.AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

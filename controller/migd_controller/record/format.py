@@ -1,6 +1,6 @@
 """What a record looks like on disk.
 
-A record is a folder of part files, `000001.record` and up. A part is the line `migd-record 1`, then one compressed
+A record is a folder of part files, `000001.record` and up. A part is the line `migd-record 1`, then one Zstandard
 stream of frames, each its length in four bytes (big-endian) and a value in MessagePack: a `Header` with the state that
 the core had as the part began, then a `Frame` for each event in its order, with what was commanded for it, byte for
 byte. So each part can be replayed alone. The stream is flushed once a control period: a file that was cut off, by a

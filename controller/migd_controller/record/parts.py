@@ -2,19 +2,26 @@
 
 import os
 import re
-import zlib
 from pathlib import Path
 from typing import Final
+
+import zstandard
 
 from migd_controller.record.format import FIRST_LINE, LENGTH_BYTES, SUFFIX
 
 PART_BYTES: Final = 64 << 20
+# Of samples that never repeat, level 1 leaves a tenth more in half of the time, zlib's fastest 80 % more in thrice it.
+LEVEL: Final = 3
 _NAME: Final = re.compile(r"\d{6,}" + re.escape(SUFFIX))
 
 
 def part_files(folder: Path) -> list[Path]:
     """Return the part files in a folder, in their order."""
     return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=lambda path: int(path.stem))
+
+
+def _packer() -> "zstandard.ZstdCompressionObj":
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
 
 
 class Parts:
@@ -29,7 +36,7 @@ class Parts:
         self.folder, self._part_bytes, self._keep_bytes = folder, part_bytes, keep_bytes
         self._file = -1
         self._written_bytes = 0
-        self._packer = zlib.compressobj(level=1)
+        self._packer = _packer()
 
     @property
     def is_full(self) -> bool:
@@ -37,20 +44,20 @@ class Parts:
 
     def begin(self, header: bytes) -> None:
         self.close()
-        self._make_room()
+        self._make_room(len(header))
         files = part_files(self.folder)
         number = int(files[-1].stem) + 1 if files else 1
         path = self.folder / f"{number:06d}{SUFFIX}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        self._written_bytes = 0
-        self._packer = zlib.compressobj(level=1)
+        self._packer = _packer()
         self._write(FIRST_LINE)
         self.add(header, flush=True)
+        self._written_bytes = 0  # what a part begins with makes it no fuller: it may be as large as all that follows
 
     def add(self, frame: bytes, *, flush: bool) -> None:
         packed = self._packer.compress(len(frame).to_bytes(LENGTH_BYTES) + frame)
         if flush:
-            packed += self._packer.flush(zlib.Z_SYNC_FLUSH)
+            packed += self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         self._write(packed)
 
     def close(self) -> None:
@@ -69,12 +76,12 @@ class Parts:
             self._written_bytes += done
             packed = packed[done:]
 
-    def _make_room(self) -> None:
+    def _make_room(self, header_bytes: int) -> None:
         """Take the oldest parts away, so that with one more there are no more than `keep_bytes`."""
         if self._keep_bytes is None:
             return
         files = [(path, path.stat().st_size) for path in part_files(self.folder)]
-        total_bytes = sum(size for _, size in files) + self._part_bytes
+        total_bytes = sum(size for _, size in files) + self._part_bytes + header_bytes
         for path, size in files:
             if total_bytes <= self._keep_bytes:
                 return

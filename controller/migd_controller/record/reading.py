@@ -1,13 +1,12 @@
 """Reads a record: its parts, and the frames of each up to its end or to where it was cut off."""
 
-import contextlib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
+import zstandard
 
 from migd_controller.record.format import (
     FORMAT,
@@ -23,7 +22,8 @@ from migd_controller.record.format import (
 from migd_controller.record.parts import part_files
 from migd_core import __version__
 
-READ_BYTES: Final = 1 << 16
+# What is read at once: of a damaged file, so much before the damage cannot be made out.
+READ_BYTES: Final = 1 << 12
 LONGEST_LINE_BYTES: Final = 64
 
 
@@ -117,24 +117,15 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
     """Yield what a compressed stream holds; raises _Cut after the last that can be made out."""
-    unpacker = zlib.decompressobj()
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
     while packed := file.read(READ_BYTES):
-        before = unpacker.copy()
         try:
-            unpacked = unpacker.decompress(packed)
-        except zlib.error:
-            yield from _up_to_damage(before, packed)
+            yield unpacker.decompress(packed)
+        except zstandard.ZstdError:
             raise _Cut("is damaged") from None
-        yield unpacked
         if unpacker.eof:
             return
     raise _Cut("was cut off, or is being written")
-
-
-def _up_to_damage(unpacker: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
-    with contextlib.suppress(zlib.error):
-        for at in range(len(packed)):
-            yield unpacker.decompress(packed[at : at + 1])
 
 
 def _check_first_line(path: Path, line: bytes) -> None:
