@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint man docs packages bench clean
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint lint-ansible man docs packages bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,9 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+lint-ansible: $(VENV)/.installed-ansible  ## what ansible-lint thinks of the role, by its strictest profile
+	$(BIN)/ansible-lint --offline --strict --profile production deploy/ansible
+
 man: $(VENV)/.installed  ## write a manual page for each command of migctl, in build/man
 	$(BIN)/python -m migd_cli.man build/man
 
@@ -77,6 +80,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-ansible: $(VENV)/.installed-dev
+	$(PIP) install --constraint constraints.txt --editable '.[ansible]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
