@@ -9,8 +9,12 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint man docs packages bench brams-live \
   soak load fuzz audit clean
+=======
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint lint-ansible man docs packages bench clean
+>>>>>>> 58a68810c19d4465dd7b6c592da1d92e5100472b
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -50,6 +54,9 @@ lint: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+lint-ansible: $(VENV)/.installed-ansible  ## what ansible-lint thinks of the role, by its strictest profile
+	$(BIN)/ansible-lint --offline --strict --profile production deploy/ansible
 
 man: $(VENV)/.installed  ## write a manual page for each command of migctl, in build/man
 	$(BIN)/python -m migd_cli.man build/man
@@ -91,6 +98,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-ansible: $(VENV)/.installed-dev
+	$(PIP) install --constraint constraints.txt --editable '.[ansible]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

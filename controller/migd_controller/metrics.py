@@ -155,6 +155,15 @@ class _State(Collector):
         yield held
         yield from self._jobs(world)
         yield _gauge("migd_migrations_in_flight", "Migrations under way.", len(core.memory.in_flight))
+        waiting = GaugeMetricFamily(
+            "migd_recommendations",
+            "Moves that wait for an operator's word; safety: guests are to leave a host for it.",
+            labels=["safety"],
+        )
+        urgent = sum(each.is_for_safety for each in core.memory.recommendations.values())
+        waiting.add_metric(["true"], urgent)
+        waiting.add_metric(["false"], len(core.memory.recommendations) - urgent)
+        yield waiting
         counts = self._counts
         yield _total("migd_samples_received", "Samples taken in.", counts.received)
         yield _total("migd_samples_superseded", "Samples passed over for a newer one of their host.", counts.superseded)

@@ -227,7 +227,7 @@ def _job_text(job: Job | None) -> str:
         return ""
     left = job.remaining
     median, least, most = (format_duration(each) for each in (left.median_s, left.least_s, left.most_s))
-    return f"Its job {job.name} has about {median} left ({least} to {most}), by {left.basis}"
+    return f"Its job {job.name} has about {median} left ({least} to {most}): {left.basis}"
 
 
 def _standing_text(core: Core, world: World, uuid: str, name: str) -> str:

@@ -184,7 +184,7 @@ async def test_a_job_that_tells_its_progress_is_listed_and_explained_by_it(serve
         "no progress for 1 h 7 min (limit 1 h)"
     )
     explained = await served.ask("GET", "/v1/explain/rank0")
-    assert f", by {silent.remaining_basis}" in explained.text
+    assert f"): {silent.remaining_basis}" in explained.text
     assert ". Its job brams has about " in explained.text
 
 

@@ -10,8 +10,17 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from served import WANTS, OverTcp
 
-from migd_controller.events import MigrationAccepted, MigrationEnded, Paused, PoolReachability, Tick
+from migd_controller.events import (
+    AutomationSet,
+    MigrationAccepted,
+    MigrationEnded,
+    Paused,
+    PolicySet,
+    PoolReachability,
+    Tick,
+)
 from migd_core.api import Role
+from migd_core.automation import Automation
 
 
 @pytest.fixture
@@ -32,6 +41,17 @@ async def scraped(served: OverTcp) -> dict[str, Metric]:
 def values(family: Metric) -> dict[tuple[str, ...], float]:
     """Return the values of a family by the values of their labels, in the order of the labels' names."""
     return {tuple(value for _, value in sorted(each.labels.items())): each.value for each in family.samples}
+
+
+async def test_what_waits_for_an_operators_word_is_told(served: OverTcp) -> None:
+    assert values((await scraped(served))["migd_recommendations"]) == {("false",): 0.0, ("true",): 0.0}
+    served.control.dispatch(AutomationSet(level=Automation.RECOMMEND))
+    served.control.dispatch(PolicySet(name="least-loaded", config={"sustained_periods": 1}))
+    served.cluster.run(3, WANTS)
+    assert values((await scraped(served))["migd_recommendations"]) == {("false",): 1.0, ("true",): 0.0}
+    served.control.dispatch(PolicySet(name="evacuate", config={"hosts": "a"}))
+    served.cluster.run(3, WANTS)
+    assert values((await scraped(served))["migd_recommendations"]) == {("false",): 0.0, ("true",): 1.0}
 
 
 async def test_the_state_of_the_cluster_is_told(served: OverTcp) -> None:

@@ -262,6 +262,19 @@ def test_a_daemon_that_hangs_is_restarted_by_systemd_and_goes_on(installed: Site
     until(installed.reports)
 
 
+def test_logs_go_to_a_file_where_somebody_wants_them(installed: Site) -> None:
+    controller = installed.controller
+    folder = f"/run/systemd/system/{CONTROLLER}.d"
+    setting = "[Service]\\nStandardError=append:/var/log/migd/controller.log\\n"
+    controller.shell(f"mkdir -p {folder}; printf '{setting}' > {folder}/logs.conf; systemctl daemon-reload")
+    controller.run("systemctl", "restart", CONTROLLER)
+    until(installed.reports)
+    line = controller.run("tail", "-n", "1", "/var/log/migd/controller.log")
+    assert json.loads(line)["component"] == "controller"
+    controller.shell(f"rm -r {folder}; systemctl daemon-reload; systemctl restart {CONTROLLER}")
+    until(installed.reports)
+
+
 def test_a_key_is_rotated_without_a_gap_and_a_revoked_one_reports_no_more(installed: Site) -> None:
     controller, dom0 = installed.controller, installed.dom0
     uuid, _ = dom0.run("migd-agent", "key").split()

@@ -60,7 +60,7 @@ def test_what_waits_for_a_word_is_told_on_every_view_and_approved_from_there(ask
     (move,) = asking.cluster.core.memory.recommendations[name].moves
     seen = visit(asking)
     page = seen.at("history")
-    expect(page.locator(".policy")).to_have_text("policy least-loaded, automation recommend")
+    expect(page.locator(".policy")).to_have_text("policy least-loaded, recommends")
     page.get_by_role("link", name="1 recommendation waits for an operator's word.").click()
     expect(page.get_by_role("heading", level=2)).to_have_text("1 recommendation waits for an operator's word")
     waits(page, name)

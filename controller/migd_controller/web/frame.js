@@ -20,6 +20,8 @@ const STATES = {
   lost: "no connection; trying again …",
   refused: "not logged in",
 };
+// What stands beside the policy where it does not do all by itself.
+const LEVELS = { off: ", automation off", recommend: ", recommends" };
 
 const bar = document.getElementById("bar");
 const notices = document.getElementById("notices");
@@ -78,7 +80,7 @@ export function update() {
   const status = live.doc?.status;
   const isPaused = Boolean(status?.is_paused);
   document.body.classList.toggle("paused", isPaused);
-  say(policy, status ? `policy ${status.policy}, automation ${status.automation}` : "");
+  say(policy, status ? `policy ${status.policy}${LEVELS[status.automation] ?? ""}` : "");
   say(pause.lastChild, isPaused ? "Resume" : "Pause");
   mark(pause, "data-paused", String(isPaused));
   const cannot = !status || live.state !== "live" ? "there is no connection" : maySteer() ? "" : "your token only looks; an operator's may pause";
