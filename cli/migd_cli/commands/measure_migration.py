@@ -10,6 +10,7 @@ from typing import Final
 import click
 import msgspec
 
+from migd_cli import names
 from migd_cli.app import Command
 from migd_cli.demo.interruption import Interrupted, pause, signals_held
 from migd_cli.experiment import plots, silence
@@ -30,8 +31,21 @@ SUMMARY_FILE: Final = "summary.json"
 
 
 @click.command(cls=Command)
-@click.option("--guest", required=True, metavar="GUEST", help="The guest that is migrated, of the application's.")
-@click.option("--to", "target", default="", metavar="HOST", help="Where it goes; simulated without one: nowhere.")
+@click.option(
+    "--guest",
+    required=True,
+    metavar="GUEST",
+    shell_complete=names.guests,
+    help="The guest that is migrated, of the application's.",
+)
+@click.option(
+    "--to",
+    "target",
+    default="",
+    metavar="HOST",
+    shell_complete=names.hosts,
+    help="Where it goes; simulated without one: nowhere.",
+)
 @click.option(
     "--at",
     "at_s",
