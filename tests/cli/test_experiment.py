@@ -2,6 +2,8 @@
 
 import math
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -307,3 +309,32 @@ def test_a_migration_that_outlasts_the_job_does_not_count() -> None:
     assert math.isclose(found["arms"][0]["run_time_s"]["mean"], 1317.7, rel_tol=0.001)
     assert found["arms"][1]["run_time_s"] is None
     assert " before the migration" in found["left_out"][0]["why"]
+
+
+def test_without_matplotlib_it_is_said_before_anything_is_measured() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "sys.argv = ['migctl', 'measure', 'migration', '--guest', 'g', '--to', 'h', '--plot', '--', 'true']\n"
+        "from migd_cli.__main__ import main; sys.exit(main())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "plots need matplotlib, which is not installed; `pip install 'migd[report]'`" in " ".join(
+        ended.stderr.split()
+    )
+
+
+def test_what_was_measured_is_shown_again_and_drawn(tmp_path: Path) -> None:
+    """By `measure show`; its plots are pictures, and its figures those of the measurement."""
+    words = ["measure", "migration", "--guest", "rank0", "--to", "node4", "--repeat", "2", "--seed", "5", "--json"]
+    words += ["--simulate", str(PAPER / "hpl-3.toml"), "--out", str(tmp_path)]
+    measured = CliRunner().invoke(group, words)
+    shown = CliRunner().invoke(group, ["measure", "show", str(tmp_path), "--plot", "--json"])
+    assert (measured.exit_code, shown.exit_code) == (0, 0), (measured.output, shown.output)
+    assert shown.stdout == measured.stdout
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes()) == msgspec.json.decode(shown.stdout)
+    for name in ("run-time.png", "migrations.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    again = CliRunner().invoke(group, words)
+    assert again.exit_code == 1
+    assert "has a measurement already" in again.output

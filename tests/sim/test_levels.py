@@ -152,3 +152,30 @@ def test_a_pool_that_names_one_level_has_the_others_as_they_usually_are() -> Non
     usual = PoolSpec(name="p", hosts=(HostSpec(name="a", cpus=1, memory_bytes=1),)).levels
     one = PoolSpec(name="p", hosts=(HostSpec(name="a", cpus=1, memory_bytes=1),), levels={Level.SAME_HOST: slow}).levels
     assert one == {**usual, Level.SAME_HOST: slow}
+
+
+def test_messages_wait_in_the_queue_that_a_migration_keeps_at_the_nic_it_leaves_by() -> None:
+    """Those from there and those to there, whose answers wait; TCP's window lets so many bytes under way meanwhile.
+
+    What goes between others, and what leaves the migration's target, does not wait.
+    """
+    ranks = {"out": ("g", "far"), "in": ("far", "g"), "of-others": ("far", "beyond"), "at-the-target": ("there", "far")}
+    slowed = {}
+    for name, pair in ranks.items():
+        for queue_bytes in (0.0, 1e6):
+            spec = pool(
+                *(host(each) for each in "abcd"),
+                guest("g", "a"), guest("moving", "a"), guest("there", "b"), guest("far", "c"), guest("beyond", "d"),
+                JobSpec(name="pair", ranks=pair, work_s=1e-6, exchange_bytes=1e6),
+            )  # fmt: skip
+            cluster = Cluster(replace(spec, levels=LEVELS, queue_bytes=queue_bytes, window_bytes=50_000.0))
+            cluster.start_migration(uuid_of(cluster, "moving"), uuid_of(cluster, "b"), lambda _: None)
+            cluster.run_until(3.0)
+            slowed[name, queue_bytes] = 1.0 / cluster.jobs["pair"].steps_per_s
+    queue_s = 1e6 / 100e6  # what the NIC of 100 MB/s takes for it
+    waiting = LEVELS[Level.SAME_SWITCH].latency_s + queue_s + 1e6 / (50_000.0 / queue_s)
+    # One neighbour, so a step is one exchange.
+    assert slowed["out", 1e6] == slowed["in", 1e6] == pytest.approx(waiting, rel=0.01)
+    assert slowed["of-others", 1e6] == slowed["of-others", 0.0]
+    assert slowed["at-the-target", 1e6] == slowed["at-the-target", 0.0]
+    assert slowed["out", 0.0] < 0.3 * slowed["out", 1e6]

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import time
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import click
 import msgspec
 
+from migd_cli import names
 from migd_cli.app import Command
 from migd_cli.demo.interruption import Interrupted, pause, signals_held
 from migd_cli.experiment import plots, silence
@@ -23,12 +25,27 @@ from migd_cli.screen import Screen
 from migd_cli.session import Session
 
 MOST_RUNS: Final = 1000
+# So long a guest may be kept from moving while its dirty pages are counted.
+MOVABLE_WITHIN_S: Final = 60.0
 SUMMARY_FILE: Final = "summary.json"
 
 
-@click.command(cls=Command, context_settings={"ignore_unknown_options": False})
-@click.option("--guest", required=True, metavar="GUEST", help="The guest that is migrated, of the application's.")
-@click.option("--to", "target", default="", metavar="HOST", help="Where it goes; simulated without one: nowhere.")
+@click.command(cls=Command)
+@click.option(
+    "--guest",
+    required=True,
+    metavar="GUEST",
+    shell_complete=names.guests,
+    help="The guest that is migrated, of the application's.",
+)
+@click.option(
+    "--to",
+    "target",
+    default="",
+    metavar="HOST",
+    shell_complete=names.hosts,
+    help="Where it goes; simulated without one: nowhere.",
+)
 @click.option(
     "--at",
     "at_s",
@@ -44,7 +61,7 @@ SUMMARY_FILE: Final = "summary.json"
     default=30,
     show_default=True,
     metavar="N",
-    help="Runs of each kind that are to count.",
+    help="Runs of each kind.",
 )
 @click.option(
     "--warm-up", type=click.IntRange(0, 100), default=1, show_default=True, metavar="N", help="Runs before that do not."
@@ -149,13 +166,13 @@ def _measure(
 ) -> None:
     site = Site(session.client(), pause)
     with signals_held():
+        if ping:
+            silence.check(ping)
         if resume:
             record = Record.read(folder)
             _refuse_other_plan(record.plan, wanted, folder)
         else:
             record = Record.begin(folder, _at_home(wanted, site))
-        if ping:
-            silence.check(ping, folder / "ping-check.log")
         experiment = Experiment(site, record, settle_s, ping, _tell)
         hold = Hold(site, record, _tell, is_wanted=not no_hold)
         failure: Failure | None = None
@@ -165,7 +182,7 @@ def _measure(
             experiment.make_runs()
         except Interrupted:
             was_interrupted = True
-            _tell("interrupted; the guest goes home (again Ctrl-C: it stays where it is)")
+            _tell("interrupted; the guest goes home (Ctrl-C again leaves it where it is)")
         except Failure as error:
             failure = error
         try:
@@ -185,13 +202,16 @@ def _measure(
 
 def _at_home(plan: Plan, site: Site) -> Plan:
     """Return the plan with names as the controller has them, and the guest's home. Raises Failure."""
-    guest, target, status = site.guest(plan.guest), site.host(plan.target), site.status()
+    guest, target = site.guest(plan.guest), site.host(plan.target)
     if target.name == guest.host_name:
         raise Failure(f"guest {guest.name} is on {target.name} already; name another host with --to")
-    if guest.immovable_because:
-        raise Failure(f"guest {guest.name} may not be migrated: {guest.immovable_because}")
-    if status.is_paused:
+    if site.status().is_paused:
         raise Failure("migd is paused, and starts no migration; `migctl resume` allows them again")
+    until_s = time.monotonic() + MOVABLE_WITHIN_S
+    while why := site.guest(plan.guest).immovable_because:
+        if time.monotonic() > until_s:
+            raise Failure(f"guest {guest.name} may not be migrated: {why}")
+        site.wait(1.0)
     return msgspec.structs.replace(plan, guest=guest.name, home=guest.host_name, target=target.name)
 
 

@@ -26,6 +26,7 @@ class Application:
     def __init__(self, command: list[str], log: Path) -> None:
         """Start it. Raises Failure where it cannot be started."""
         self._log = log
+        self.began_s = time.monotonic()
         with log.open("wb") as output:
             try:
                 self._process = subprocess.Popen(
@@ -40,7 +41,6 @@ class Application:
                 raise Failure(
                     f"{shlex.join(command)}: cannot be run: {error.strerror}; name the application after `--`"
                 ) from error
-        self.began_s = time.monotonic()
         self._ended_s: float | None = None
         # Its end is timed by somebody who does nothing else: what is asked of the controller meanwhile may take long.
         self._waiter = threading.Thread(target=self._wait, name="application", daemon=True)

@@ -44,8 +44,8 @@ class Experiment:
         """Make every run that is left, and bring the guest home. Raises Failure, and Interrupted on the way."""
         failed_in_a_row = 0
         for number, arm, is_warm_up in self._record.left():
+            self._await_quiet()  # first: after a crash the guest may be leaving home at the moment
             self._go_home()
-            self._await_quiet()
             self._site.wait(self._settle_s)
             run = self._run(number, arm, is_warm_up)
             self._record.add(run)
@@ -108,11 +108,12 @@ class Experiment:
         finally:
             if silence is not None:
                 silence.end()
+        pause_s, deaf = _pause(silence)
         move = Moved(
             cause=migration.cause,
             asked_after_s=asked_after_s,
             took_s=ended.actual_s if ended.ok else None,
-            pause_s=silence.longest_s() if silence is not None else None,
+            pause_s=pause_s,
             predicted_s=migration.predicted_s,
             predicted_pause_s=migration.predicted_pause_s,
         )
@@ -124,7 +125,7 @@ class Experiment:
                 f"the application was over {outlasted_s:.1f} s before the migration; "
                 "let it run longer, or migrate earlier"
             )
-        return move, ""
+        return move, deaf
 
     def _goes_on(self, application: Application, until_s: float) -> bool:
         """Wait until the application has run for so long; False if it ends before."""
@@ -239,6 +240,16 @@ def told(run: Run, plan: Plan) -> str:
     if why := run.failed or run.disturbed:
         text += f"; does not count: {why}"
     return text
+
+
+def _pause(silence: Silence | None) -> tuple[float | None, str]:
+    """Return how long the guest was silent, and what was wrong with listening for that."""
+    if silence is None:
+        return None, ""
+    try:
+        return silence.longest_s(), ""
+    except Failure as error:
+        return None, error.message
 
 
 def _too_short(application: Application, at_s: float) -> str:

@@ -123,12 +123,13 @@ class Record:
 
     @classmethod
     def begin(cls, folder: Path, plan: Plan) -> "Record":
-        """Begin a file in a folder that has none. Raises Failure."""
-        record = cls(folder, [])
-        if (folder / FILE).exists():
+        """Begin a file in a folder that has none, or one in which nothing was measured. Raises Failure."""
+        record, path = cls(folder, []), folder / FILE
+        if path.exists() and cls.read(folder)._lines[1:]:
             raise Failure(f"{folder} has a measurement already; go on with it by --resume, or name another folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise Failure(f"{folder}: cannot be made: {error.strerror}; name another folder with --out") from error
         record.add(plan)

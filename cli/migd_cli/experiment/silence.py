@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -66,8 +67,9 @@ def longest_s(said: bytes, address: str) -> float:
     return max(later - earlier for earlier, later in pairwise(times_s))
 
 
-def check(address: str, log: Path) -> None:
+def check(address: str) -> None:
     """Raises Failure where a guest does not answer while nothing happens to it."""
-    silence = Silence(address, log, count=TRIES)
-    silence.wait()
-    silence.longest_s()
+    with tempfile.TemporaryDirectory() as folder:
+        silence = Silence(address, Path(folder) / "ping.log", count=TRIES)
+        silence.wait()
+        silence.longest_s()
