@@ -29,7 +29,7 @@ FAULTS = HELD_BACK | st.builds(
 RESTORED = st.builds(
     Fault, kind=st.just("restore"), who=st.just(0), at_s=st.floats(5.0, 60.0), lasts_s=st.floats(0.01, 20.0)
 )
-OFTEN = settings(max_examples=40, deadline=None)
+OFTEN = settings(max_examples=25, deadline=None)
 FAULTS_END_S = 60.0
 
 
