@@ -84,7 +84,7 @@ async def run(config: ControllerConfig) -> None:
         doctor = Doctor(control, intake.counts, lambda: intake.authorised, PoolQuestions(pool, calls).ask)
         api = Api(control, intake.counts, history.timeline, slurm, doctor)
         if succession is not None:
-            api.leader = succession.view
+            api.leader = doctor.leader = succession.view
             api.behind_audit.append(only_leader(succession.refusal, succession.settled))
             metrics.also(succession.families)
         service = Service(api, control, config, metrics)

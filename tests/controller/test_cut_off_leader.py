@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from live_cluster import LiveCluster, LiveController, until
+from live_cluster import POOL, LiveCluster, LiveController, until
 
 from migd_cli.demo.children import brood
 from migd_core import api
@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("ip") is None, reason="only root makes network namespaces, with ip of iproute2"
 )
 LEASE_S = 3.0
+# As in production: a user of the pool who may not administer it.
+OPERATOR = 'refusal_delay_s = 0.0, users = [{ name = "migd", password = "migd", role = "pool-operator" }]'
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,8 +92,11 @@ def test_a_leader_that_is_cut_off_is_replaced_and_comes_back_as_a_standby(
     folder = tmp_path_factory.mktemp("net")
     with brood(folder) as children:
         with inside(network.pool):
-            cluster = LiveCluster(folder, children, address="10.97.0.1")
+            pool = POOL.replace("refusal_delay_s = 0.0", OPERATOR)
+            cluster = LiveCluster(folder, children, pool, address="10.97.0.1")
         pair = [cluster.contender(f"ctl{n}", LEASE_S, f"10.97.0.{n + 10}") for n in (1, 2)]
+        for each in pair:
+            each.config.write_text(each.config.read_text().replace('username = "root"', 'username = "migd"'))
         for each, namespace in zip(pair, network.controllers, strict=True):
             with inside(namespace):
                 each.start()
