@@ -9,12 +9,8 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint man docs packages bench brams-live \
-  soak load fuzz audit clean
-=======
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity lab lab-stop lint lint-ansible man docs packages bench clean
->>>>>>> 58a68810c19d4465dd7b6c592da1d92e5100472b
+.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint lint-ansible man docs packages \
+  bench brams-live soak load fuzz audit clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20

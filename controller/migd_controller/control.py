@@ -27,6 +27,7 @@ from migd_controller.commands import (
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, InventoryChanged, PoolReachability, ProbeEnded, Tick
 from migd_controller.journal import Journal
+from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, StepState
 from migd_controller.recommendations import Standing
@@ -70,6 +71,14 @@ class Control:
         self.journal.write(now_s, None, commands, self.core.memory)
         _log(None, commands)
         self._carry_out(commands)
+
+    def know(self, memory: Memory) -> None:
+        """Go on with the leader's memory, which this controller stands by for. What fails is raised by `fails`."""
+        try:
+            self.core.know(memory)
+            self.journal.write(self.clock.now_s(), None, (), memory)
+        except Exception as failure:  # noqa: BLE001 - as for an event
+            self.give_up(failure)
 
     async def fails(self) -> NoReturn:
         """Wait until an event could not be taken through the loop, whoever sent it, and raise why."""

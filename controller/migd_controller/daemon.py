@@ -32,7 +32,6 @@ from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.journal_database import place_of
-from migd_controller.leader_claims import Seal
 from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.metrics import Metrics
 from migd_controller.pool_calls import PoolCalls
@@ -83,8 +82,10 @@ async def run(config: ControllerConfig) -> None:
         closing.callback(outbox.close)
         metrics = Metrics(control, intake.counts, config.state_dir)
         control.watchers.append(metrics.heard)
-        seal = Seal(config.telemetry.secret_key_file) if config.leader is not None else None
-        succession = Succession(config, control, seal, outbox.endpoint) if seal is not None else None
+        succession: Succession | None = None
+        if config.leader is not None:
+            succession = Succession(config, control, outbox, intake.context)
+            closing.callback(succession.follower.close)
         webhooks = Webhooks(config.webhooks, control, intake.counts, metrics.delivered)
         control.watchers.append(_if_leading(succession, webhooks.heard))
         slurm = SlurmWatch(config.slurm, control) if config.slurm is not None else None
@@ -92,7 +93,7 @@ async def run(config: ControllerConfig) -> None:
         doctor = Doctor(control, intake.counts, lambda: intake.authorised, PoolQuestions(pool, calls).ask)
         api = Api(control, intake.counts, history.timeline, slurm, doctor)
         if succession is not None:
-            api.leader = succession.view
+            api.leader = doctor.leader = succession.view
             api.behind_audit.append(only_leader(succession.refusal, succession.settled))
             metrics.also(succession.families)
         service = Service(api, control, config, metrics)
@@ -142,6 +143,7 @@ async def run(config: ControllerConfig) -> None:
                     else:
                         tasks.create_task(succession.leader.run(), name="lease")
                         background.append(tasks.create_task(succession.run(lead), name="succession"))
+                        background.append(tasks.create_task(succession.follower.run(), name="memory"))
                     log.info(
                         "controller ready",
                         socket=str(config.socket),

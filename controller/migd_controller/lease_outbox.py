@@ -1,13 +1,15 @@
-"""Leases out: to the agents that listen for them, over the same keys as their samples come in.
+"""Leases out: to the agents that listen for them, over the same keys as their samples come in; and memory to standbys.
 
 An agent hears of its own host's leases only: one that asks for another host's, or whose key was taken off the list, is
-cut off. How often it says that it listens, and does not, is not passed on faster than a person could follow.
+cut off. How often it says that it listens, and does not, is not passed on faster than a person could follow. A topic of
+memory is for who has this controller's own key. `follows` is called in the event loop with the name of a controller that
+stands by, when it comes and when it goes.
 """
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from migd_controller.cutting import cut
 from migd_controller.events import AgentListens
 from migd_controller.http.limits import Buckets
 from migd_controller.intake import BACKLOG, HANDSHAKE_WITHIN_MS, ZAP_DOMAIN
+from migd_controller.memory_stream import HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, follower_of
 from migd_core import keys, systemd
 from migd_core.errors import MigdError
 from migd_core.frames import encode_request
@@ -49,7 +52,8 @@ class LeaseOutbox:
         Raises ConfigError for bad keys, MigdError where the address cannot be had.
         """
         public, secret = keys.read_secret(systemd.secret(secret_key_file))
-        self._emit, self._host_of = emit, host_of
+        self._emit, self._host_of, self._own_key = emit, host_of, public.decode()
+        self.follows: Callable[[str, bool], None] = lambda follower, is_there: None
         self._subscribed: dict[str, zmq.Frame] = {}  # by host: what its agent's connection is known by
         self._listening: Counter[str] = Counter()  # by host: connections that listen
         self._unheard: Counter[bytes] = Counter()  # by topic: subscriptions that did not count, and are not over yet
@@ -58,6 +62,7 @@ class LeaseOutbox:
         self._socket.linger, self._socket.sndhwm, self._socket.rcvhwm = 0, QUEUE_REQUESTS, QUEUE_SUBSCRIPTIONS
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
         self._socket.backlog, self._socket.handshake_ivl = BACKLOG, HANDSHAKE_WITHIN_MS
+        self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of each, so that nobody hides behind another's topic
         self._socket.zap_domain, self._socket.curve_server = ZAP_DOMAIN, True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
@@ -101,11 +106,17 @@ class LeaseOutbox:
 
     def _take(self, frame: zmq.Frame) -> None:
         kind, topic = frame.bytes[:1], frame.bytes[1:]
+        follower = follower_of(topic)
         if _is_of_ended_connection(frame):
             if self._unheard[topic]:
                 self._unheard[topic] -= 1
+            elif follower is not None:
+                self.follows(follower, False)
             else:
                 self._listens(topic.decode(), -1)
+            return
+        if follower is not None and frame.get("User-Id") == self._own_key:
+            self.follows(follower, kind == b"\x01")
             return
         host = self._host_of(frame)
         is_its_own = host is not None and topic == host.encode()
@@ -136,6 +147,10 @@ class LeaseOutbox:
     def send(self, request: ProbeLease | ProbeRevoked) -> None:
         """Send a request to the agent of its host. It may get lost; leases end by themselves."""
         self._socket.send_multipart(encode_request(request), zmq.NOBLOCK)
+
+    def tell(self, message: Sequence[bytes]) -> None:
+        """Send a memory to who follows it. It may get lost; the next one says all that it did."""
+        self._socket.send_multipart(message, zmq.NOBLOCK)
 
     def close(self) -> None:
         """Unbind."""

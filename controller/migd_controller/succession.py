@@ -1,11 +1,14 @@
 """What follows from who leads: what a standby does not do, and how one leader goes on where another was."""
 
+import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
+import zmq
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -17,25 +20,39 @@ from migd_controller.inheritance import inherited, weight, will
 from migd_controller.leader import Leader, NotLeading
 from migd_controller.leader_claims import Seal
 from migd_controller.leadership import Claim, Told
+from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.memory import Memory
-from migd_core.api import LeaderView
+from migd_controller.memory_stream import Heard, MemoryFollower, frames, sealed
+from migd_core.api import LeaderView, StandbyView
 from migd_core.errors import Refused
 
 log = structlog.get_logger()
+# What changes in one go is told in one go.
+TELL_AFTER_S: Final = 0.1
 _ANY_ADDRESS: Final = ("0.0.0.0", "[::]", "*")
 
 
 class Succession:
     """One controller's place among several. `has_begun` once it leads, until another does."""
 
-    def __init__(self, config: ControllerConfig, control: Control, seal: Seal, leases_on: str) -> None:
-        """`leases_on` is where leases go out to agents. Raises ConfigError, MigdError."""
+    def __init__(
+        self, config: ControllerConfig, control: Control, outbox: LeaseOutbox, context: zmq.Context[Any]
+    ) -> None:
+        """`outbox` is where leases go out to agents, and memory to standbys. Raises ConfigError, MigdError."""
         assert config.leader is not None
-        self._config, self._control = config, control
+        self._config, self._control, self._outbox = config, control, outbox
+        self._seal = Seal(config.telemetry.secret_key_file)
         self.name = config.leader.name or socket.gethostname()
         self._address = config.leader.address or socket.getfqdn()
         self.has_begun = False
-        self._port = leases_on.rpartition(":")[2]
+        self._port = outbox.endpoint.rpartition(":")[2]
+        self._followers: dict[str, float] = {}
+        self._followed: Heard | None = None
+        self._followed_s = 0.0
+        self._ahead_s = 0.0
+        self._is_due = False
+        outbox.follows = self._follows
+        self.follower = MemoryFollower(context, self.name, config.telemetry.secret_key_file, self._seal, self._take)
         self.changes = 0
         self._seen = ""
         self._memory, self._weight = control.core.memory, weight(control.core.memory)
@@ -43,7 +60,7 @@ class Succession:
         self.leader = Leader(
             config.leader,
             config.xapi,
-            seal,
+            self._seal,
             config.state_dir,
             self._told,
             lambda: will(control.core.memory),
@@ -57,6 +74,7 @@ class Succession:
         predecessor = await self.leader.begins()
         memory, name = self._left_by(predecessor), predecessor.told.name if predecessor is not None else ""
         self.has_begun = True
+        self.follower.follow("")
         self.changes += 1
         number = self.leader.holder.number if self.leader.holder is not None else 0
         log.info("leads", controller=self.name, claim=number, after=name or None, adopted=len(memory.in_flight))
@@ -101,6 +119,9 @@ class Succession:
             number=claim.number if claim is not None else 0,
             lease_s=self._config.leader.lease_s if self._config.leader is not None else 0.0,
             heard_s=max(0.0, self.leader.heard_s) if claim is not None else None,
+            standbys=[StandbyView(name=name, since=since) for name, since in self._followers.items()] if leads else [],
+            memory_s=time.monotonic() - self._followed_s if self._followed is not None and not leads else None,
+            ahead_s=0.0 if leads else self._ahead_s,
             problem=self.leader.problem or self.leader.fence_problem,
         )
 
@@ -119,6 +140,9 @@ class Succession:
         own = self._control.core.memory
         if predecessor is None or self.leader.was_here(predecessor):
             return own
+        heard = self._followed
+        if heard is not None and heard.life == predecessor.life and heard.revision >= predecessor.told.revision:
+            return heard.memory
         left = self.leader.left_by(predecessor)
         return inherited(own, left) if left is not None else own
 
@@ -139,9 +163,12 @@ class Succession:
     def _heard_lease(self) -> None:
         """Keep on record who leads, where that is another controller."""
         claim = self.leader.holder
-        if self.has_begun or claim is None or claim.life in (self._seen, self.leader.life):
+        if self.has_begun or claim is None or claim.life == self.leader.life:
+            return
+        if claim.life == self._seen:
             return
         self._seen = claim.life
+        self.follower.follow(claim.told.stream)
         self.changes += 1
         log.info("stands by", controller=self.name, leader=claim.told.name, claim=claim.number)
         self._control.take_in(LeaderSeen(name=claim.told.name, number=claim.number))
@@ -156,3 +183,34 @@ class Succession:
         if self.has_begun and (now := weight(memory)) != self._weight:
             self._weight = now
             self.leader.hurry()
+        self._tell_soon()
+
+    def _follows(self, follower: str, is_there: bool) -> None:
+        """Note who stands by, and tell who comes what is known."""
+        if is_there:
+            self._followers[follower] = self._control.clock.now_s()
+            self._tell_soon()
+        else:
+            self._followers.pop(follower, None)
+        log.info("standby comes" if is_there else "standby goes", standby=follower)
+
+    def _tell_soon(self) -> None:
+        """Let standbys hear of the memory, together with what changes until then."""
+        if self.has_begun and self._followers and not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_later(TELL_AFTER_S, self._tell)
+
+    def _tell(self) -> None:
+        self._is_due = False
+        now_s = self._control.clock.now_s()
+        content = sealed(Heard(self.leader.life, self._revision, now_s, self._control.core.memory), self._seal)
+        for follower in self._followers:
+            self._outbox.tell(frames(follower, content))
+
+    def _take(self, heard: Heard) -> None:
+        """Know what the leader knows, and keep it over a restart."""
+        if self.has_begun or heard.life != self._seen:
+            return
+        self._followed, self._followed_s = heard, time.monotonic()
+        self._ahead_s = self._control.clock.now_s() - heard.at
+        self._control.know(heard.memory)

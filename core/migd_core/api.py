@@ -272,12 +272,20 @@ class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
 
 
+class StandbyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A controller that stands by and follows the leader's memory, since then (Unix time)."""
+
+    name: str
+    since: float
+
+
 class LeaderView(msgspec.Struct, frozen=True, kw_only=True):
     """Who leads of the controllers of this pool, and how the one that answers stands to that.
 
     `name` is that one's, `leader` who leads (empty: nobody is known to) `since` then (Unix time), by the `number`-th
-    claim; `api` is where its API is reached over TCP. `heard_s` ago its last claim was seen. `problem` says in words
-    what is wrong.
+    claim; `api` is where its API is reached over TCP. `heard_s` ago its last claim was seen. `standbys` follow
+    the one that answers, where that leads; else `memory_s` ago it last heard of the leader's memory (None: never), and
+    its clock was `ahead_s` of the leader's. `problem` says in words what is wrong.
     """
 
     name: str
@@ -288,6 +296,9 @@ class LeaderView(msgspec.Struct, frozen=True, kw_only=True):
     number: int = 0
     lease_s: float = 0.0
     heard_s: float | None = None
+    standbys: list[StandbyView] = []
+    memory_s: float | None = None
+    ahead_s: float = 0.0
     problem: str = ""
 
 

@@ -31,6 +31,7 @@ from migd_cli.commands.token import new_lines
 from migd_cli.comparison import change_lines, comparison_lines, shadow_lines, shadows_lines
 from migd_cli.screen import Screen
 from migd_cli.text import display_width
+from migd_core.api import LeaderView, StandbyView
 from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimits
@@ -80,6 +81,9 @@ def in_utc(monkeypatch: pytest.MonkeyPatch):
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+TWO = StandbyView(name="ctl2", since=0.0)
 
 
 def shown(route: tuple[str, str], body: Any, screen: Screen = TERMINAL) -> list[str]:
@@ -226,6 +230,33 @@ def test_what_needs_a_human_is_said_first_and_in_full(ordinary: dict[Any, Any]):
         "NEEDS YOU: web (D600.1): VM_CRASHED(web): it crashed; see its console and the",
         "           logs of both hosts",
     ]
+
+
+@pytest.mark.parametrize(
+    ("leader", "told"),
+    [
+        (
+            LeaderView(name="ctl1", leads=True, leader="ctl1", since=TERMINAL.now_s - 7200, number=40, standbys=[TWO]),
+            "  leader     ctl1, this one, since 2 h ago; ctl2 stands by",
+        ),
+        (
+            LeaderView(name="ctl1", leads=True, leader="ctl1", since=TERMINAL.now_s - 7200, number=40),
+            "  leader     ctl1, this one, since 2 h ago; nobody stands by",
+        ),
+        (
+            LeaderView(name="ctl2", leads=False, leader="ctl1", since=TERMINAL.now_s - 7200, api="https://ctl1:7280"),
+            "  leader     ctl1, since 2 h ago; this one, ctl2, stands by: ask `migctl --url https://ctl1:7280`",
+        ),
+        (
+            LeaderView(name="ctl2", leads=False, lease_s=15.0, problem="the pool does not answer"),
+            "  leader     nobody; ctl2 leads within 15 s, if nobody else does: the pool does not answer",
+        ),
+    ],
+)
+def test_the_status_says_who_leads_and_who_stands_by(ordinary: dict[Any, Any], leader: LeaderView, told: str) -> None:
+    view = msgspec.structs.replace(ordinary["GET", "/v1/status"], leader=leader)
+    wide = Screen(width=160, has_colours=False, now_s=TERMINAL.now_s)
+    assert [line for line in shown(("GET", "/v1/status"), view, wide) if line.startswith("  leader")] == [told]
 
 
 def test_status_counts_the_guests_that_are_held_back(ordinary: dict[Any, Any]):

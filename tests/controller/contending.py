@@ -111,7 +111,8 @@ class Controller:
 class Contention:
     """A run of some controllers under some faults. `problems` says what must not have happened."""
 
-    def __init__(self, controllers: int, faults: Sequence[Fault], seed: int) -> None:
+    def __init__(self, controllers: int, faults: Sequence[Fault], seed: int, seat: type[Seat] = Seat) -> None:
+        self._seat = seat
         self.pool, self.now_s = Pool(), 0.0
         self.random = random.Random(seed)
         self.faults = faults
@@ -126,7 +127,7 @@ class Contention:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         for controller in self.controllers:
-            self._go_on(controller, controller.lives, None)
+            self._go_on(controller, controller.lives, None, at_s=0.5 * controller.who)  # so the first leads first
         for fault in faults:
             if fault.kind == "crash":
                 self._at(fault.at_s, lambda fault=fault: self._crash(self.controllers[fault.who % controllers], fault))
@@ -141,6 +142,11 @@ class Contention:
             watch()
         self.now_s = end_s
 
+    def calm_from_s(self) -> float:
+        """Let no fault begin any more, and return when those that have begun are over."""
+        self._to_come.clear()
+        return max([self.now_s, *(fault.at_s + fault.lasts_s for fault in (*self.faults, *self._pauses))])
+
     def leaders(self) -> list[int]:
         """Return who leads by its own clock. Who is paused does nothing, and so is not asked."""
         return [
@@ -150,7 +156,7 @@ class Contention:
         ]
 
     def _born(self, who: int) -> Controller:
-        return Controller(who, Seat(f"seat {who}", f"life {who}.0", LEASE_S), RATES[who])
+        return Controller(who, self._seat(f"seat {who}", f"life {who}.0", LEASE_S), RATES[who])
 
     def _clock(self, controller: Controller) -> float:
         return 1000.0 * controller.who + controller.rate * self.now_s
@@ -298,7 +304,7 @@ class Contention:
 
         def begin() -> None:
             life = f"life {controller.who}.{controller.lives}"
-            controller.seat = Seat(controller.seat.seat, life, LEASE_S)
+            controller.seat = self._seat(controller.seat.seat, life, LEASE_S)
             controller.session, controller.work, controller.is_alive = None, None, True
             controller.leads = False
             self._go_on(controller, controller.lives, None)

@@ -101,7 +101,7 @@ warm_up_s = 0.1
 LEADER = """
 [leader]
 name = {name}
-address = "127.0.0.1"
+address = {address}
 lease_s = {lease_s}
 """
 
@@ -145,11 +145,13 @@ def toml(template: str, **values: object) -> str:
 class LivePool:
     """An emulated pool as a process; it comes back at the same ports, as it was at first."""
 
-    def __init__(self, folder: Path, brood: Brood, text: str) -> None:
+    def __init__(self, folder: Path, brood: Brood, text: str, address: str = "") -> None:
+        """With an `address` of its own it is served over TLS."""
         self._brood = brood
+        self._options = ("--tls",) if address else ()
         self._file = folder / "pool.toml"
         self._file.write_text(text)
-        self._listen, self._control = "127.0.0.1:0", "127.0.0.1:0"
+        self._listen, self._control = f"{address or '127.0.0.1'}:0", "127.0.0.1:0"
         self.start()
 
     def start(self) -> None:
@@ -157,11 +159,12 @@ class LivePool:
             "pool",
             "migd_xapi",
             *("--pool", str(self._file), "--listen", self._listen, "--control", self._control),
-            *("--log-level", "warning"),
+            *("--log-level", "warning", *self._options),
         )
         ready = json.loads(until(lambda: self.child.output().partition("\n")[0], self.child))
         self.url, self.control = ready["url"], ready["control"]
-        self._listen, self._control = self.url.removeprefix("http://"), self.control.removeprefix("http://")
+        self.fingerprint = ready.get("certificate_sha256", "")
+        self._listen, self._control = self.url.partition("://")[2], self.control.removeprefix("http://")
 
     def die(self) -> None:
         self.child.send(signal.SIGKILL)
@@ -268,11 +271,17 @@ class LiveCluster:
     """The pool and its agents, which every controller in turn may have."""
 
     def __init__(
-        self, folder: Path, brood: Brood, pool: str = POOL, agents: Sequence[str] | None = None, probes: bool = False
+        self,
+        folder: Path,
+        brood: Brood,
+        pool: str = POOL,
+        agents: Sequence[str] | None = None,
+        probes: bool = False,
+        address: str = "",
     ) -> None:
         """`agents` are the hosts that have one; all, where they are not named. With `probes` they may probe guests."""
         self.folder, self._brood = folder, brood
-        self.pool = LivePool(folder, brood, pool)
+        self.pool = LivePool(folder, brood, pool, address)
         parts = tomllib.loads(pool)
         self._hosts, self._guests = len(parts["hosts"]), len(parts["guests"])
         self._agents = [host["uuid"] for host in parts["hosts"]] if agents is None else agents
@@ -307,12 +316,14 @@ class LiveCluster:
         config.write_text(toml(CONTROLLER, **{**values, **changes}))
         return LiveController(folder, config, self._brood, self._hosts, self._guests)
 
-    def contender(self, name: str, lease_s: float) -> LiveController:
-        """Return one of several controllers, at an address of its own."""
-        listen, leases = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    def contender(self, name: str, lease_s: float, address: str = "127.0.0.1") -> LiveController:
+        """Return one of several controllers, with ports of its own at an address."""
+        listen, leases = (f"tcp://{address}:{free_port()}" for _ in range(2))
         controller = self.controller(listen=listen, leases=leases)
-        with controller.config.open("a") as file:
-            file.write(toml(LEADER, name=name, lease_s=lease_s))
+        text = controller.config.read_text() + toml(LEADER, name=name, address=address, lease_s=lease_s)
+        if self.pool.fingerprint:
+            text = text.replace("[xapi]", f'[xapi]\nfingerprints = ["{self.pool.fingerprint}"]')
+        controller.config.write_text(text)
         return controller
 
     def start_agents(self, controller: LiveController, *others: LiveController) -> None:

@@ -5,11 +5,12 @@ from msgspec.structs import replace
 
 from migd_controller.doctor.agents import Reporting, agent_findings
 from migd_controller.doctor.guests import guest_findings
+from migd_controller.doctor.leader import leader_findings
 from migd_controller.doctor.pool import NEEDED, PoolFacts, PoolUser, pool_findings
 from migd_controller.events import PoolReachability, Resource, SampleArrived
 from migd_controller.intake import IntakeCounts
 from migd_core import __version__
-from migd_core.api import FindingView, Verdict
+from migd_core.api import FindingView, LeaderView, StandbyView, Verdict
 
 SAN, LOCAL = Resource("san", "SAN"), Resource("local", "Local storage")
 
@@ -247,4 +248,42 @@ def test_what_binds_guests_to_their_host_is_told() -> None:
         ("cpus", "1 guest started with CPU features that host b does not have: new"),
         ("passthrough", "guest gpu has 1 GPU and 2 USB devices of its host, which it cannot leave"),
         ("guests", "guest bare may not be migrated: pool_migrate is not among its allowed operations"),
+    ]
+
+
+def test_where_there_is_but_one_controller_nobody_leads() -> None:
+    assert list(leader_findings(None)) == []
+
+
+def test_a_leader_and_a_standby_as_they_should_be_have_nothing_to_mend() -> None:
+    leads = LeaderView(
+        name="one", leads=True, leader="one", lease_s=15.0, standbys=[StandbyView(name="two", since=0.0)]
+    )
+    stands_by = LeaderView(name="two", leads=False, leader="one", lease_s=15.0, memory_s=4.0, ahead_s=0.3)
+    assert [each.text for each in (*leader_findings(leads), *leader_findings(stands_by))] == [
+        "one leads; two can take over",
+        "one leads; two follows it, and can take over",
+    ]
+
+
+def test_what_would_keep_another_controller_from_taking_over_is_told() -> None:
+    alone = LeaderView(name="one", leads=True, leader="one", lease_s=15.0)
+    deaf = LeaderView(name="two", leads=False, leader="one", lease_s=15.0)
+    late = replace(deaf, memory_s=31.0, ahead_s=-3.0)
+    twin = replace(deaf, name="one", memory_s=1.0)
+    nobody = replace(deaf, leader="")
+    found = [each for view in (alone, deaf, late, twin, nobody) for each in leader_findings(view)]
+    assert wrong(found) == [
+        ("leader", "one leads, and nobody stands by"),
+        (
+            "leader",
+            "one leads, and its memory is not heard of: the progress of jobs and what was learned would be lost",
+        ),
+        (
+            "leader",
+            "one leads, and its memory was heard of 31 s ago: the progress of jobs and what was learned would be lost",
+        ),
+        ("leader", "this machine's clock is 3.0 s behind that of one: cooldowns would be off by as much"),
+        ("leader", "another controller is called one, too, and leads"),
+        ("leader", "nobody leads"),
     ]

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from live_cluster import LiveCluster, LiveController, until
+from live_cluster import LIMIT_S, LiveCluster, LiveController, until
 
+from migd_cli.client import Client
 from migd_cli.demo.children import brood
 from migd_cli.failures import Failure
 from migd_core import api
+from migd_core.progress import Progress
 
 LEASE_S = 2.0
 Pair = tuple[LiveController, LiveController]
@@ -46,17 +48,16 @@ def pair(cluster: tuple[LiveCluster, Pair]) -> Iterator[Pair]:
 
 
 def leading(one: LiveController, other: LiveController) -> Pair:
-    """Return both, who leads first, once one does and both see everything."""
+    """Return both, who leads first, once both see everything and know who does."""
 
     def look() -> Pair | None:
-        views = [found.leader for found in (one.sees_everything(), other.sees_everything())]
-        match [view is not None and view.leads for view in views]:
-            case [True, False]:
-                return one, other
-            case [False, True]:
-                return other, one
+        for leader, standby in ((one, other), (other, one)):
+            if leader_of(leader).leads and leader_of(standby).leader == leader_of(leader).name:
+                return leader, standby
         return None
 
+    for each in (one, other):
+        each.sees_everything()
     return until(look)
 
 
@@ -83,6 +84,8 @@ def test_one_leads_and_the_other_says_who(pair: Pair) -> None:
     view, other = leader_of(leader), leader_of(standby)
     assert (view.leads, view.leader, view.problem) == (True, view.name, "")
     assert (other.leads, other.leader, other.problem) == (False, view.name, "")
+    standbys = until(lambda: leader_of(leader).standbys)
+    assert [each.name for each in standbys] == [other.name]
     with pytest.raises(Failure, match=f"controller {other.name} stands by, and {view.name} leads: ask that one"):
         standby.post("/v1/pause")
 
@@ -95,6 +98,7 @@ def test_a_leader_that_is_killed_in_mid_migration_is_followed_and_nothing_is_for
     asked = leader.ask("POST", "/v1/migrations", guest="big", host=idle_host(leader, "big"))
     leader.history(lambda views: views[0].state == "running")
     leader.ask("PUT", "/v1/automation", level="recommend")
+    leader.ask("POST", "/v1/jobs", name="weather", guests=["rank0", "rank1"])
     killed_s = time.monotonic()
     leader.end(signal.SIGKILL)
     took_s = taken_over(standby, killed_s)
@@ -103,7 +107,25 @@ def test_a_leader_that_is_killed_in_mid_migration_is_followed_and_nothing_is_for
     assert (moved.cause, moved.state, moved.target_name) == (asked.cause, "moved", asked.target_name)
     assert [(m["guest"], m["ok"]) for m in pool.pool.migrations()[before:]] == [("big", True)]
     assert standby.status().automation == "recommend"
+    jobs: list[api.JobView] = standby.ask("GET", "/v1/jobs")
+    assert [job.name for job in jobs] == ["weather"]
     standby.ask("PUT", "/v1/automation", level=None)
+
+
+def test_who_stands_by_knows_all_that_the_leader_does(pair: Pair) -> None:
+    """Also what no claim has room for: how far a job is."""
+    leader, standby = pair
+    leader.ask("POST", "/v1/jobs", name="tides", guests=["big"])
+    progress = Progress(done=5, total=100)
+    Client(str(leader.socket)).ask("POST", "/v1/jobs/tides/progress", progress)
+
+    def known() -> bool:
+        jobs: list[api.JobView] = standby.ask("GET", "/v1/jobs")
+        return any((job.name, job.progress) == ("tides", progress) for job in jobs)
+
+    assert until(known)
+    assert (memory_s := leader_of(standby).memory_s) is not None
+    assert memory_s < LIMIT_S
 
 
 def test_a_leader_that_was_stopped_wakes_up_and_moves_nobody(pool: LiveCluster, pair: Pair) -> None:

@@ -72,17 +72,18 @@ def _field(screen: Screen, name: str, text: str, style: str = "") -> list[str]:
 
 
 def _leader(view: LeaderView, screen: Screen) -> tuple[str, str]:
-    since = f" since {screen.ago(view.since)}" if view.since else ""
+    since = f", since {screen.ago(view.since)}" if view.since else ""
     problem = f": {view.problem}" if view.problem else ""
     if view.leads:
-        return f"{view.name}, this one,{since} (claim {view.number}){problem}", "red" if view.problem else ""
+        ready = [f"{each.name} stands by" for each in view.standbys] or ["nobody stands by"]
+        return f"{view.name}, this one{since}; {', '.join(ready)}{problem}", "" if view.standbys else "yellow"
     if not view.leader:
-        return f"nobody yet; {view.name} will lead within {format_duration(view.lease_s)}{problem}", "yellow"
-    where = f", by `migctl --url {view.api}`" if view.api else ""
-    return (
-        f"{view.leader}{since}; {view.name} stands by, and takes no commands: ask {view.leader}{where}{problem}",
-        "yellow",
-    )
+        return (
+            f"nobody; {view.name} leads within {format_duration(view.lease_s)}, if nobody else does{problem}",
+            "yellow",
+        )
+    where = f"`migctl --url {view.api}`" if view.api else f"`migctl` on {view.leader}"
+    return f"{view.leader}{since}; this one, {view.name}, stands by: ask {where}{problem}", "yellow"
 
 
 def _hosts(view: StatusView) -> tuple[str, str]:

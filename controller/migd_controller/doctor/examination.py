@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from migd_controller.control import Control
 from migd_controller.doctor.agents import Reporting, agent_findings
 from migd_controller.doctor.guests import guest_findings
+from migd_controller.doctor.leader import leader_findings
 from migd_controller.doctor.pool import PoolFacts, pool_findings
 from migd_controller.intake import IntakeCounts
 from migd_core import __version__
-from migd_core.api import ExaminationView
+from migd_core.api import ExaminationView, LeaderView
 
 AskPool = Callable[[Mapping[str, str]], Awaitable[PoolFacts]]
 
@@ -27,6 +28,7 @@ class Doctor:
         """`authorised` are the hosts (uuids) on the list of agents; `ask_pool` asks the pool, given its addresses."""
         self._control, self._counts = control, counts
         self._authorised, self._ask_pool = authorised, ask_pool
+        self.leader: Callable[[], LeaderView | None] = lambda: None
 
     async def examine(self) -> ExaminationView:
         """Return what there is to say."""
@@ -40,6 +42,7 @@ class Doctor:
             version=__version__,
             findings=[
                 *pool_findings(core, facts, now_s),
+                *leader_findings(self.leader()),
                 *agent_findings(reporting),
                 *guest_findings(core.inventory),
             ],

@@ -20,6 +20,8 @@ NEEDED: Final = (
     "vm.remove_from_blocked_operations",
     "task.cancel",
 )
+# What the lease takes besides, where there are several controllers; it comes with role pool-operator.
+NEEDED_TO_LEAD: Final = ("pool.add_to_other_config", "pool.remove_from_other_config")
 # What pool-admin alone may, which migd never does.
 TOO_MUCH: Final = "subject.add_to_roles"
 
@@ -76,11 +78,13 @@ def _user(core: Core, facts: PoolFacts) -> Iterator[FindingView]:
     user = facts.user
     if user is None:
         return
+    is_alone = core.config.leader is None
+    role, needed = ("vm-power-admin", NEEDED) if is_alone else ("pool-operator", (*NEEDED, *NEEDED_TO_LEAD))
     if user.is_local_superuser:
         yield warning(
             "pool user",
-            f"{user.name} is a local superuser of the pool and may do everything; migd needs role vm-power-admin",
-            "`xe subject-add subject-name=migd`, `xe subject-role-add uuid=… role-name=vm-power-admin` (of a pool with "
+            f"{user.name} is a local superuser of the pool and may do everything; migd needs role {role}",
+            f"`xe subject-add subject-name=migd`, `xe subject-role-add uuid=… role-name={role}` (of a pool with "
             "a directory), then xapi.username and xapi.password_file",
         )
         return
@@ -88,21 +92,20 @@ def _user(core: Core, facts: PoolFacts) -> Iterator[FindingView]:
         yield warning(
             "pool user",
             f"the pool does not tell what {user.name} may do",
-            f"`xe subject-list` shows the roles of {user.name}: it needs vm-power-admin",
+            f"`xe subject-list` shows the roles of {user.name}: it needs {role}",
         )
         return
-    if missing := [each for each in NEEDED if each not in user.permissions]:
+    if missing := [each for each in needed if each not in user.permissions]:
         yield problem(
             "pool user",
             f"{user.name} may not call {listed(missing)}",
-            "`xe subject-role-add uuid=… role-name=vm-power-admin` (`xe subject-list` shows the uuid)",
+            f"`xe subject-role-add uuid=… role-name={role}` (`xe subject-list` shows the uuid)",
         )
     elif TOO_MUCH in user.permissions:
         yield warning(
             "pool user",
-            f"{user.name} may administer the pool; migd needs role vm-power-admin",
-            "`xe subject-role-add uuid=… role-name=vm-power-admin`, then `xe subject-role-remove uuid=… "
-            "role-name=pool-admin`",
+            f"{user.name} may administer the pool; migd needs role {role}",
+            f"`xe subject-role-add uuid=… role-name={role}`, then `xe subject-role-remove uuid=… role-name=pool-admin`",
         )
     else:
         yield ok("pool user", f"{user.name} may do what migd asks for, and does not administer the pool")

@@ -1,0 +1,99 @@
+"""Claims as they stand in the pool, what they keep from others, and what they leave to the next leader."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from migd_controller.holds import Hold
+from migd_controller.inheritance import inherited, weight, will
+from migd_controller.leader_claims import PREFIX, Seal, claims_in, key_of, text_of
+from migd_controller.leadership import Claim, Told
+from migd_controller.memory import Memory, RememberedJob
+from migd_controller.migration import Migration
+from migd_controller.pool_failures import Scope, Then
+from migd_core import keys
+from migd_core.causes import CauseCounter
+from migd_core.errors import MigdError
+from migd_core.progress import Progress
+from migd_policies.job_progress import Track, following
+
+CLAIM = Claim(number=7, seat="s", life="l", attempt=3, lease_s=15.0, base="6 l 2", sessions=("a", "b"))
+
+
+def test_a_claim_is_read_as_it_was_written() -> None:
+    told = Told(name="ctl1", api="https://ctl1:7280", stream="tcp://ctl1:7202", at=1e9, revision=4, memory="x")
+    claim = replace(CLAIM, told=told)
+    assert claims_in({key_of(7): text_of(claim), "wlb_timeout": "30"}) == (claim,)
+
+
+@given(st.text() | st.builds(text_of, st.just(CLAIM)), st.integers(0, 10**12))
+def test_whatever_stands_under_a_number_is_somebodys_claim(text: str, number: int) -> None:
+    """It is waited for and passed, rather than taken for nothing."""
+    (claim,) = claims_in({f"{PREFIX}{number}": text})
+    assert claim.number == number
+
+
+@pytest.mark.parametrize("key", ["migd:leader:", "migd:leader:-1", "migd:leader:x", "migd:leader:١", "migd:leaders:1"])
+def test_a_key_without_a_number_is_no_claim(key: str) -> None:
+    assert claims_in({key: text_of(CLAIM)}) == ()
+
+
+def test_what_is_sealed_opens_with_the_same_key_only(tmp_path: Path) -> None:
+    one, other = (Seal(keys.create(tmp_path, name)[1]) for name in ("one", "other"))
+    closed = one.closed(b"OpaqueRef:1")
+    assert (one.opened(closed), other.opened(closed)) == (b"OpaqueRef:1", None)
+    assert [one.opened(text) for text in ("", "OpaqueRef:1", closed[:-4], "ü")] == [None] * 4
+
+
+TRACK = following(Track(), Progress(done=5, total=100), 1.0)
+JOB = RememberedJob(name="weather", guests=("g1",), track=TRACK)
+HOLD = Hold(
+    guest="g2",
+    guest_name="rank2",
+    target="b",
+    target_name="xen2",
+    then=Then.NEEDS_A_HUMAN,
+    scope=Scope.GUEST,
+    code="VM_CRASHED",
+    text="it crashed",
+    cause="D4.1",
+    at=5.0,
+)
+LEFT = Memory(
+    policy="balance",
+    is_paused=True,
+    causes=CauseCounter(25),
+    jobs={"weather": JOB},
+    last_moved_at={"g1": 100.0},
+    holds={HOLD.key: HOLD},
+    in_flight={
+        "D25.1": Migration(cause="D25.1", guest="g1", source="a", target="b", requested_by="balance", asked_at=100.0)
+    },
+    finished_s={"tides": (60.0,)},
+)
+
+
+def test_no_cooldown_quarantine_or_migration_is_lost_to_who_heard_nothing() -> None:
+    own = Memory(policy="observe", finished_s={"waves": (30.0,)})
+    assert inherited(own, will(LEFT)) == replace(
+        LEFT, jobs={"weather": replace(JOB, track=Track())}, finished_s={"waves": (30.0,)}
+    )
+
+
+def test_the_progress_of_a_job_that_one_has_followed_is_kept() -> None:
+    assert inherited(Memory(policy="observe", jobs={"weather": JOB}), will(LEFT)).jobs == {"weather": JOB}
+
+
+def test_what_another_release_has_left_is_told() -> None:
+    with pytest.raises(MigdError, match="what the last leader has left in the pool cannot be read"):
+        inherited(Memory(policy="observe"), b"nonsense")
+
+
+def test_progress_waits_for_the_next_renewal_and_a_pause_does_not() -> None:
+    further = {"weather": replace(JOB, track=following(TRACK, Progress(done=6, total=100), 2.0))}
+    assert weight(replace(LEFT, jobs=further, causes=CauseCounter(26))) == weight(LEFT)
+    assert weight(replace(LEFT, is_paused=False)) != weight(LEFT)
+    assert weight(replace(LEFT, in_flight={})) != weight(LEFT)
