@@ -45,6 +45,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "Operate": (
             "docs/operations.md",
+            "docs/journal.md",
             "docs/page.md",
             "docs/http.md",
             "docs/logs.md",
