@@ -1,7 +1,9 @@
 """A journal on a PostgreSQL server: one controller writes to it, and ends rather than act once the server is gone."""
 
+import contextlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from migd_controller.journal_database import server
 from migd_controller.journal_export import entries
 from migd_controller.memory import Memory
 from postgresql import Postgresql, postgresql_server
+from test_watchdog import Manager, controller_config, start
 
 MEMORY = Memory(policy="observe")
 START = StartMigration(cause="D1.1", guest="g1", source="a", target="b")
@@ -109,6 +112,44 @@ def test_a_user_who_is_not_let_in_is_told_so_without_the_password(postgresql: Po
         Journal(server(url, tmp_path / "password"))
     assert "s3cret" not in str(refused.value)
     assert "nobody:***@" in str(refused.value)
+
+
+@contextlib.contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Processes that do nothing, not even end, until the block is left."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_server_that_hangs_leaves_the_watchdog_without_word_of_the_controller(
+    postgresql: Postgresql, tmp_path: Path
+) -> None:
+    """Nothing is moved meanwhile, for nothing goes through the loop; systemd ends it, and starts another."""
+    config, manager = controller_config(tmp_path), Manager(tmp_path)
+    with config.open("a") as file:
+        file.write(f'\n[journal]\nurl = "{postgresql.database()}"\n')
+    controller = start("migd_controller", config, manager)
+    try:
+        while manager.heard() != "READY=1":
+            pass
+        with psycopg.connect(postgresql.url("postgres")) as admin:
+            query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migd-controller'"
+            (pids,) = admin.execute(query).fetchall()
+        with stopped(pids):
+            manager.falls_silent()
+            controller.send_signal(signal.SIGABRT)
+            _, words = controller.communicate(timeout=LIMIT_S)
+        assert controller.returncode == -signal.SIGABRT
+        assert "journal.py" in words.partition("Fatal Python error: Aborted")[2]
+    finally:
+        controller.kill()
+        controller.communicate()
+        manager.socket.close()
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "Operate": (
             "docs/operations.md",
             "docs/high-availability.md",
+            "docs/journal.md",
             "docs/page.md",
             "docs/http.md",
             "docs/logs.md",
