@@ -4,7 +4,7 @@ A goal that no figure is found for is not met, and says why; one whose benchmark
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,8 +12,10 @@ Figures = Mapping[str, Any]
 
 LEGACY: Final = ("xen-legacy",)
 MODERN: Final = ("xen-4.6", "xenserver", "xcp-ng")
-# The first of these that an evaluation has is held against the goals.
-JUDGED: Final = ("job-time", "least-loaded")
+# The policy of an evaluation that is held against the goals.
+JUDGED: Final = "job-time"
+# Fewer runs cannot show that one in 100 is harmed at most.
+LEAST_RUNS: Final = 100
 
 
 class Unmeasured(LookupError):
@@ -131,13 +133,39 @@ def _judged(played: str, figure: str) -> Callable[[Figures], Sequence[float]]:
     """Return what the judged policy reached in a set, with what jobs report: `mixed progress`."""
 
     def value(figures: Figures) -> Sequence[float]:
-        scores = figures["sets"][played]["policies"]
-        found = scores[next(name for name in JUDGED if name in scores)][figure]
+        found = figures["sets"][played]["policies"][JUDGED][figure]
         if found is None:
             raise Unmeasured("nothing could be gained in these runs; take more")
         return [found]
 
     return value
+
+
+def _harmed(played: str) -> Callable[[Figures], Sequence[float]]:
+    """Return the share of runs of a set that the judged policy made more than 5 % slower, if they are enough."""
+
+    def value(figures: Figures) -> Sequence[float]:
+        if (runs := figures["runs_a_set"]) < LEAST_RUNS:
+            raise Unmeasured(f"{runs} runs cannot show it: MIGD_EVALUATE_RUNS={LEAST_RUNS} or more")
+        return _judged(played, "slower_runs_ratio")(figures)
+
+    return value
+
+
+def _harm() -> Iterator[Goal]:
+    """Yield two rows a set: how many runs are harmed, and the worst of them."""
+    sets = {
+        "mixed progress": "mixed",
+        "mixed wall-time": "mixed, wall time only",
+        "seed-like progress": "seed-like",
+        "communication progress": "communication",
+        "failing progress": "failing",
+        "adversarial progress": "adversarial",
+    }
+    for played, name in sets.items():
+        slower, worst = (0.03, 0.25) if name == "seed-like" else (0.01, 0.15)
+        yield Goal("evaluate", f"harm, {name}: runs more than 5 % slower", _harmed(played), most=slower)
+        yield Goal("evaluate", "… the worst is slower by", _judged(played, "worst_slowdown_ratio"), most=worst)
 
 
 def _share(count: str) -> Callable[[Figures], Sequence[float]]:
@@ -214,34 +242,7 @@ GOALS: Final = (
     ),
     Goal("evaluate", "seed-like: captured", _judged("seed-like progress", "captured_at_least_ratio"), least=0.40),
     Goal("evaluate", "seed-like: mean gain", _judged("seed-like progress", "mean_gain_ratio"), least=0.0),
-    Goal(
-        "evaluate", "harm, mixed: runs more than 5 % slower", _judged("mixed progress", "slower_runs_ratio"), most=0.01
-    ),
-    Goal(
-        "evaluate",
-        "harm, mixed, wall time only: runs more than 5 % slower",
-        _judged("mixed wall-time", "slower_runs_ratio"),
-        most=0.01,
-    ),
-    Goal(
-        "evaluate",
-        "harm, seed-like: runs more than 5 % slower",
-        _judged("seed-like progress", "slower_runs_ratio"),
-        most=0.03,
-    ),
-    Goal(
-        "evaluate",
-        "harm, adversarial: runs more than 5 % slower",
-        _judged("adversarial progress", "slower_runs_ratio"),
-        most=0.01,
-    ),
-    Goal("evaluate", "harm, mixed: worst run slower by", _judged("mixed progress", "worst_slowdown_ratio"), most=0.15),
-    Goal(
-        "evaluate",
-        "harm, seed-like: worst run slower by",
-        _judged("seed-like progress", "worst_slowdown_ratio"),
-        most=0.25,
-    ),
+    *_harm(),
     Goal("evaluate", "moves made that break even after their job ends", _of("moves_that_pay_too_late"), 0, 0, ""),
     Goal("balance", "clusters with a final score not above hbal's", _share("score_not_higher"), least=1.0),
     Goal("balance", "clusters with no more moves than hbal", _share("no_more_moves"), least=1.0),
@@ -253,7 +254,8 @@ GOALS: Final = (
         unit="×",
     ),
     Goal("balance", "1,000 hosts and 12,000 guests, all moves: CPU time", _times, most=2.0, unit="s"),
-    Goal("decision", "64 hosts and 256 guests, all gates: CPU time", _of("median_ms"), most=100, unit="ms"),
+    Goal("decision", "64 hosts and 256 guests, all gates: CPU time, median", _of("median_ms"), most=100, unit="ms"),
+    Goal("decision", "… worst", _of("worst_ms"), most=100, unit="ms"),
     Goal("colocate", "cost over brute force's: median", _of("small", "cost_ratio_median"), most=1.05, unit="×"),
     Goal("colocate", "small clusters within 5 % of brute force", _colocated("small", "within_five_percent"), least=1.0),
     Goal("colocate", "cost over METIS's: median", _of("large", "cost_ratio_median"), most=1.05, unit="×"),

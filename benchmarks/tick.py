@@ -9,6 +9,7 @@ from typing import Final
 from migd_controller.config import ControllerConfig, TelemetrySection, XapiSection
 from migd_controller.core import Core, first_memory
 from migd_controller.events import (
+    AnyEvent,
     InventoryChanged,
     JobAdded,
     PolicySet,
@@ -45,10 +46,13 @@ def ticks_ms(
     curve: DirtyCurve | None = None,
     clock: Callable[[], float] = time.perf_counter,
     shadows: tuple[ShadowAdded, ...] = (),
+    first: tuple[AnyEvent, ...] = (),
+    watch: Callable[[Core], None] = lambda core: None,
 ) -> tuple[list[float], list[float]]:
     """Return what each tick took by the `clock`, and what the turn of the `shadows` after it did.
 
-    `jobs` are of the guests `g0` and on, which have the dirty `curve`.
+    `jobs` are of the guests `g0` and on, which have the dirty `curve`. The core takes in `first` before the first tick,
+    and `watch` may look at it after each.
     """
     config = ControllerConfig(
         telemetry=TelemetrySection(secret_key_file=Path(), agents_file=Path(), stale_after_s=60.0),
@@ -66,7 +70,7 @@ def ticks_ms(
     core.handle(InventoryChanged(hosts=hosts, guests=guests, is_complete=True), 0.0)
     core.handle(PoolReachability(is_reachable=True), 0.0)
     core.handle(PolicySet(name=policy, config={}), 0.0)
-    for event in (*jobs, *shadows):
+    for event in (*jobs, *shadows, *first):
         core.handle(event, 0.0)
     took_ms, turns_ms = [], []
     for tick in range(1, TICKS + 1):
@@ -79,6 +83,7 @@ def ticks_ms(
         core.handle(ShadowTurn(), now_s)
         took_ms.append((decided_s - started_s) * 1000.0)
         turns_ms.append((clock() - decided_s) * 1000.0)
+        watch(core)
     return took_ms, turns_ms
 
 

@@ -52,25 +52,31 @@ def price_sentence(view: CandidateView) -> str:
     """Return what the move is expected to take, and what the jobs gain and lose by it."""
     if view.predicted_s is None:
         return "What it would take is not known."
-    sentence = f"It is expected to take {format_duration(view.predicted_s)}{_between(view, 'total_s')}"
+    sentence = f"It is expected to take {format_duration(view.predicted_s)}{_between(view, 'total')}"
     if view.predicted_pause_s is not None:
         sentence += f", of which the guest stands still for {format_duration(view.predicted_pause_s)}"
-        sentence += _between(view, "pause_s")
+        sentence += _between(view, "pause")
     if view.predicted_bytes is not None:
         sentence += f", and to send {format_bytes(view.predicted_bytes)}"
     if view.gain_s is not None and view.cost_s is not None:
-        gain = "gain nothing" if view.gain_s == 0 else f"gain {format_duration(view.gain_s)}"
+        gain = "gain nothing" if view.gain_s == 0 else f"gain {format_duration(view.gain_s)}{_between(view, 'gain')}"
         if view.gain_s < 0:
             gain = f"lose {format_duration(-view.gain_s)} more afterwards"
-        sentence += f". The jobs would {gain} and lose {format_duration(view.cost_s)} while it runs"
-        sentence += _between(view, "cost_s")
+        sentence += f". The jobs would {gain} and lose {format_duration(view.cost_s)}{_between(view, 'cost')}"
+        sentence += " while it runs"
     return sentence + "."
 
 
-def _between(view: CandidateView, name: str) -> str:
-    if view.least is None or view.most is None:
+def _between(view: CandidateView, what: str) -> str:
+    """Return the range of a figure; where no dirty page was ever counted, that of what a move may take at all."""
+    if view.least is not None and view.most is not None and what != "gain":
+        ends = getattr(view.least, f"{what}_s"), getattr(view.most, f"{what}_s")
+    elif (interval := getattr(view, what)) is not None:
+        ends = interval.low, interval.high
+    else:
         return ""
-    return f" ({format_duration(getattr(view.least, name))} to {format_duration(getattr(view.most, name))})"
+    low, high = (format_duration(each) for each in ends)
+    return f" ({low} to {high})" if low != high else ""
 
 
 def _author(view: DecisionView) -> str:

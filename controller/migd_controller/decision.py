@@ -1,5 +1,7 @@
 """What is kept of a control cycle: each candidate with its price and every gate it met, passed or not."""
 
+import math
+
 import msgspec
 
 from migd_controller.move_sets import MoveSet
@@ -25,11 +27,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     `total_s`, `pause_s`, `sent_bytes` describe the migration; `cost_s` and `gain_s` are job-seconds: what the jobs
     concerned lose while it runs, and what they gain afterwards. `basis` says what the prediction rests on. Where no
     dirty page of the guest was ever counted, `least` and `most` bound it; the most is what the gain is held against.
-    `total`, `pause` and `cost` are the intervals around those medians, `forced_probability` how likely it is that the
-    guest writes faster than it is copied. The gain is reckoned for `lasts_s`, and pays for the move after
-    `break_even_s`; None where that is not known, or it never does. `gain_rate` is what the guest's own job gains a
-    second. `expected` is what to learn from once it is done. `together` is the price of the set that the move belongs
-    to; its net gain is shared evenly among the moves.
+    `total`, `pause` and `cost` are the intervals around those medians, `gain` that of which `gain_s` is the mean;
+    `ratio_sd_s` is how far the gain is off because steps may not become as short as predicted, and
+    `forced_probability` how likely it is that the guest writes faster than it is copied. The gain is reckoned for
+    `lasts_s`, and pays for the move after `break_even_s`; None where that is not known, or it never does. `gain_rate`
+    is what the guest's own job gains a second. `expected` is what to learn from once it is done. `together` is the
+    price of the set that the move belongs to; its net gain is shared evenly among the moves.
     """
 
     total_s: float
@@ -44,6 +47,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     total: Interval | None = None
     pause: Interval | None = None
     cost: Interval | None = None
+    gain: Interval | None = None
+    ratio_sd_s: float = 0.0
     forced_probability: float | None = None
     break_even_s: float | None = None
     lasts_s: float | None = None
@@ -53,7 +58,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def net_sd_s(self) -> float:
         """How far the net gain may be off, as a standard deviation."""
-        return (self.cost.high - self.cost.low) / QUANTILE_SDS if self.cost is not None else 0.0
+        cost_sd_s = (self.cost.high - self.cost.low) / QUANTILE_SDS if self.cost is not None else 0.0
+        return math.hypot(cost_sd_s, self.ratio_sd_s)
 
     @property
     def total_at_most_s(self) -> float:
@@ -76,6 +82,8 @@ class Together(msgspec.Struct, frozen=True, kw_only=True):
     gain_s: float
     cost_s: float
     sure_s: float
+    gain: Interval | None = None
+    cost: Interval | None = None
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):

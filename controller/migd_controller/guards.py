@@ -16,6 +16,7 @@ from migd_controller.decision import Gate, Price, Together
 from migd_controller.holds import Hold, rest_text
 from migd_core.health import HealthState
 from migd_core.job_limits import NO_LIMITS, JobLimits
+from migd_core.pricing import Interval
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import EVACUATION, Move, World
 from migd_policies.projection import Projection
@@ -257,7 +258,7 @@ def _worth_it(move: Move, situation: Situation) -> Gate:
         name="gain",
         passed=sure_s >= limits.min_gain_s,
         text=(
-            f"gains {format_duration(price.gain_s)} of job time and {_loss_text(price)}: "
+            f"gains {_spread(price.gain_s, price.gain)} of job time and {_loss_text(price)}: "
             f"{format_duration(sure_s)} net for sure (at least {format_duration(limits.min_gain_s)})"
         ),
         value=sure_s,
@@ -267,11 +268,11 @@ def _worth_it(move: Move, situation: Situation) -> Gate:
 
 
 def _sure_s(price: Price, limits: GuardsSection) -> float:
-    """What is left of the net gain if the cost is so many standard deviations more than expected."""
+    """What is left of the net gain if it is so many standard deviations less than expected."""
     if price.together is not None:
         return price.together.sure_s
     if price.most is not None:
-        return price.gain_s - price.cost_at_most_s
+        return price.gain_s - price.cost_at_most_s - limits.certainty_sds * price.ratio_sd_s
     return price.gain_s - price.cost_s - limits.certainty_sds * price.net_sd_s
 
 
@@ -281,9 +282,9 @@ def _set_worth_it(together: Together, limits: GuardsSection) -> Gate:
         name="gain",
         passed=together.sure_s >= limits.min_gain_s,
         text=(
-            f"together with {others}: gains {format_duration(together.gain_s)} of job time and "
-            f"loses {format_duration(together.cost_s)}: {format_duration(together.sure_s)} net for sure (at least "
-            f"{format_duration(limits.min_gain_s)})"
+            f"together with {others}: gains {_spread(together.gain_s, together.gain)} of job time and "
+            f"loses {_spread(together.cost_s, together.cost)}: {format_duration(together.sure_s)} net for sure "
+            f"(at least {format_duration(limits.min_gain_s)})"
         ),
         value=together.sure_s,
         threshold=limits.min_gain_s,
@@ -294,10 +295,14 @@ def _set_worth_it(together: Together, limits: GuardsSection) -> Gate:
 def _loss_text(price: Price) -> str:
     if price.most is not None:
         return f"loses up to {format_duration(price.most.cost_s)} ({price.basis})"
-    loses = f"loses {format_duration(price.cost_s)}"
-    if price.cost is not None:
-        loses += f" ({format_duration(price.cost.low)} to {format_duration(price.cost.high)})"
-    return loses
+    return f"loses {_spread(price.cost_s, price.cost)}"
+
+
+def _spread(expected_s: float, interval: Interval | None) -> str:
+    """Say what is expected, and the range that eight of ten outcomes fall into."""
+    expected = format_duration(expected_s)
+    ends = [] if interval is None else [format_duration(interval.low), format_duration(interval.high)]
+    return f"{expected} ({ends[0]} to {ends[1]})" if len(set(ends)) > 1 else expected
 
 
 def _caught_up(move: Move, situation: Situation) -> Gate:

@@ -43,6 +43,8 @@ def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float
             gain_s=plan.gain_s,
             cost_s=plan.cost_s.median,
             sure_s=plan.sure_s(certainty_sds),
+            gain=plan.gain,
+            cost=plan.cost_s,
         )
         gain_s = found.cost_s.median + plan.net_s / len(plan.moves)
     return Price(
@@ -56,6 +58,8 @@ def _price(world: World, plan: PlanPrice, found: MovePrice, certainty_sds: float
         total=migration.total_s,
         pause=migration.pause_s,
         cost=found.cost_s,
+        gain=plan.gain if together is None else None,
+        ratio_sd_s=plan.ratio_sd_s if together is None else 0.0,
         forced_probability=migration.forced_probability,
         break_even_s=plan.break_even_s,
         lasts_s=own.lasts_s,

@@ -380,6 +380,7 @@ def candidate_view(candidate: Candidate, inventory: Inventory) -> api.CandidateV
         total=_interval(price.total) if price is not None else None,
         pause=_interval(price.pause) if price is not None else None,
         cost=_interval(price.cost) if price is not None else None,
+        gain=_interval(price.gain) if price is not None else None,
         break_even_s=price.break_even_s if price is not None else None,
         lasts_s=price.lasts_s if price is not None else None,
         least=_bound(price.least) if price is not None else None,

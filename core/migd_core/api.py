@@ -48,8 +48,9 @@ class IntervalView(msgspec.Struct, frozen=True, kw_only=True):
 class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     """One move that was considered: what it would cost, what it would gain, and which gates it met.
 
-    The intervals are around the medians; the gain lasts `lasts_s`, and pays for the move after `break_even_s` (None:
-    never). `least` and `most` bound the prediction where no dirty page of the guest was ever counted.
+    The intervals are around the medians, that of the gain around its own, as `gain_s` is a mean; the gain lasts
+    `lasts_s`, and pays for the move after `break_even_s` (None: never). `least` and `most` bound the prediction where
+    no dirty page of the guest was ever counted.
     """
 
     guest: str
@@ -69,6 +70,7 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     total: IntervalView | None = None
     pause: IntervalView | None = None
     cost: IntervalView | None = None
+    gain: IntervalView | None = None
     break_even_s: float | None = None
     lasts_s: float | None = None
     least: BoundView | None = None

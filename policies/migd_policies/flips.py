@@ -17,7 +17,7 @@ from migd_core.messages import DirtyCurve
 from migd_core.units import PAGE_BYTES, format_bytes, format_duration
 from migd_core.world import Move, Remaining, World
 from migd_policies.dirty_fit import usable
-from migd_policies.ledger import PlanPrice, price
+from migd_policies.ledger import PlanPrice, price, rate_sd
 
 # Nothing is looked for beyond: a guest that writes so many times as much, a link so many times as fast.
 MOST_TIMES: Final = 64.0
@@ -75,9 +75,26 @@ def _by_time(world: World, move: Move, found: PlanPrice, min_gain_s: float, cert
             left_s = _between(low_s, high_s, does_pay)
             now_s = format_duration(job.remaining_s)
             return f"job {job.name} had {than} than {format_duration(left_s)} left (it has {now_s})"
-    needed_s = (min_gain_s + found.gain_s - found.sure_s(certainty_sds)) / rate
+    needed_s = _needed_s(found, min_gain_s, certainty_sds)
+    if needed_s is None:
+        return ""
     than, now_s = "no longer" if pays else "longer", format_duration(max(0.0, found.gain_s / rate))
     return f"the imbalance lasted {than} than {format_duration(needed_s)} (it is taken to last {now_s})"
+
+
+def _needed_s(found: PlanPrice, min_gain_s: float, certainty_sds: float) -> float | None:
+    """Return for how long the gain must last to pay for sure; None if it is too small to be sure however long.
+
+    The least t with rate · t − cost − certainty · √(cost's sd² + (sd of the rate · t)²) = the least gain.
+    """
+    cost_s, cost_sd_s = found.counted_cost_s
+    rate, lasts_s = found.gain_rate, found.gain_s / found.gain_rate
+    off = certainty_sds * (found.ratio_sd_s / lasts_s if lasts_s > 0 else rate_sd(rate))
+    least_s, square = cost_s + min_gain_s, rate * rate - off * off
+    if square <= 0:
+        return None
+    under_root = rate**2 * least_s**2 - square * (least_s**2 - (certainty_sds * cost_sd_s) ** 2)
+    return (rate * least_s + math.sqrt(max(0.0, under_root))) / square
 
 
 def _by_writing(world: World, move: Move, does_pay: Callable[[World], bool], pays: bool) -> str:

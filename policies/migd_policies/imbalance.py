@@ -15,7 +15,7 @@ young: that was not the imbalance's own doing.
 """
 
 from dataclasses import dataclass, replace
-from math import log, log1p
+from math import inf, log, log1p, sqrt
 from typing import Final
 
 from migd_core.world import Move, World
@@ -65,11 +65,7 @@ def stands_s(world: World, move: Move, within_s: float) -> float:
     No load is taken to be younger than `life_at_least_s`, and one that nobody watched to stand for all of them. Source
     and target must exist in `world`.
     """
-    least_s = world.pricing.life_at_least_s
-    target = world.hosts[move.target]
-    passing = sum(passing_vcpus(world, guest) for guest in world.guests_on[move.target])
-    counts = [move.source, *([move.target] if not world.jobs or passing / target.cpus > SAME_LOAD_RATIO else [])]
-    ages_s = [max(least_s, age) for uuid in counts if (age := world.hosts[uuid].load_stood_s) is not None]
+    ages_s = _ages_s(world, move)
     if within_s <= 0 or (ages_s and min(ages_s) <= 0):
         return 0.0
     match ages_s:
@@ -81,3 +77,23 @@ def stands_s(world: World, move: Move, within_s: float) -> float:
             return a_s * b_s / (b_s - a_s) * log((a_s + within_s) * b_s / ((b_s + within_s) * a_s))
         case _:
             return within_s
+
+
+def outlived_s(world: World, move: Move, chance: float) -> float:
+    """Return for how long that difference stands with a `chance` (over 0, to 1); infinite if nobody watched it."""
+    match _ages_s(world, move):
+        case [a_s]:
+            return a_s * (1.0 / chance - 1.0)
+        case [a_s, b_s]:  # (a + r)(b + r) = ab / chance
+            return (sqrt((a_s + b_s) ** 2 + 4.0 * a_s * b_s * (1.0 / chance - 1.0)) - a_s - b_s) / 2.0
+        case _:
+            return inf
+
+
+def _ages_s(world: World, move: Move) -> list[float]:
+    """Return the ages of the loads with which the difference ends, one or two; none where nobody watched."""
+    least_s = world.pricing.life_at_least_s
+    target = world.hosts[move.target]
+    passing = sum(passing_vcpus(world, guest) for guest in world.guests_on[move.target])
+    counts = [move.source, *([move.target] if not world.jobs or passing / target.cpus > SAME_LOAD_RATIO else [])]
+    return [max(least_s, age) for uuid in counts if (age := world.hosts[uuid].load_stood_s) is not None]

@@ -33,8 +33,9 @@ from migd_policies.rules import Rules
 from migd_policies.set_search import Found, SetSearch, moves_of
 from migd_policies.trend import highest_load_ratio, lowest_load_ratio
 
-# Jobs that are searched, those first that could gain most; sets of each that the ledger prices; its prices in all.
-JOBS: Final = 8
+# Jobs are searched, those first that could gain most, until enough moves are found or so many sets were looked at.
+MOST_SCORED: Final = 600
+# Sets of each that the ledger prices; its prices in all.
 SETS_A_JOB: Final = 2
 MOST_PRICED: Final = 24
 UNASKED: Final = Reason("candidate", "to be priced")
@@ -126,8 +127,7 @@ class _Planning:
             )
             return Plan((), Reason("no-gain", text, could_s, least, "s"))
         jobs = sorted((job for job in potential_s if potential_s[job] >= least), key=lambda j: (-potential_s[j], j))
-        found = {job: self._sets(job) for job in jobs[:JOBS]}
-        offers = self._accepted(sorted(found, key=lambda job: _order(found[job], job)), found, room)
+        offers = self._accepted(jobs, room)
         if not offers:
             return Plan((), self._why_not(most, potential_s[most]))
         moves = tuple(move for offer in offers for move in self._explained(offer))
@@ -143,21 +143,26 @@ class _Planning:
         gaining = [found for found in self._search.sets_for(job) if found.net_s > 0]
         return sorted(gaining, key=lambda found: (-found.net_s, len(found.places)))[:SETS_A_JOB]
 
-    def _accepted(self, jobs: Sequence[str], found: dict[str, list[Found]], room: int) -> list[_Offer]:
-        """Return the sets to be made, each priced in the world in which those before it are under way."""
-        now, accepted = self._world, list[_Offer]()
+    def _accepted(self, jobs: Sequence[str], room: int) -> list[_Offer]:
+        """Return the sets to be made, each priced in the world in which those before it are under way.
+
+        Jobs have their turn in order. One that nothing helps, or not for sure, takes nobody else's.
+        """
+        now, accepted, free = self._world, list[_Offer](), room
         for job in jobs:
+            if free <= 0 or self._search.scored >= MOST_SCORED:
+                break
             moving = {move.guest for offer in accepted for move in offer.moves}
-            free = room - len(moving)
             offers = [
                 offer
-                for each in found[job]
+                for each in self._sets(job)
                 if len(each.places) <= free and not moving & each.places.keys()
                 if (offer := self._offer(now, job, each)) is not None
             ]
             for offer in sorted(offers, key=lambda offer: offer.rank):
                 if self._is_sure(now, offer):
                     accepted.append(offer)
+                    free -= len(offer.moves)
                     for move in offer.moves:
                         now = now.with_in_flight(move)
                     break
@@ -182,14 +187,18 @@ class _Planning:
         offer = self._price(now, job, moves_of(now, found, UNASKED))
         while offer is not None and len(offer.moves) > 1:
             lesser = [
-                self._price(now, job, tuple(other for other in offer.moves if other is not move))
+                self._price(now, job, rest)
                 for move in offer.moves
+                if (rest := tuple(other for other in offer.moves if other is not move)) and self._may_gain(rest)
             ]
             best = min((each for each in lesser if each is not None), key=lambda each: each.rank, default=None)
             if best is None or best.rank >= offer.rank:
                 break
             offer = best
         return offer
+
+    def _may_gain(self, moves: Sequence[Move]) -> bool:
+        return self._search.net_s({move.guest: move.target for move in moves}) > 0
 
     def _price(self, now: World, job: str, moves: tuple[Move, ...]) -> _Offer | None:
         if self._priced >= MOST_PRICED:
@@ -254,7 +263,3 @@ class _Planning:
 
     def _name(self, job: str) -> str:
         return self._world.guests[job].name if job in self._world.guests else job
-
-
-def _order(found: Sequence[Found], job: str) -> tuple[float, str]:
-    return -found[0].net_s if found else 0.0, job

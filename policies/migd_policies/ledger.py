@@ -16,8 +16,10 @@ rather than v·g while guests are copied. Several moves are priced together, bec
 ranks gains nothing and moving both does.
 
 What is not known for sure is worked out at both ends of its interval, one thing at a time, and the differences are
-added up as squares: `net_sd_s` is a standard deviation of `net_s`. Break-even is the H at which net is 0 if nothing
-is gained afterwards:
+added up as squares: what the moves cost by how long they take, pause and slow the job down; what is gained by how long
+the jobs run, how long the imbalance stands, and how far g may be off. How long things last has been averaged over, for
+gains as for losses; what the moves cost and what g is may be wrong always in the same direction, so `sure_s` leaves a
+margin for these two. Break-even is the H at which net is 0 if nothing is gained afterwards:
 
     H* = Σ [(T − pause)(1 − v·g) + pause + warm-up] / (1 − g)
 """
@@ -32,12 +34,20 @@ from migd_core.pricing import QUANTILE_SDS, Interval
 from migd_core.world import Level, Move, World
 from migd_policies.copying_speed import expected_speed
 from migd_policies.dirty_fit import usable
-from migd_policies.imbalance import stands_s
+from migd_policies.imbalance import outlived_s, stands_s
 from migd_policies.precopy_prediction import MigrationPrediction, Request, predict_bounds, predict_many
 from migd_policies.scoring import StepRatio, counts, step_ratios
 
 # What the 10, 50 and 90 % quantiles count in a mean.
 SWANSON: Final = (0.3, 0.4, 0.3)
+# How far a step ratio is off, as a standard deviation: of all of the step, and of the part by which it changes (a
+# lesser change may be none). Of 25 sets of moves in simulated clusters 21 lie within it; a few are off by much more.
+RATIO_SD: Final = 0.005
+CHANGE_SD_RATIO: Final = 0.1
+# From a standard deviation to the 10 or 90 % quantile of a normal distribution.
+TENTH_SDS: Final = QUANTILE_SDS / 2
+# With what chance an imbalance outlives the low end, the median and the high end of what it is taken to last.
+OUTLIVES: Final = (0.9, 0.5, 0.1)
 # How long a guest that was moved stays where it is, whatever happens: the cooldown, unless a site sets another.
 RESTS_S: Final = 1800.0
 
@@ -62,7 +72,8 @@ class MovePrice:
 class JobPrice:
     """What the moves do to one job: its step takes `step_ratio` of the time it took as long as loads are as they are.
 
-    `gain_rate` is what that counts for a second; at this rate the job has gained `gain_s` after `lasts_s`.
+    `gain_rate` is what that counts for a second; at this rate the job has gained `gain_s` after `lasts_s`. That is a
+    mean, of which `gain` is the interval; `ratio_sd_s` is how far it is off because g is.
     """
 
     job: str
@@ -70,21 +81,25 @@ class JobPrice:
     lasts_s: float
     gain_rate: float
     gain_s: float
+    gain: Interval
+    ratio_sd_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class PlanPrice:
-    """Moves priced together. `cost_s` and `gain_s` are sums over moves and over jobs, in job-seconds.
+    """Moves priced together. `cost_s`, `gain_s` and its interval are sums over moves and over jobs, in job-seconds.
 
     `break_even_s` is how long the gain must last to pay for the moves; None where they gain nothing however long.
-    `moves` ends with the detours, which only cost.
+    `ratio_sd_s` is how far the gain is off because step ratios are, as a standard deviation. `moves` ends with the
+    detours, which only cost.
     """
 
     moves: tuple[MovePrice, ...]
     jobs: tuple[JobPrice, ...]
     cost_s: Interval
     gain_s: float
-    net_sd_s: float
+    gain: Interval
+    ratio_sd_s: float
     break_even_s: float | None
 
     @property
@@ -97,14 +112,19 @@ class PlanPrice:
         return sum(job.gain_rate for job in self.jobs)
 
     def sure_s(self, certainty_sds: float) -> float:
-        """Return what is left of the net gain if the moves cost that many standard deviations more than expected.
+        """Return what is left of the net gain if that many standard deviations are lost by cost and step ratios.
 
         A guest whose dirty pages nobody ever counted counts with the most that it can cost.
         """
+        cost_s, sd_s = self.counted_cost_s
+        return self.gain_s - cost_s - certainty_sds * math.hypot(sd_s, self.ratio_sd_s)
+
+    @property
+    def counted_cost_s(self) -> tuple[float, float]:
+        """What the moves cost, those at most that nobody can predict; and its standard deviation, of the others."""
         counted = _sum([each.cost_s for each in self.moves if each.most is None])
-        sd_s = (counted.high - counted.low) / QUANTILE_SDS
         at_most_s = sum(each.cost_s.high for each in self.moves if each.most is not None)
-        return self.gain_s - at_most_s - counted.median - certainty_sds * sd_s
+        return at_most_s + counted.median, (counted.high - counted.low) / QUANTILE_SDS
 
 
 def price(
@@ -135,7 +155,9 @@ def price(
         jobs=jobs,
         cost_s=cost_s,
         gain_s=math.fsum(job.gain_s for job in jobs),  # in whatever order they come
-        net_sd_s=(cost_s.high - cost_s.low) / QUANTILE_SDS,
+        # What befalls one job befalls all that gain of the same moves, so their ends come together.
+        gain=Interval(*(math.fsum(getattr(job.gain, end) for job in jobs) for end in ("low", "median", "high"))),
+        ratio_sd_s=math.hypot(*(job.ratio_sd_s for job in jobs)),
         break_even_s=cost_s.median / rate if rate > 0 else None,
     )
 
@@ -214,16 +236,50 @@ def _job_price(
     may_gain: bool,
 ) -> JobPrice:
     rate, calm_rate = (1.0 - each if may_gain else min(0.0, 1.0 - each) for each in (ratio.now, ratio.calm))
-    gain_s = stands = 0.0
-    for quantile, weight in enumerate(SWANSON):
-        within_s = min(world.pricing.horizon_s, *(_remaining_s(world, each)[quantile] for each in {*moved, job}))
-        loaded_s = min(stands_s(world, move, within_s) for move in moves)
+    remaining = [_remaining_s(world, each) for each in {*moved, job}]
+    within_s = [min(world.pricing.horizon_s, *each) for each in zip(*remaining, strict=True)]
+
+    def gained_s(within_s: float, loaded_s: float) -> float:
         calm_s = within_s - loaded_s
         # Guests that are in a worse place once it is calm go back, when they have rested and for the same price.
         calm_gain_s = max(calm_rate * calm_s, min(0.0, calm_rate * min(calm_s, RESTS_S) - cost_s))
-        gain_s += weight * (rate * loaded_s + calm_gain_s)
-        stands += weight * loaded_s
-    return JobPrice(job, ratio.now, max(0.0, gain_s / rate) if rate > 0 else stands, rate, gain_s)
+        return rate * loaded_s + calm_gain_s
+
+    def off_s(within_s: float, loaded_s: float) -> float:
+        return rate_sd(rate) * loaded_s + rate_sd(calm_rate) * (within_s - loaded_s)
+
+    spans = [(each, min(stands_s(world, move, each) for move in moves)) for each in within_s]
+    gain_s = _mean([gained_s(*span) for span in spans])
+    # The interval takes one thing to its ends after the other: how long jobs run, how long the imbalance stands, and g.
+    lives_s = [min(outlived_s(world, move, chance) for move in moves) for chance in OUTLIVES]
+    least_s, typical_s, most_s = within_s
+    low_s, life_s, high_s = lives_s
+    varied = [(least_s, life_s), (typical_s, low_s), (typical_s, high_s), (most_s, life_s)]
+    typical = (typical_s, min(typical_s, life_s))
+    median_s, off = gained_s(*typical), TENTH_SDS * off_s(*typical)
+    ends_s = [gained_s(span_s, min(span_s, lasts_s)) - median_s for span_s, lasts_s in varied]
+    return JobPrice(
+        job=job,
+        step_ratio=ratio.now,
+        lasts_s=max(0.0, gain_s / rate) if rate > 0 else _mean([stands for _, stands in spans]),
+        gain_rate=rate,
+        gain_s=gain_s,
+        gain=Interval(
+            median_s - math.hypot(off, *(min(0.0, each) for each in ends_s)),
+            median_s,
+            median_s + math.hypot(off, *(max(0.0, each) for each in ends_s)),
+        ),
+        ratio_sd_s=_mean([off_s(*span) for span in spans]),
+    )
+
+
+def _mean(quantiles: Sequence[float]) -> float:
+    return math.fsum(weight * each for weight, each in zip(SWANSON, quantiles, strict=True))
+
+
+def rate_sd(rate: float) -> float:
+    """Return how far the rate at which a job gains or loses may be off; one that is small may be none."""
+    return math.hypot(min(RATIO_SD, abs(rate)), CHANGE_SD_RATIO * rate)
 
 
 def _remaining_s(world: World, job: str) -> tuple[float, float, float]:

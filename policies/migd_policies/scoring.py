@@ -19,8 +19,8 @@ known), and they do not overlap with computing. A level that was not measured ch
 done.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from migd_core.world import Guest, Move, Topology, World
@@ -65,17 +65,14 @@ def step_ratios(world: World, *moves: Move) -> Mapping[str, StepRatio]:
             *(world.guests[peer] for peer, _ in talks(world, move.guest)),
         )
         touched |= {guest.uuid: guest for guest in near}
-    crossing = [crossings(world, then.host_of) for then in (before, after)]
-    changed = {way for way in {**crossing[0], **crossing[1]} if crossing[0].get(way) != crossing[1].get(way)}
+    old, new = _Then(before, crossings(world, before.host_of)), _Then(after, crossings(world, after.host_of))
+    changed = {way for way in {**old.crossing, **new.crossing} if old.crossing.get(way) != new.crossing.get(way)}
     for flow in world.flows if changed else ():
         ends = [world.guests[uuid] for uuid in (flow.guest_a, flow.guest_b) if uuid in world.guests]
-        if len(ends) == 2 and changed & set(ways(world, *(after.host_of(guest.uuid) for guest in ends))):
+        if len(ends) == 2 and not changed.isdisjoint(ways(world, *(after.host_of(guest.uuid) for guest in ends))):
             touched |= {guest.uuid: guest for guest in ends}
     jobs = dict(_job_of(world, guest) for guest in touched.values())
-    return {
-        name: _step_ratio([_Rank.of(rank, (before, crossing[0]), (after, crossing[1])) for rank in ranks])
-        for name, ranks in jobs.items()
-    }
+    return {name: _step_ratio([_Rank.of(rank, old, new, changed) for rank in ranks]) for name, ranks in jobs.items()}
 
 
 def counts(world: World, job: str) -> bool:
@@ -103,6 +100,26 @@ def communication_ratio(topology: Topology, host_a: str, host_b: str, bytes_per_
 
 
 @dataclass(frozen=True, slots=True)
+class _Then:
+    """Where guests are, before or after, what crosses each way then, and how fast hosts are, asked for once each."""
+
+    at: Projection
+    crossing: Mapping[Way, Crossing]
+    known: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def speeds(self, host_uuid: str) -> tuple[float, float]:
+        """Return the speed that a guest has on a host, and that once passing loads have passed."""
+        if (found := self.known.get(host_uuid)) is None:
+            world, load_ratio = self.at.world, self.at.load_ratio(host_uuid)
+            host = world.hosts[host_uuid]
+            passing = sum(passing_vcpus(world, guest) for guest in self.at.guests_on(host_uuid))
+            calm_ratio = max(0.0, load_ratio - passing / host.cpus)
+            found = cpu_share_ratio(load_ratio) * host.speed_ratio, cpu_share_ratio(calm_ratio) * host.speed_ratio
+            self.known[host_uuid] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class _Rank:
     """One rank's work, and the speed it has for it and its seconds of communication before and after.
 
@@ -115,31 +132,25 @@ class _Rank:
     communication: tuple[float, float]
 
     @classmethod
-    def of(cls, guest: Guest, *thens: tuple[Projection, Mapping[Way, Crossing]]) -> Self:
-        (before, _), (after, _) = thens
-        world = before.world
+    def of(cls, guest: Guest, before: _Then, after: _Then, changed: Set[Way]) -> Self:
+        """Return the rank of a guest; on all ways but the `changed` ones the same crosses before and after."""
+        world = before.at.world
+        here, there = before.at.host_of(guest.uuid), after.at.host_of(guest.uuid)
         flows_s: tuple[list[float], list[float]] = ([], [])
         for peer, bytes_per_s in talks(world, guest.uuid):
-            old, new = ((then.host_of(guest.uuid), then.host_of(peer)) for then in (before, after))
-            now_s = flow_s(world, thens[0][1], *old, bytes_per_s)
-            then_s = flow_s(world, thens[1][1], *new, bytes_per_s, now_s if new != old else 0.0)
+            old, new = (here, before.at.host_of(peer)), (there, after.at.host_of(peer))
+            now_s = then_s = flow_s(world, before.crossing, *old, bytes_per_s)
+            if new != old or not changed.isdisjoint(ways(world, *new)):
+                then_s = flow_s(world, after.crossing, *new, bytes_per_s, now_s if new != old else 0.0)
             flows_s[0].append(now_s)
             flows_s[1].append(then_s)
+        (speed, calm), (speed_after, calm_after) = before.speeds(here), after.speeds(there)
         return cls(
             work=guest.cpu_demand_vcpus / guest.vcpus,
-            speeds=(_speed(guest, before), _speed(guest, after)),
-            calm=(_speed(guest, before, is_calm=True), _speed(guest, after, is_calm=True)),
+            speeds=(speed, speed_after),
+            calm=(calm, calm_after),
             communication=(guest_s(guest, flows_s[0]), guest_s(guest, flows_s[1])),
         )
-
-
-def _speed(guest: Guest, then: Projection, *, is_calm: bool = False) -> float:
-    host = then.world.hosts[then.host_of(guest.uuid)]
-    load_ratio = then.load_ratio(host.uuid)
-    if is_calm:
-        passing = sum(passing_vcpus(then.world, other) for other in then.guests_on(host.uuid))
-        load_ratio = max(0.0, load_ratio - passing / host.cpus)
-    return cpu_share_ratio(load_ratio) * host.speed_ratio
 
 
 def _step_ratio(ranks: Sequence[_Rank]) -> StepRatio:

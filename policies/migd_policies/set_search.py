@@ -7,7 +7,7 @@ estimate that is quick (`_cost_s`) and counts what every job concerned loses; th
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Final
@@ -52,7 +52,9 @@ class SetSearch:
         self._takes = sorted(takes, key=lambda host: host.uuid)
         self._leaves = leaves
         self._max_moves = max_moves
+        self._loads = {host.uuid: (host, self.times.load_ratio(host.uuid), handicap(host)) for host in self._takes}
         self._costs: dict[tuple[str, str], float] = {}
+        self.scored = 0
 
     def potential_s(self, job: str) -> float:
         """Return the job-seconds that no set of moves for this job can gain more than."""
@@ -91,18 +93,17 @@ class SetSearch:
 
     def _score(self, job: str, slowest: str, places: Places) -> tuple[float, float]:
         """Return what the lowest of is best, and the new time of the rank (or of one of its job that it slows down)."""
-        horizon_s = self._world.pricing.horizon_s
-        changed = self.times.changed(places)
-        slowed = [
-            time
-            for uuid, time in changed.items()
-            if self.times.job_of(uuid) == job and time > self.times.time[uuid] + ALIKE_RATIO
-        ]
-        time = max([changed.get(slowest, self.times.time[slowest]), *slowed])
+        self.scored += 1
+        times, horizon_s = self.times, self._world.pricing.horizon_s
+        changed = times.changed(places)
+        time = changed.get(slowest, times.time[slowest])
+        for uuid, then in changed.items():
+            if then > time and then > times.time[uuid] + ALIKE_RATIO and times.job_of(uuid) == job:
+                time = then
         others_s = math.fsum(
             (ratio - 1.0) * min(horizon_s, self._remaining_s(other))
-            for other, ratio in self.times.ratios(changed).items()
-            if other != job and (ratio > 1.0 or counts(self._world, other))
+            for other, ratio in times.ratios(changed).items()
+            if ratio != 1.0 and other != job and (ratio > 1.0 or counts(self._world, other))
         )
         own_s = time * min(horizon_s, self._remaining_s(job))
         return own_s + others_s + sum(self._cost_s(uuid, target) for uuid, target in places.items()), time
@@ -152,7 +153,7 @@ class SetSearch:
         ]
         for other in nsmallest(OTHERS, lesser, key=lambda each: (-self._world.guests[each].cpu_demand_vcpus, each)):
             swapped = {**grown, other: source.uuid}
-            takes = source in self._takes and self._may_take(source, self._world.guests[other], swapped)
+            takes = source.uuid in self._loads and self._may_take(source, self._world.guests[other], swapped)
             if takes and self._has_room(target, self._world.guests[uuid], swapped):
                 yield swapped
 
@@ -188,18 +189,31 @@ class SetSearch:
         guest, topology = self._world.guests[uuid], self._world.topology
         near = {places.get(peer, self.times.host_of(peer)) for peer, _ in self._peers(uuid)}
         switches = {topology.switch_of.get(host) for host in near}
-        load = {host.uuid: self._load_with(host, guest, places) + handicap(host) for host in self._takes}
-        ranked = sorted(self._takes, key=lambda host: (load[host.uuid], host.uuid))
+        concerned = {*places.values(), *(self.times.host_of(other) for other in places)}
         found: list[Host] = []
         wanted = TARGETS
-        for host in ranked:
+        for _, _, host in sorted(self._loads_with(guest, places, concerned)):
+            if wanted <= 0 and not switches and not near:
+                break
             switch = topology.switch_of.get(host.uuid)
             is_first = switch in switches
             if (wanted > 0 or is_first or host.uuid in near) and self._may_take(host, guest, places):
                 found.append(host)
                 wanted -= 1
                 switches.discard(switch)
+            near.discard(host.uuid)
         return found
+
+    def _loads_with(self, guest: Guest, places: Places, concerned: Set[str]) -> Iterator[tuple[float, str, Host]]:
+        """Yield each host by what it would be loaded with the guest; only the `concerned` have others coming or going.
+
+        A host in bad health counts as more loaded than it is.
+        """
+        for uuid, (host, load, counts_more) in self._loads.items():
+            if uuid in concerned:
+                yield self._load_with(host, guest, places) + counts_more, uuid, host
+            else:
+                yield load + guest.cpu_demand_vcpus / host.cpus + counts_more, uuid, host
 
     def _peers(self, uuid: str) -> list[tuple[str, float]]:
         known = [(peer, rate) for peer, rate in self.times.peers(uuid) if peer in self._world.guests]

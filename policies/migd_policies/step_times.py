@@ -8,6 +8,7 @@ job as it is now, so the slowest rank of each job takes 1.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from migd_core.world import Guest, World
 from migd_policies.projection import Projection
@@ -63,6 +64,7 @@ class StepTimes:
         self._world = world
         self._projection = Projection(world)
         self._load = {uuid: self._projection.load_ratio(uuid) for uuid in world.hosts}
+        self._speed = {uuid: host.speed_ratio for uuid, host in world.hosts.items()}
         self._share = {uuid: cpu_share_ratio(load) for uuid, load in self._load.items()}
         self._residents: dict[str, list[str]] = {uuid: [] for uuid in world.hosts}
         self._ranks: dict[str, _Rank] = {}
@@ -74,6 +76,9 @@ class StepTimes:
             self._residents[host].append(uuid)
         self._crossing = crossings(world, place.__getitem__)
         self._ways: dict[tuple[str, str], tuple[float | None, tuple[tuple[Way, float], ...]]] = {}
+        self._capacity: dict[Way, float] = {}
+        capacity_of = partial(capacity_bytes_per_s, world)
+        self._busy = {way: c for way, c in self._crossing.items() if not c.is_idle(capacity_of(way))}
         self._users: dict[Way, set[str]] = {}
         for flow in world.flows:
             if flow.guest_a in place and flow.guest_b in place:
@@ -131,26 +136,38 @@ class StepTimes:
         talking = {flow.peer for uuid in going for flow in self._ranks[uuid].flows} | going.keys()
         crossing = self._crossing_with(going)
         for way, then in crossing.items():
-            capacity = capacity_bytes_per_s(self._world, way)
-            if not (then.is_idle(capacity) and self._crossing.get(way, NOTHING).is_idle(capacity)):
+            if then is not NOTHING or way in self._busy:
                 talking |= self._users.get(way, set())
         talking &= self._ranks.keys()
-        every = {**self._crossing, **crossing}
-        return {uuid: self._time(uuid, going, share, every, uuid in talking) for uuid in touched | talking}
+        return {uuid: self._time(uuid, going, share, crossing, uuid in talking) for uuid in touched | talking}
 
     def _crossing_with(self, going: Places) -> dict[Way, Crossing]:
-        """Return what crosses ways once guests are `going`, of those that it changes on."""
-        found: dict[Way, Crossing] = {}
-        for uuid in going:
-            for flow in self._ranks[uuid].flows:
-                if flow.peer in going and flow.peer < uuid:
+        """Return what crosses ways once guests are `going`, of those that it changes on; idle ones are crossed by
+        nothing that counts."""
+        flows: dict[Way, int] = {}
+        bytes_per_s: dict[Way, float] = {}
+        for uuid, target in going.items():
+            rank = self._ranks[uuid]
+            for flow in rank.flows:
+                peer = flow.peer
+                if peer in going and peer < uuid:
                     continue  # the flow between two guests that both move is one flow
-                here, beside = self._ranks[uuid].host, self._host_now(flow.peer)
-                for ends, sign in (((here, beside), -1), ((going[uuid], going.get(flow.peer, beside)), 1)):
-                    for way, _ in self._way(*ends)[1]:
-                        known = found.get(way) or self._crossing.get(way, NOTHING)
-                        found[way] = known.shifted(sign, sign * flow.bytes_per_s / 2)
-        return {way: then for way, then in found.items() if then != self._crossing.get(way)}
+                beside = self._host_now(peer)
+                for sign, (_, over) in (
+                    (-1, self._way(rank.host, beside)),
+                    (1, self._way(target, going.get(peer, beside))),
+                ):
+                    for way, _ in over:
+                        if way not in flows:
+                            flows[way], bytes_per_s[way] = self._crossing.get(way, NOTHING)
+                        flows[way] += sign
+                        bytes_per_s[way] += sign * flow.bytes_per_s / 2
+        found: dict[Way, Crossing] = {}
+        for way, count in flows.items():
+            then = Crossing(count, bytes_per_s[way])
+            if then != self._crossing.get(way):
+                found[way] = NOTHING if then.is_idle(self._capacity[way]) else then
+        return found
 
     def _host_now(self, uuid: str) -> str:
         return self._ranks[uuid].host if uuid in self._ranks else self._projection.host_of(uuid)
@@ -180,20 +197,25 @@ class StepTimes:
         rank = self._ranks[uuid]
         host = going.get(uuid, rank.host)
         talks = rank.scale * self._talk_s(uuid, host, going, crossing) if talks_anew and rank.flows else rank.talks
-        return rank.computes / (share.get(host, self._share[host]) * self._world.hosts[host].speed_ratio) + talks
+        return rank.computes / (share.get(host, self._share[host]) * self._speed[host]) + talks
 
     def _talk_s(self, uuid: str, host: str, going: Places, crossing: Mapping[Way, Crossing]) -> float:
-        """Return the seconds of talk a second; a level that was not measured changes nothing."""
+        """Return the seconds of talk a second; a level that was not measured changes nothing.
+
+        `crossing` has the ways on which something else crosses than now.
+        """
         flows_s = []
+        moves = uuid in going
         for flow in self._ranks[uuid].flows:
-            if uuid in going or flow.peer in going:
+            if moves or flow.peer in going:
                 bandwidth, over = self._way(host, going.get(flow.peer) or self._host_now(flow.peer))
                 seconds = flow.now_s if bandwidth is None else flow.bytes_per_s / 2 / bandwidth
             else:
                 seconds, over = flow.level_s, flow.over
             for way, capacity in over:
-                shared_s = crossing.get(way, NOTHING).shared_s(flow.bytes_per_s, capacity)
-                seconds = shared_s if shared_s > seconds else seconds
+                crosses = crossing.get(way) or self._busy.get(way, NOTHING)
+                if crosses is not NOTHING:
+                    seconds = max(seconds, crosses.shared_s(flow.bytes_per_s, capacity))
             flows_s.append(seconds)
         return guest_s(self._world.guests[uuid], flows_s)
 
@@ -207,6 +229,7 @@ class StepTimes:
         if (known := self._ways.get((here, there))) is None:
             link = self._world.topology.links.get(self._world.topology.level(here, there))
             over = tuple((way, capacity_bytes_per_s(self._world, way)) for way in ways(self._world, here, there))
+            self._capacity.update(over)
             known = self._ways[here, there] = None if link is None else link.bandwidth_bytes_per_s, over
         return known
 

@@ -10,8 +10,7 @@ with one peer after the other; a guest that keeps several vCPUs busy has a rank 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from migd_core.world import Guest, Level, World
 
@@ -21,8 +20,7 @@ IDLE_RATIO: Final = 5e-3
 Way = str | frozenset[str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(NamedTuple):
     """The flows on one way: how many, and their bytes a second in one direction."""
 
     flows: int = 0

@@ -31,6 +31,7 @@ from migd_core.api import (
     GuestView,
     HoldView,
     HostView,
+    IntervalView,
     JobAutomationView,
     JobView,
     LeavingView,
@@ -161,6 +162,10 @@ def answers(named: Callable[[str], str] = str) -> dict[Route, Any]:
             predicted_bytes=1.4 * GIB,
             gain_s=240.0,
             cost_s=7.1,
+            total=IntervalView(low=11.0, median=12.4, high=16.0),
+            pause=IntervalView(low=0.31, median=0.31, high=0.31),
+            cost=IntervalView(low=5.2, median=7.1, high=11.0),
+            gain=IntervalView(low=45.0, median=200.0, high=780.0),
         )
 
     fits = gate("capacity", True, f"guest {rank0} needs 1.00 GiB, host {xen02} has 12.0 GiB free after moves in flight")

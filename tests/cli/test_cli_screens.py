@@ -195,8 +195,9 @@ def test_plan_names_for_each_move_the_price_and_the_gate_that_stops_it(ordinary:
     assert lines[lines.index("  2. rank1: xen01 → xen02, stopped by cooldown") :] == [
         "  2. rank1: xen01 → xen02, stopped by cooldown",
         "     Host xen01 wants 187 % of its CPUs, host xen02 41 %.",
-        "     It is expected to take 12 s, of which the guest stands still for 0.3 s, and",
-        "     to send 1.4 GiB. The jobs would gain 4 min and lose 7.1 s while it runs.",
+        "     It is expected to take 12 s (11 s to 16 s), of which the guest stands still",
+        "     for 0.3 s, and to send 1.4 GiB. The jobs would gain 4 min (45 s to 13 min)",
+        "     and lose 7.1 s (5.2 s to 11 s) while it runs.",
         "     ✓ capacity: guest rank0 needs 1.00 GiB, host xen02 has 12.0 GiB free after",
         "       moves in flight",
         "     ✗ cooldown: 2 min since its last migration or attempt (cooldown 30 min)",
@@ -342,7 +343,7 @@ def test_a_move_that_harms_the_jobs_is_called_that(ordinary: dict[Any, Any]):
     plan = ordinary["GET", "/v1/plan"]
     harmful = msgspec.structs.replace(plan.candidates[1], gain_s=-30.0)
     text = " ".join(shown(("GET", "/v1/plan"), msgspec.structs.replace(plan, candidates=[harmful]), PIPE))
-    assert "The jobs would lose 30 s more afterwards and lose 7.1 s while it runs." in text
+    assert "The jobs would lose 30 s more afterwards and lose 7.1 s (5.2 s to 11 s) while it runs." in text
 
 
 def test_jobs_say_below_the_table_what_their_remaining_time_rests_on(ordinary: dict[Any, Any]):
@@ -376,7 +377,7 @@ def test_recommendations_show_the_price_the_gates_and_how_to_decide(ordinary: di
     assert lines[0] == "D813.r1, for safety, policy evacuate, since 2 min ago, lapses in 13 min"
     at = lines.index("D812.r1, policy least-loaded, since 2 min ago, lapses in 13 min")
     assert lines[at + 1] == "  1. rank0: xen01 → xen02"
-    assert "gain 4 min and lose 7.1 s" in lines[at + 3]
+    assert "gain 4 min (45 s to 13 min) and lose 7.1 s" in lines[at + 3]
     assert lines[at + 5].startswith("     ? automation: automation is recommend")
     decide = "`migctl approve NAME` lets one be done, `migctl refuse NAME` drops it."
     assert lines[-1] == (

@@ -13,6 +13,7 @@ from migd_controller.decision import Bound, Gate, Price
 from migd_controller.guards import Situation, judge
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimits
+from migd_core.pricing import Interval
 from migd_core.units import GIB
 from migd_core.world import EVACUATION, Reason, World
 
@@ -238,6 +239,15 @@ def test_a_guest_whose_dirty_pages_nobody_counts_is_judged_by_the_dearest_it_may
     (gate,) = failed(world(*TWO_HOSTS, RANK), price=msgspec.structs.replace(PRICE, most=most))
     assert (gate.name, gate.value, gate.threshold) == ("gain", 5.0, 10.0)
     assert "loses up to 115 s (measured)" in gate.text
+
+
+def test_a_gain_that_is_too_small_to_be_sure_of_is_refused_and_told_with_its_range() -> None:
+    sure = msgspec.structs.replace(PRICE, cost=Interval(12.0, 20.0, 44.0), gain=Interval(15.0, 80.0, 400.0))
+    assert failed(world(*TWO_HOSTS, RANK), price=sure) == []
+    (gate,) = failed(world(*TWO_HOSTS, RANK), price=msgspec.structs.replace(sure, ratio_sd_s=95.0))
+    assert gate.text == (
+        "gains 2 min (15 s to 6 min 40 s) of job time and loses 20 s (12 s to 44 s): 4.2 s net for sure (at least 10 s)"
+    )
 
 
 def test_a_request_by_hand_skips_cooldown_and_gain_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from migd_controller.step_checks import AFTER_S, GIVE_UP_S, StepCheck, begun, followed, without
+from migd_core.pricing import Interval
 from migd_policies.job_progress import Report, Track
 from migd_policies.ledger import JobPrice
 
@@ -17,7 +18,10 @@ def track(*, step_s: float, from_s: float, to_s: float) -> Track:
 
 
 def told(job: str, ratio: float) -> JobPrice:
-    return JobPrice(job=job, step_ratio=ratio, lasts_s=600.0, gain_rate=1.0 - ratio, gain_s=0.0)
+    gain = Interval(0.0, 0.0, 0.0)
+    return JobPrice(
+        job=job, step_ratio=ratio, lasts_s=600.0, gain_rate=1.0 - ratio, gain_s=0.0, gain=gain, ratio_sd_s=0.0
+    )
 
 
 def test_only_jobs_that_tell_enough_and_are_to_change_are_checked() -> None:

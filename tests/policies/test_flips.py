@@ -1,5 +1,6 @@
 """What would flip a decision: each condition, taken at its word, flips it."""
 
+import math
 import re
 from dataclasses import replace
 from types import MappingProxyType
@@ -96,4 +97,6 @@ def test_a_guest_without_a_job_is_judged_by_how_long_the_imbalance_lasts() -> No
 @pytest.mark.parametrize("certainty_sds", [0.0, 1.0, 3.0])
 def test_certainty_asks_for_more_time_and_never_less(certainty_sds: float) -> None:
     least = price(crowded(600.0), [AWAY])
-    assert least.sure_s(certainty_sds) == pytest.approx(least.net_s - certainty_sds * least.net_sd_s)
+    cost_s, cost_sd_s = least.counted_cost_s
+    off_s = certainty_sds * math.hypot(cost_sd_s, least.ratio_sd_s)
+    assert least.sure_s(certainty_sds) == pytest.approx(least.gain_s - cost_s - off_s)

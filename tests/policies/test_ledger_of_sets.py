@@ -1,5 +1,6 @@
 """Moves priced together: what the job gains by all of them, at its own speed while each is copied."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from builders import guest, host, job, move, world
 from migd_core.messages import DirtyCurve
-from migd_core.world import SpeedRatio, World
+from migd_core.pricing import QUANTILE_SDS, Pricing
+from migd_core.world import Remaining, SpeedRatio, World
 from migd_policies.copying_speed import expected_speed
 from migd_policies.ledger import price
 
@@ -69,7 +71,58 @@ def test_after_break_even_a_move_pays() -> None:
 
 def test_no_move_costs_and_gains_nothing() -> None:
     nothing = price(two_slow_ranks(), [])
-    assert (nothing.net_s, nothing.net_sd_s, nothing.break_even_s) == (0.0, 0.0, None)
+    assert (nothing.net_s, nothing.sure_s(1.0), nothing.break_even_s) == (0.0, 0.0, None)
+
+
+def test_a_gain_has_an_interval_of_how_long_it_lasts_and_how_far_steps_are_off() -> None:
+    """Nobody watched the loads, so they stand as long as the job runs: a tenth of the outcomes are below each end."""
+    moves = [move("rank0", "a", "c"), move("rank1", "b", "d")]
+    sure = price(two_slow_ranks(), moves)
+    off_s = QUANTILE_SDS / 2 * math.hypot(0.005, 0.1 * 0.2) * 600.0
+    assert (sure.gain.low, sure.gain.median, sure.gain.high) == pytest.approx((120 - off_s, 120.0, 120 + off_s))
+    unsure = two_slow_ranks()
+    brams = replace(unsure.jobs["brams"], remaining=Remaining(600.0, 300.0, 1200.0, "a limit"))
+    priced = price(replace(unsure, jobs={"brams": brams}), moves)
+    assert priced.gain.low == pytest.approx(120 - math.hypot(off_s, 0.2 * 300.0))
+    assert priced.gain.high == pytest.approx(120 + math.hypot(off_s, 0.2 * 600.0))
+    assert priced.gain_s == pytest.approx(0.2 * (0.3 * 300 + 0.4 * 600 + 0.3 * 1200))
+
+
+def test_a_load_may_end_soon_or_stand_for_long() -> None:
+    """One that has stood for 100 s stands for 11 s more at least, 100 s as likely as not, and 900 s at most."""
+    neighbours = [guest(f"noise{host}", on=host, vcpus=4, demand=4.0) for host in ("a", "b")]
+    ranks = [
+        guest(name, on=on, memory_bytes=GIGABYTE, dirty_curve=IDLE) for name, on in (("rank0", "a"), ("rank1", "b"))
+    ]
+    before = world(
+        *(host("a"), host("b"), host("c"), host("d")),
+        *(*neighbours, *ranks, job("brams", "rank0", "rank1")),
+        pricing=Pricing(life_at_least_s=1.0, horizon_s=10_000.0),
+    )
+    before = replace(before, hosts={uuid: replace(each, load_stood_s=100.0) for uuid, each in before.hosts.items()})
+    moves = [move("rank0", "a", "c"), move("rank1", "b", "d")]
+    both = price(before, moves, for_jobs_only=True)
+    off_s = QUANTILE_SDS / 2 * math.hypot(0.005, 0.1 * 0.2)
+    brams = next(each for each in both.jobs if each.job == "brams")
+    assert both.gain.median == pytest.approx(0.2 * 100.0)
+    assert both.gain.low == pytest.approx(20 - math.hypot(off_s * 100, 0.2 * (100 - 100 / 9)))
+    assert both.gain.high == pytest.approx(20 + math.hypot(off_s * 100, 0.2 * 800))
+    assert brams.lasts_s == pytest.approx(100.0 * math.log(101.0))
+
+
+def test_a_step_that_gets_hardly_shorter_is_no_gain_to_be_sure_of() -> None:
+    def sure_s(load: float) -> float:
+        then = world(
+            host("a", load=load),
+            host("b"),
+            guest("rank0", on="a", memory_bytes=GIGABYTE, dirty_curve=IDLE),
+            job("brams", "rank0", remaining_s=1e5),
+        )
+        found = price(then, [move("rank0", "a", "b")])
+        assert found.net_s > 10.0
+        return found.sure_s(1.0)
+
+    assert sure_s(0.753) < 0.0 < sure_s(0.77)
 
 
 @given(remaining_s=st.floats(0.0, 1e6), load=st.floats(0.0, 3.0))

@@ -43,7 +43,7 @@ function facts(each) {
   if (each.predicted_s === undefined || each.predicted_s === null) return null;
   const net_s = (each.gain_s ?? 0) - (each.cost_s ?? 0);
   const found = [
-    ["Gains", duration(each.gain_s), each.lasts_s ? `while it lasts ${duration(each.lasts_s)}` : ""],
+    ["Gains", duration(each.gain_s), [range(each.gain), each.lasts_s ? `while it lasts ${duration(each.lasts_s)}` : ""].filter(Boolean).join(", ")],
     ["Costs", duration(each.cost_s), range(each.cost)],
     ["Net", duration(net_s), each.break_even_s ? `pays after ${duration(each.break_even_s)}` : "of job time"],
     ["Takes", duration(each.predicted_s), range(each.total)],
