@@ -6,6 +6,7 @@ NPM_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Two at a time, a file's tests one after the other; the files in their order, as the longest are among the first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+FUZZ_INPUTS ?= 2000
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
@@ -66,6 +67,12 @@ packages: $(VENV)/.installed-dev  ## build the Debian packages migd-agent, migd-
 
 load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten minutes, and trouble on top: a table, and JSON; LOAD="--seconds 60" shortens it
 	@$(BIN)/python -m benchmarks._load $(LOAD)
+
+fuzz: $(VENV)/.installed-dev  ## inputs that nobody meant, for each parser; FUZZ_INPUTS says how many for each
+	FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/pytest tests/test_fuzz.py -n 2 $(PYTEST)
+
+audit: $(VENV)/.installed-dev  ## ask whether a pinned dependency has a known vulnerability; needs the network
+	$(BIN)/python deploy/audit.py constraints.txt
 
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument("--guests", type=int, default=20, help="guests of each agent's host")
     options.add_argument("--seconds", type=float, default=600.0, help="length of the calm part")
     options.add_argument("--trouble-seconds", type=float, default=30.0, help="length of each trouble")
+    options.add_argument("--period-s", type=float, default=5.0, help="the controller's control period")
     options.add_argument("--junk", type=int, default=10_000, help="connections that are none")
     asked = options.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="migd-load-") as name:
@@ -56,7 +57,7 @@ def run(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as closing:
         pool = closing.enter_context(_process("still_pool", str(asked.agents), str(asked.guests)))
         url = json.loads(_line(pool))["url"]
-        controller = closing.enter_context(Controller(folder, url))
+        controller = closing.enter_context(Controller(folder, url, asked.period_s))
         controller.wait_for_inventory(READY_WITHIN_S)
         _say(f"{asked.agents} hosts with {asked.guests} guests each are known; starting their agents")
         agents = [

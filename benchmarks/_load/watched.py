@@ -26,6 +26,7 @@ FILES: Final = 65536
 _CONFIG: Final = """\
 state_dir = "{folder}/state"
 socket = "{folder}/controller.sock"
+period_s = {period_s}
 
 [telemetry]
 listen = "tcp://127.0.0.1:*"
@@ -52,11 +53,11 @@ listen = "127.0.0.1:0"
 class Controller:
     """A controller on loopback, which ends with the block."""
 
-    def __init__(self, folder: Path, pool_url: str) -> None:
+    def __init__(self, folder: Path, pool_url: str, period_s: float) -> None:
         self._folder = folder
         self.socket, self.journal = folder / "controller.sock", folder / "state" / "journal.sqlite"
         (folder / "xapi.password").write_text("any\n")
-        (folder / "controller.toml").write_text(_CONFIG.format(folder=folder, url=pool_url))
+        (folder / "controller.toml").write_text(_CONFIG.format(folder=folder, url=pool_url, period_s=period_s))
         self._brood = Brood(folder)
 
     def __enter__(self) -> Self:

@@ -1,5 +1,6 @@
 """XAPI records become what the controller knows of hosts and guests. No I/O: records in, values out."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from migd_controller.events import InventoryChanged, PoolGuest, PoolHost, Resource
 from migd_controller.leases import lease_of_block
+from migd_core.errors import MigdError
 
 Record = Mapping[str, Any]
 NULL_REF: Final = "OpaqueRef:NULL"
@@ -27,6 +29,10 @@ NAMED: Final = ("host", "vm", "sr", "network")
 _REF: Final = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 
 
+class UnreadableRecords(MigdError):
+    """What the pool tells are no records of XenAPI; the text says what is wrong with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolView:
     """The pool's tasks by reference, those of them that migrate a guest now, and the names of things by reference."""
@@ -40,6 +46,15 @@ class PoolView:
         return _REF.sub(lambda ref: self.names.get(ref[0], ref[0]), text)
 
 
+def batch_of(answer: Any) -> tuple[str, Sequence[Record], Mapping[str, int]]:
+    """Return token, events and counts of objects in an answer to `event.from`. Raises UnreadableRecords."""
+    match answer:
+        case {"token": str(token), "events": list(events), "valid_ref_counts": dict(counts)}:
+            with contextlib.suppress(TypeError, ValueError):
+                return token, events, {name: int(count) for name, count in counts.items()}
+    raise UnreadableRecords(f"its answer to event.from has no token, events and counts: {str(answer)[:200]}")
+
+
 class PoolMirror:
     """The pool's records as the event stream tells them, and the inventory they amount to."""
 
@@ -51,7 +66,18 @@ class PoolMirror:
         self._names: Mapping[str, str] = {}
 
     def apply(self, events: Iterable[Record]) -> InventoryChanged | None:
-        """Take in one batch of events; return what changed in the inventory, None if nothing did."""
+        """Take in one batch of events; return what changed in the inventory, None if nothing did.
+
+        Raises UnreadableRecords; this mirror is then of no use any more.
+        """
+        try:
+            return self._applied(events)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UnreadableRecords(
+                f"its records are not those of XenAPI: {type(error).__name__}: {str(error)[:200]}; is it a XAPI?"
+            ) from error
+
+    def _applied(self, events: Iterable[Record]) -> InventoryChanged | None:
         concerns_inventory = self._is_complete
         for event in events:
             table = self._tables.get(event["class"])
@@ -92,9 +118,9 @@ class PoolMirror:
         """Where the pool's hosts answer."""
         return tuple(sorted(record["address"] for record in self._tables["host"].values()))
 
-    def disagrees_with(self, counts: Mapping[str, Any]) -> bool:
+    def disagrees_with(self, counts: Mapping[str, int]) -> bool:
         """Return whether the pool has other numbers of objects than are known here."""
-        return any(len(table) != int(counts.get(name, len(table))) for name, table in self._tables.items())
+        return any(len(table) != counts.get(name, len(table)) for name, table in self._tables.items())
 
     def _inventory(self) -> tuple[dict[str, PoolHost], dict[str, PoolGuest]]:
         vms, host_uuids = self._tables["vm"].values(), self._uuids("host")

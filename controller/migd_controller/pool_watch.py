@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from migd_controller.events import InventoryChanged, PoolReachability
-from migd_controller.pool_records import CLASSES, PoolMirror, PoolView
+from migd_controller.pool_records import CLASSES, PoolMirror, PoolView, UnreadableRecords, batch_of
 from migd_controller.xapi import SESSION_INVALID, Pool, PoolRefusal, PoolUnreachable
 
 # Answers to a token that mean: begin again. With its session a token is lost too: the next may be of another database.
@@ -64,7 +64,7 @@ class PoolWatch:
         while not self._stopping.is_set():
             try:
                 self._follow()
-            except (PoolRefusal, PoolUnreachable) as error:
+            except (PoolRefusal, PoolUnreachable, UnreadableRecords) as error:
                 if self._stopping.is_set():
                     return
                 self._tell(self._lost, str(error))
@@ -84,15 +84,15 @@ class PoolWatch:
                     raise
                 mirror, token = PoolMirror(), ""
                 continue
-            token = batch["token"]
-            changed = mirror.apply(batch["events"])
+            token, events, counts = batch_of(batch)
+            changed = mirror.apply(events)
             self._pool.remember(mirror.addresses)
             # What was deleted long ago is told by the counts only; a count may be ahead of the events, but not twice.
-            doubts = doubts + 1 if mirror.disagrees_with(batch["valid_ref_counts"]) else 0
+            doubts = doubts + 1 if mirror.disagrees_with(counts) else 0
             if doubts == 2:
                 mirror, token = PoolMirror(), ""
                 continue
-            if batch["events"] or changed is not None:
+            if events or changed is not None:
                 self._tell(self._take, changed, mirror.view())
 
     def _tell(self, what: Callable[..., None], *args: object) -> None:

@@ -10,6 +10,7 @@ from math import prod
 from typing import Final
 
 MOST_NODES: Final = 65536  # what Slurm itself takes in one range (MAX_RANGE)
+LONGEST_NAME: Final = 4096  # with its brackets; what one name of 64 KiB stands for may take up gigabytes
 _NAME: Final = re.compile(r"(?:[^\s,\[\]]|\[[0-9,-]+\])+")
 _PART: Final = re.compile(r"\[(?P<numbers>[^\]]+)\]|(?P<plain>[^\[\]]+)")
 _RANGE: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
@@ -29,6 +30,8 @@ def expanded(text: str) -> tuple[str, ...]:
         parts = [
             _numbers(part["numbers"]) if part["numbers"] else (part["plain"],) for part in _PART.finditer(match[0])
         ]
+        if len(match[0]) > LONGEST_NAME:
+            raise ValueError(f"expected names of at most {LONGEST_NAME} characters, found {match[0][:80]!r}")
         if len(names) + prod(len(part) for part in parts) > MOST_NODES:
             raise ValueError(f"host list {text[:80]!r} stands for more than {MOST_NODES} names")
         names |= dict.fromkeys("".join(combination) for combination in product(*parts))

@@ -74,7 +74,7 @@ def decoded(text: bytes) -> list[SlurmJob]:
     """Return every job that `squeue --json` told of. Raises SlurmProblem where it told of errors or cannot be read."""
     try:
         answer = msgspec.json.decode(text, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SlurmProblem(
             f"squeue: what it printed is not the JSON of Slurm 21.08 to 24.11: {error}; the first of {len(text)} bytes "
             f"are {text[:60]!r}; try `squeue --json` by hand as the user that the controller runs as"
@@ -125,7 +125,7 @@ def _phase(states: set[str]) -> Phase:
 def _number(value: int | _Number | None) -> float | None:
     if isinstance(value, _Number):
         return float(value.number) if value.set and not value.infinite else None
-    return None if value is None or value >= NO_NUMBER else float(value)
+    return None if value is None or not 0 <= value < NO_NUMBER else float(value)
 
 
 def _text(error: Any) -> str:

@@ -36,6 +36,13 @@ class Transport(xmlrpc.client.Transport):
         self._connected(host)  # the connection that `single_request` will use
         return self.single_request(host, handler, request_body, verbose)
 
+    def parse_response(self, response: Any) -> Any:
+        """Return what an answer says. Raises xmlrpc.client.Error, also for what the base class trips over."""
+        try:
+            return super().parse_response(response)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise xmlrpc.client.ResponseError(f"no answer in XML-RPC: {type(error).__name__}: {error}") from error
+
     def get(self, host: str, path: str) -> tuple[int, bytes]:
         """Return the status and the body that a host (`address:port`) answers `GET path` with, asked once."""
         connection = self._connected(host)

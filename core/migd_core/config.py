@@ -41,7 +41,7 @@ def parse(text: str, type_: type[T], *, name: str = "configuration") -> T:
     """Return the configuration in `text` as a `type_`; `name` stands for the file in errors. Raises ConfigError."""
     try:
         raw = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, and so are too many digits
         raise ConfigError(f"{name}: is not TOML: {error}") from error
     return convert(raw, type_, name=name)
 

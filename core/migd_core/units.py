@@ -18,6 +18,7 @@ NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
 Positive = Annotated[float, Meta(gt=0, le=1e15)]
 
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_CHARACTERS: Final = 64
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 
 
@@ -27,6 +28,8 @@ def parse_duration(text: str) -> float:
     Raises ValueError naming the text and the accepted forms.
     """
     stripped = text.strip().lower()
+    if len(stripped) > _DURATION_CHARACTERS:  # what is written like one is short, and looking for its parts takes n²
+        raise ValueError(f"{text[:40]!r}… is not a duration; write it like 90s, 15min, 6h or 1d12h")
     try:
         seconds = float(stripped)
     except ValueError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,38 @@ async def test_a_reader_that_is_slow_is_cut_off_and_others_are_not(
                         assert change["status"]["xapi_problem"] == text
             assert stream.cut_off == 1
             assert await gone(stream) == 0
+
+
+async def test_readers_that_come_and_go_do_not_make_the_loop_look_each_time(served: OverTcp) -> None:
+    """A look at a large cluster takes the loop a second; whoever may read must not take all of them."""
+    stream, looks = served.service.stream, list[float]()
+    look = stream._look
+
+    def slow() -> Any:
+        looks.append(time.monotonic())
+        time.sleep(0.05)  # as a large cluster does
+        return look()
+
+    stream._look = slow
+    viewer = served.token(Role.VIEWER)
+    began_s = time.monotonic()
+    for _ in range(20):
+        async with reading(served, viewer) as answer:
+            served.control.dispatch(Resumed())
+            assert (await frame(answer))[1] == "snapshot"
+    took_s = time.monotonic() - began_s
+    assert len(looks) <= 1 + took_s / (0.05 * event_stream.IDLE_RATIO)
+
+
+async def test_a_reader_that_comes_between_two_looks_is_told_what_changed_since_the_last(served: OverTcp) -> None:
+    viewer = served.token(Role.VIEWER)
+    async with reading(served, viewer) as first:
+        assert "is_paused" in (await frame(first))[2]["status"]
+    served.control.dispatch(Paused())
+    async with reading(served, viewer) as second:
+        _, _, document = await frame(second)
+        while not document["status"]["is_paused"]:
+            document = merged(document, (await frame(second))[2])
 
 
 async def gone(stream: event_stream.EventStream) -> int:

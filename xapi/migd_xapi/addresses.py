@@ -1,6 +1,7 @@
 """Where servers listen."""
 
 import ipaddress
+import re
 import socket
 
 from migd_core.errors import ConfigError, MigdError
@@ -9,7 +10,7 @@ from migd_core.errors import ConfigError, MigdError
 def parse(text: str, option: str) -> tuple[str, int]:
     """Return address and port of `127.0.0.1:80`. Raises ConfigError."""
     address, _, port = text.rpartition(":")
-    if not address or not port.isdigit() or int(port) > 65535:
+    if not address or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(f"{option}: expected ADDRESS:PORT like 127.0.0.1:8080, found {text!r}")
     return address, int(port)
 

@@ -21,7 +21,7 @@ from migd_xapi.sim_backend import SimBackend, SimMigration
 
 BODY_LIMIT_BYTES: Final = 64 * 1024
 MAX_CURVE_POINTS: Final = 64  # what a DirtyCurve may have
-_decode_fault: Final = msgspec.json.Decoder(AnyFault).decode
+decoded_fault: Final = msgspec.json.Decoder(AnyFault).decode
 
 
 class JobTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +173,7 @@ class Control:
     async def _start_hog(self, request: web.Request) -> web.Response:
         try:
             hog = msgspec.json.decode(await request.read(), type=Hog)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise web.HTTPBadRequest(
                 text=f'expected {{"guest": ..., "vcpus": ..., "lasts_s": ...}}: {error}'
             ) from error
@@ -193,8 +193,8 @@ class Control:
 
     async def _inject(self, request: web.Request) -> web.Response:
         try:
-            fault = _decode_fault(await request.read())
-        except msgspec.DecodeError as error:
+            fault = decoded_fault(await request.read())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise web.HTTPBadRequest(
                 text=f'expected a fault like {{"kind": "host-dies", "host": "xen1"}}: {error}'
             ) from error

@@ -15,6 +15,8 @@ from migd_xapi.failure import Failure
 
 Filter = Callable[[Row], bool]
 _Text = Callable[[Row], str]
+# Each operator takes a few frames of Python's stack, to read it or to ask it, of which there are a thousand.
+MOST_OPERATORS: Final = 250
 _TOKENS: Final = re.compile(r"(?P<space>[ \t\n]+)|(?P<word>true|false|field|and|or|not|[=()])|\"(?P<text>[^\"]*)\"")
 
 
@@ -29,6 +31,7 @@ def parse(expression: str) -> Filter:
 class _Parser:
     def __init__(self, expression: str) -> None:
         self._expression = expression
+        self._operators = 0
         self._tokens = self._split()
         self._next = next(self._tokens)
 
@@ -73,6 +76,10 @@ class _Parser:
 
     def _take(self) -> tuple[str, str]:
         taken = self._next
+        if taken[0] == "word" and taken[1] in ("and", "or", "not", "("):
+            self._operators += 1
+            if self._operators > MOST_OPERATORS:
+                raise self._failure()
         self._next = next(self._tokens, ("word", ""))
         return taken
 
@@ -88,7 +95,7 @@ class _Parser:
         yield ("word", "")
 
     def _failure(self) -> Failure:
-        return Failure("INTERNAL_ERROR", f"Db_filter.Expression_error({self._expression})")
+        return Failure("INTERNAL_ERROR", f"Db_filter.Expression_error({self._expression[:1000]})")
 
 
 def _both(left: Filter, right: Filter) -> Filter:

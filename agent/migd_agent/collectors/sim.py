@@ -86,7 +86,7 @@ def parse(answer: Answer, host_uuid: str) -> HostCounters:
         raise UnusableAnswer(f"GET {answer.url}: expected status 200, found {answer.status}: {_start(answer)}")
     try:
         counters = _decode_counters(answer.body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableAnswer(
             f"GET {answer.url}: expected counters of a host as JSON: {error}; found {_start(answer)}"
         ) from error
@@ -103,12 +103,12 @@ def parse_curve(answer: Answer) -> DirtyCurve | None:
     if answer.status == 404:
         return None
     if answer.status == 409:
-        raise StoodBack(answer.body[:200].decode("utf-8", errors="backslashreplace"))
+        raise StoodBack(answer.body[:200].decode("utf-8", errors="backslashreplace") or "the pool does not say why")
     if answer.status != 200:
         raise UnusableAnswer(f"GET {answer.url}: expected status 200, 404 or 409, found {answer.status}")
     try:
         curve = _decode_curve(answer.body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableAnswer(
             f"GET {answer.url}: expected a dirty curve as JSON: {error}; found {_start(answer)}"
         ) from error

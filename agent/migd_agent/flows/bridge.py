@@ -124,7 +124,7 @@ def parse(output: bytes) -> dict[Pair, int]:
     """Return bytes by pair of MAC addresses in the JSON of `nft -j list set`. Raises FlowsUnreadable."""
     try:
         (found,) = (part.set for part in _decode(output).nftables if part.set is not None)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FlowsUnreadable(
             f"nft: expected a set of MAC pairs with counters as JSON, found {start_of(output)}: "
             f"{type(error).__name__} {error}; nftables 1.0 or newer is needed"

@@ -14,7 +14,7 @@ from migd_agent.flows import FlowsUnreadable, Pair, went
 MAX_PAIRS: Final = 8192
 _MAC: Final = r"([0-9a-f]{2}(?::[0-9a-f]{2}){5})"
 _ADDRESSES: Final = re.compile(rf"\beth\(src={_MAC},dst={_MAC}\)")
-_BYTES: Final = re.compile(r", packets:(\d+), bytes:(\d+),")
+_BYTES: Final = re.compile(r", packets:([0-9]{1,20}), bytes:([0-9]{1,20}),")
 
 
 class OpenVSwitch:

@@ -24,6 +24,7 @@ TOOL_TIMEOUT_S: Final = 5.0
 HOST_PERIOD_S: Final = 30.0
 _KIB: Final = 1024
 _HEADER: Final = re.compile(r"^.*NAME +STATE", re.MULTILINE)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _COLUMNS: Final = ("NAME", "STATE", "CPU(%)", "MEM(k)", "VCPUS", "NETTX(k)", "NETRX(k)", "VBD_RSECT", "VBD_WSECT")
 
 
@@ -63,7 +64,7 @@ def parse_block(block: str) -> tuple[Line, ...]:
 
     A name may hold spaces and a column may say `no limit` or `n/a`, so a line is read from its end.
     """
-    header, *lines = block.replace("\r", "").splitlines()
+    header, *lines = block.replace("\r", "").splitlines() or [""]
     columns = header.split()
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise XenUnreadable(f"xentop: expected a column {missing[0]}, found {header.strip()[:120]!r}")
@@ -98,7 +99,7 @@ def parse_vm_list(text: str) -> dict[str, tuple[int, str]]:
     found = {}
     for line in text.splitlines()[1:]:
         words = line.split(maxsplit=2)
-        if len(words) != 3 or not words[1].isdigit():
+        if len(words) != 3 or not _NUMBER.fullmatch(words[1]):
             raise XenUnreadable(f"xl vm-list: expected a uuid, a number and a name, found {line.strip()[:120]!r}")
         uuid, domid, name = words
         found[name.strip()] = int(domid), "" if domid == "0" else uuid
@@ -264,7 +265,14 @@ def _domain(line: Line, domid: int, uuid: str) -> Domain:
 
 def _output_of(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=True)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",  # a guest's name may be anything
+            timeout=TOOL_TIMEOUT_S,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise XenUnreadable(f"{' '.join(command)}: {error}; it is needed beside xentop") from error
     return done.stdout

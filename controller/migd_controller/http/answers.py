@@ -83,10 +83,15 @@ async def read(request: web.Request) -> bytes:
 
 async def body(request: web.Request, type_: type[T]) -> T:
     """Return the request's body as a `type_`. Raises ConfigError, and what `read` raises."""
+    return decoded(await read(request), type_, f"{request.method} {request.path}")
+
+
+def decoded(content: bytes, type_: type[T], what: str) -> T:
+    """Return JSON as a `type_`; `what` stands for it in errors. Raises ConfigError."""
     try:
-        return msgspec.json.decode(await read(request), type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{request.method} {request.path}: {error}") from error
+        return msgspec.json.decode(content, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{what}: {error}") from error
 
 
 def answer(content: Any, status: int = 200) -> web.Response:

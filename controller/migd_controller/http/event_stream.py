@@ -60,6 +60,8 @@ class EventStream:
         self._document: Document = {}
         self._readers: set[Reader] = set()
         self._has_changed = asyncio.Event()
+        self._is_stale = True
+        self._next_look_s = 0.0  # monotonic
         self.cut_off = 0
 
     @property
@@ -70,6 +72,7 @@ class EventStream:
     def heard(self, event: AnyEvent) -> None:
         """Take note that something happened. Samples count with the next control period."""
         if not isinstance(event, SampleArrived | MeasuringFailed):
+            self._is_stale = True
             self._has_changed.set()
 
     async def run(self) -> None:
@@ -80,11 +83,9 @@ class EventStream:
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
-            began_s = time.monotonic()
-            if self._readers:
+            await asyncio.sleep(max(0.0, self._next_look_s - time.monotonic()))
+            if self._readers and self._is_stale:
                 self.publish()
-            took_s = time.monotonic() - began_s
-            await asyncio.sleep(max(BETWEEN_FRAMES_S, IDLE_RATIO * took_s))
 
     async def follow(self, request: web.Request, is_still_let_in: Callable[[], bool]) -> web.StreamResponse:
         """Answer `GET /v1/events` until the reader leaves or is no longer let in. Raises TooMuch."""
@@ -93,7 +94,10 @@ class EventStream:
                 f"{MAX_READERS} browsers or programs follow this controller's events already; close one of them", 30
             )
         reader = Reader(request, is_still_let_in)
-        self.publish()
+        if self._is_stale and time.monotonic() >= self._next_look_s:
+            self.publish()
+        elif self._is_stale:  # readers that come one after the other must not make the loop look all the time
+            self._has_changed.set()
         reader.frames.put_nowait(self._frame("snapshot", self._document))
         self._readers.add(reader)
         try:
@@ -108,7 +112,10 @@ class EventStream:
 
     def publish(self) -> None:
         """Look again, and hand what changed to every reader."""
+        began_s = time.monotonic()
         before, self._document = self._document, self._look()
+        now_s = time.monotonic()
+        self._is_stale, self._next_look_s = False, now_s + max(BETWEEN_FRAMES_S, IDLE_RATIO * (now_s - began_s))
         if not (patch := merge_patch(before, self._document)):
             return
         self._number += 1

@@ -120,7 +120,10 @@ def _bool(value: object) -> bool:
 def _float(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:  # JSON has integers beyond every float
+        raise ValueError from error
 
 
 def _moment(value: object) -> Stamp:

@@ -112,7 +112,7 @@ def parse_unfinished(text: str) -> list[Request]:
     for line in text.splitlines():
         try:
             found.append(msgspec.json.decode(line, type=Request))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             continue
     return found
 

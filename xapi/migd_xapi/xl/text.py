@@ -98,7 +98,7 @@ class _Listed(msgspec.Struct):
 
 
 _decode_list: Final = msgspec.json.Decoder(list[_Listed]).decode
-_STATE: Final = re.compile(r"^(?P<name>.*\S)\s+(?P<domid>\d+)\s+\d+\s+\d+\s+(?P<state>[a-z-]{6})\s+[\d.]+\s*$")
+_STATE: Final = re.compile(r"^(?P<name>.*\S)\s+(?P<domid>[0-9]{1,9})\s+\d+\s+\d+\s+(?P<state>[a-z-]{6})\s+[\d.]+\s*$")
 
 
 def parse(text: str) -> Facts:
@@ -132,7 +132,7 @@ def parse_list(text: str, states: dict[int, str]) -> list[Domain]:
     """Return the domains of `xl list -l`, Dom0 among them; `states` is what `xl list` says. Raises Malformed."""
     try:
         listed = _decode_list(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Malformed(f"xl list -l: {error}; found {text[:60]!r}") from error
     return [_domain(each, states.get(each.domid, "")) for each in listed]
 

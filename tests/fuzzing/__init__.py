@@ -1,0 +1,1 @@
+"""Inputs that nobody meant, for each parser of migd."""

@@ -1,0 +1,48 @@
+"""A short run of what `make load` does for ten minutes: real processes, real keys, trouble of each kind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+AGENTS, JUNK = 20, 600
+
+
+@pytest.fixture(scope="module")
+def figures() -> Any:
+    command = [sys.executable, "-m", "benchmarks._load", "--agents", str(AGENTS), "--guests", "5", "--seconds", "4"]
+    command += ["--trouble-seconds", "4", "--junk", str(JUNK), "--period-s", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert f"of {len(found['goals'])} goals met" in done.stderr
+    return found["figures"]
+
+
+def test_no_sample_is_lost_whatever_else_comes(figures: Any) -> None:
+    """Where this machine is busy, a sample may be passed over for a newer one; none vanishes."""
+    samples = figures["samples"]
+    assert samples["sent"] >= AGENTS * 4
+    assert samples["dropped_by_agents"] == 0
+    assert samples["taken_in"] + samples["passed_over_for_a_newer_one"] >= samples["sent"]
+
+
+def test_an_agent_gone_mad_is_refused_and_costs_little(figures: Any) -> None:
+    mad = figures["troubles"]["mad-agent"]
+    assert mad["sent"] > 1000
+    assert figures["samples"]["refused"] > 0
+    assert figures["samples"]["of_the_mad_agent_taken_in"] < mad["sent"] / 10
+    assert mad["rss_most_mb"] - figures["calm"]["rss_most_mb"] < 150
+
+
+def test_connections_that_are_none_and_readers_that_do_not_read_leave_the_controller_answering(figures: Any) -> None:
+    junk, slow = figures["troubles"]["junk"], figures["troubles"]["slow-readers"]
+    assert junk["opened"] + junk["refused"] == JUNK
+    assert junk["open_at_the_end"] < junk["opened"]
+    assert slow["readers"] == 32
+    assert max(part["rss_most_mb"] for part in (junk, slow, figures["after"])) < 300
+    assert figures["after"]["ticks"] >= 1
