@@ -125,7 +125,7 @@ def test_only_runs_that_count_are_averaged_and_the_others_are_named() -> None:
         "with migration           1       1          0  110.00 s       -                  -  110.00 s  110.00 s",
         "migration                1       -          -   12.00 s       -                  -   12.00 s   12.00 s",
         "",
-        "A migration costs: nothing can be said with fewer than two runs of each that count.",
+        "Nothing can be said of run times with and without it with fewer than two runs of each that count.",
         "How long the guest stood still was not measured; --ping ADDRESS does. migd had expected 11.00 s for the migration.",
         "1 run was not made; --resume goes on.",
         "  run 4 (with migration): migration D2.1 stayed: it is full",
@@ -140,6 +140,15 @@ def test_a_difference_that_is_not_shown_is_not_claimed() -> None:
         "No difference is shown between run times with and without it: +1.00 s (-1.27 to +3.27 s, -1.3 to +3.2 %, by "
         "Welch's t at 95 %). With as many runs of this spread, less than about 2.3 s cannot be told from none." in text
     )
+
+
+@pytest.mark.parametrize(
+    ("with_s", "said"),
+    [(150.0, "A migration costs 50.00 s, 50.0 % (+47.73"), (50.0, "A migration saves 50.00 s, 50.0 % (-52.27")],
+)
+def test_what_a_migration_costs_or_saves_is_said_with_its_interval(with_s: float, said: str) -> None:
+    runs = [run(n, Arm.WITHOUT, 99.0 + n) for n in range(3)] + [run(n, Arm.WITH, with_s - 1 + n) for n in range(3)]
+    assert said in click.unstyle(" ".join(measurement_lines(summary(PLAN, runs), PIPE)))
 
 
 def test_a_record_that_was_cut_off_is_read_up_to_there_and_goes_on(tmp_path: Path) -> None:

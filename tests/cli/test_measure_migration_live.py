@@ -85,6 +85,7 @@ def test_runs_with_and_without_a_migration_alternate_and_the_guest_comes_home(
     assert found["migration_s"]["n"] == 2
     assert found["pause_s"] is None
     assert found["left_out"] == []
+    assert found["was_held"]
     assert found["runs_left"] == 0
     assert place(controller, "rank0") == "xen1"
     assert controller.ask("GET", "/v1/automation").chosen is None

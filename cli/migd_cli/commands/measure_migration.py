@@ -158,7 +158,7 @@ def show(session: Session, folder: Path, plot: bool) -> None:
     if plot:
         plots.require()
     record = Record.read(folder)
-    _show(session, record.plan, record.runs, folder, plot)
+    _show(session, summary(record.plan, record.runs, was_held=record.was_held), record.runs, folder, plot)
 
 
 def _measure(
@@ -193,7 +193,7 @@ def _measure(
             hold.end()
         except (Failure, Interrupted) as error:
             _tell(f"automation is still off: {error}; `migctl automation set` changes that, and so does --resume")
-    _show(session, record.plan, record.runs, folder, plot)
+    _show(session, summary(record.plan, record.runs, was_held=record.was_held), record.runs, folder, plot)
     if failure is not None:
         raise failure
     if was_interrupted:
@@ -236,11 +236,10 @@ def _simulate(session: Session, wanted: Plan, folder: Path | None, plot: bool) -
     for run in runs if record is not None else []:
         assert record is not None
         record.add(run)
-    _show(session, plan, runs, folder, plot)
+    _show(session, summary(plan, runs), runs, folder, plot)
 
 
-def _show(session: Session, plan: Plan, runs: list[Run], folder: Path | None, plot: bool) -> None:
-    found = summary(plan, runs)
+def _show(session: Session, found: Summary, runs: list[Run], folder: Path | None, plot: bool) -> None:
     if folder is not None:
         _write(folder / SUMMARY_FILE, found)
     drawn = plots.draw(folder, found, runs) if plot and folder is not None else []

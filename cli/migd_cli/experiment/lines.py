@@ -37,13 +37,15 @@ def measurement_lines(found: Summary, screen: Screen) -> list[str]:
         rows.append(("pause", str(found.pause_s.n), NOTHING, NOTHING, *_figures(found.pause_s)))
     lines += [*table(COLUMNS, rows, screen), ""]
     if found.plan.target:
-        lines += _difference("A migration costs", found.by_migration, "with and without it", screen)
+        lines += _difference("A migration {costs}", found.by_migration, "with and without it", screen)
     if found.plan.baseline:
-        lines += _difference("The pool costs", found.by_virtualization, "here and of the baseline", screen)
+        lines += _difference("The pool {costs}", found.by_virtualization, "here and of the baseline", screen)
         if found.plan.target:
-            lines += _difference("Both cost", found.by_both, "with it here and of the baseline", screen)
+            lines += _difference("Together they {cost}", found.by_both, "with it here and of the baseline", screen)
     if found.plan.target:
         lines += screen.prose(_about_the_pause(found))
+        if found.was_held:
+            lines += screen.prose("Automation was off meanwhile: migd moved no guest by itself.")
         if found.late_s is not None and found.late_s > 1.0:
             lines += screen.prose(f"The latest migration was asked for {found.late_s:.1f} s after its time.", "yellow")
     if found.runs_left:
@@ -66,13 +68,16 @@ def _heading(found: Summary) -> str:
 
 def _difference(what: str, found: Difference | None, between: str, screen: Screen) -> list[str]:
     if found is None:
-        return screen.prose(f"{what}: nothing can be said with fewer than two runs of each that count.", "yellow")
+        text = f"Nothing can be said of run times {between} with fewer than two runs of each that count."
+        return screen.prose(text, "yellow")
     span = (
         f"{found.low:+.2f} to {found.high:+.2f} s, {found.low_ratio * 100:+.1f} to {found.high_ratio * 100:+.1f} %, "
         "by Welch's t at 95 %"
     )
     if found.is_shown:
-        return screen.prose(f"{what} {found.mean:+.2f} s, {found.ratio * 100:+.1f} % ({span}).", "bold")
+        verb = "cost" if found.mean > 0 else "save"
+        said = what.format(cost=verb, costs=f"{verb}s")
+        return screen.prose(f"{said} {abs(found.mean):.2f} s, {abs(found.ratio) * 100:.1f} % ({span}).", "bold")
     least_s = (found.high - found.low) / 2
     return screen.prose(
         f"No difference is shown between run times {between}: {found.mean:+.2f} s ({span}). With as many runs of this "

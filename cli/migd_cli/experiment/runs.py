@@ -167,6 +167,11 @@ class Record:
         steps = [line for line in self._lines if isinstance(line, Held | Released)]
         return steps[-1] if steps and isinstance(steps[-1], Held) else None
 
+    @property
+    def was_held(self) -> bool:
+        """True if automation was turned off for it."""
+        return any(isinstance(line, Held) for line in self._lines)
+
     def left(self) -> Iterator[tuple[int, Arm, bool]]:
         """Return number, arm and whether it is a warm-up of each run that is still to be made."""
         done = len(self.runs)

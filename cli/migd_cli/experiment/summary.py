@@ -30,7 +30,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     The other is without a migration against the baseline, `by_both` with one against it. `migration_s` and `pause_s`
     are of the migrations of runs that count; `late_s` is by how much the latest was asked for after its time.
-    `runs_left` are those that were not made.
+    `was_held` says that migd was kept from moving guests by itself. `runs_left` are those that were not made.
     """
 
     plan: Plan
@@ -44,11 +44,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     pause_s: Estimate | None
     predicted_pause_s: Estimate | None
     late_s: float | None
+    was_held: bool
     left_out: list[LeftOut]
     runs_left: int
 
 
-def summary(plan: Plan, runs: Sequence[Run]) -> Summary:
+def summary(plan: Plan, runs: Sequence[Run], *, was_held: bool = False) -> Summary:
     """Return what the runs come to."""
     times = {arm: [run.took_s for run in runs if run.arm is arm and run.counts] for arm in Arm}
     moves = [run.move for run in runs if run.move is not None and run.counts]
@@ -73,6 +74,7 @@ def summary(plan: Plan, runs: Sequence[Run]) -> Summary:
         pause_s=estimate([move.pause_s for move in moves if move.pause_s is not None]),
         predicted_pause_s=estimate([m.predicted_pause_s for m in moves if m.predicted_pause_s is not None]),
         late_s=max((move.asked_after_s - plan.at_s for move in moves), default=None),
+        was_held=was_held,
         left_out=[
             LeftOut(number=run.number, arm=run.arm, why=run.failed or run.disturbed)
             for run in runs
