@@ -11,7 +11,7 @@ LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint lint-ansible man docs packages \
-  bench brams-live soak load fuzz audit clean
+  bench brams brams-live soak load fuzz audit clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ audit: $(VENV)/.installed-dev  ## ask whether a pinned dependency has a known vu
 
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+brams: $(VENV)/.installed  ## a 48-hour forecast in virtual time, under migd and others; BRAMS="--seed 7 --record build/brams"
+	@$(BIN)/python -m migd_sim.run.forecast $(BRAMS)
 
 brams-live: $(VENV)/.installed-bench  ## a 48-hour forecast with everything real but the hosts, some hours long; BRAMS="--faster 24" halves that
 	@$(BIN)/python -m benchmarks._brams_live $(BRAMS)

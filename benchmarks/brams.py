@@ -14,6 +14,7 @@ import msgspec
 
 from migd_sim.run.forecast.brams import brams
 from migd_sim.run.forecast.comparison import MIGD, NOBODY, Comparison, compare
+from migd_sim.run.forecast.comparison import text as tell
 
 RUNS: Final = 4
 PROCESSES: Final = 2
@@ -42,18 +43,7 @@ def measure(seed: int | None = None) -> dict[str, Any]:
 
 def text(figures: dict[str, Any]) -> str:
     """Return a table: hours of the forecast and of all jobs together, by run and by who looked after it."""
-    lines = [f"brams, seed {figures['seed']}: hours of the forecast (captured), of all jobs; moves, failed, pause"]
-    for run in figures["runs"]:
-        best_h, all_h = run["best_forecast_s"] / 3600, run["best_all_jobs_s"] / 3600
-        lines.append(f"  {run['case']}: at best {best_h:.2f} h, all jobs {all_h:.2f}")
-        for one in run["contenders"]:
-            lost = f", lost {', '.join(one['lost'])}" if one["lost"] else ""
-            lines.append(
-                f"    {one['name']:14}{one['forecast_s'] / 3600:8.2f} h {one['forecast_captured_ratio']:7.1%}"
-                f"{one['all_jobs_s'] / 3600:9.2f} h {one['captured_ratio']:7.1%}"
-                f"{one['moves']:6} moves, {one['failed_moves']} failed, {one['pause_s']:.0f} s{lost}"
-            )
-    return "\n".join(lines)
+    return "\n".join(tell(msgspec.convert(run, Comparison)) for run in figures["runs"])
 
 
 def _run(seed: int) -> Comparison:

@@ -2,8 +2,8 @@
 
 An agent hears of its own host's leases only: one that asks for another host's, or whose key was taken off the list, is
 cut off. How often it says that it listens, and does not, is not passed on faster than a person could follow. A topic of
-memory is for who has this controller's own key. `follows` is called in the event loop with the name of a controller that
-stands by, when it comes and when it goes.
+memory is for who has this controller's own key. `follows` is called in the event loop with the name of a controller
+that stands by, when it comes and when it goes.
 """
 
 import asyncio

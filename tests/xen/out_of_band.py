@@ -191,7 +191,9 @@ class Human:
             return until(lambda: _lines_since(guest, 1), f"a word of {guest.name}", _ANSWER_S)[-1]
         except LabError as error:
             log = f"/var/log/xen/guest-{guest.name}.log"
-            said = self.node_of(guest).run(f"xl list; xl vcpu-list {guest.name}; tail -c 3000 {log}; xl dmesg | tail -30")
+            said = self.node_of(guest).run(
+                f"xl list; xl vcpu-list {guest.name}; tail -c 3000 {log}; xl dmesg | tail -30"
+            )
             raise LabError(f"{error}; its node says:\n{said}") from error
 
     def migrate(self, guest: Guest, after_s: float = 0.0) -> Future[Migrated]:

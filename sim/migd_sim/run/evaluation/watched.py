@@ -19,6 +19,7 @@ from migd_controller.config import (
     XapiSection,
 )
 from migd_controller.events import AnyEvent, EvacuationAsked, JobRemoved, MaintenanceBegun, MaintenanceEnded
+from migd_controller.record.recorder import Sink
 from migd_sim.model import Cluster, MigrationEnd
 from migd_sim.run.closed_loop import ClosedLoop
 from migd_sim.run.evaluation.case import Case
@@ -32,11 +33,14 @@ PROBES_A_RUN: Final = 10
 
 
 class Watched:
-    """One run of the core under one policy; `reports` names what it is told of remaining times."""
+    """One run of the core under one policy; `reports` names what it is told of remaining times.
 
-    def __init__(self, case: Case, policy: str, reports: str) -> None:
+    All that the core is told and does goes to `record`.
+    """
+
+    def __init__(self, case: Case, policy: str, reports: str, record: Sink | None = None) -> None:
         self._case, self._report = case, REPORTS[reports]
-        self._loop = ClosedLoop(case.pool, _config(case), policy, clock_errors=case.clock_errors)
+        self._loop = ClosedLoop(case.pool, _config(case), policy, clock_errors=case.clock_errors, record=record)
         self.cluster: Cluster = self._loop.cluster
         self.ends: list[MigrationEnd] = self._loop.ends
         self._period_s = self._loop.config.period_s

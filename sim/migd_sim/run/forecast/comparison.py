@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from migd_controller.record.recorder import Sink
 from migd_core.world import Level
 from migd_sim.model import Cluster
 from migd_sim.model.spec import JobSpec, LevelSpec
@@ -22,10 +23,9 @@ from migd_sim.run.forecast.brams import FORECAST
 
 NOBODY: Final = "nobody"
 MIGD: Final = "migd"
-PLAYERS: Final[Mapping[str, Callable[[Case], Player]]] = MappingProxyType(
+BESIDE: Final[Mapping[str, Callable[[Case], Player]]] = MappingProxyType(
     {
         NOBODY: lambda case: Unmoved(Cluster(case.pool)),
-        MIGD: lambda case: Watched(case, "job-time", "progress"),
         "greedy": Greedy,
         "xen-orchestra": Orchestra,
     }
@@ -62,16 +62,33 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return {each.name: each for each in self.contenders}[name]
 
 
-def compare(case: Case, names: tuple[str, ...] = tuple(PLAYERS)) -> Comparison:
-    """Return how a case goes under the players named, which are `PLAYERS`; `nobody` always plays."""
+def compare(case: Case, record: Sink | None = None) -> Comparison:
+    """Return how a case goes under migd and those `BESIDE` it; what migd is told and does goes to `record`."""
     best = {job.name: best_s(case, job) for job in case.pool.jobs}
-    played = {name: play(case, PLAYERS[name](case)) for name in dict.fromkeys((NOBODY, *names))}
+    played = {name: play(case, player(case)) for name, player in BESIDE.items()}
+    played[MIGD] = play(case, Watched(case, "job-time", "progress", record))
     return Comparison(
         case=case.name,
         best_forecast_s=best[FORECAST],
         best_all_jobs_s=sum(best.values()),
         contenders=tuple(_contender(name, one, played[NOBODY], best) for name, one in played.items()),
     )
+
+
+def text(found: Comparison) -> str:
+    """Return a table for people: hours of the forecast and of all jobs, what was captured, moves and pause."""
+    lines = [
+        f"{found.case}: at best the forecast takes {found.best_forecast_s / 3600:.2f} h, all jobs together "
+        f"{found.best_all_jobs_s / 3600:.2f} h"
+    ]
+    for one in found.contenders:
+        lost = f", lost {', '.join(one.lost)}" if one.lost else ""
+        lines.append(
+            f"  {one.name:14}{one.forecast_s / 3600:8.2f} h {one.forecast_captured_ratio:7.1%}"
+            f"{one.all_jobs_s / 3600:9.2f} h {one.captured_ratio:7.1%}"
+            f"{one.moves:6} moves, {one.failed_moves} failed, {one.pause_s:.0f} s of pause{lost}"
+        )
+    return "\n".join(lines)
 
 
 def best_s(case: Case, job: JobSpec) -> float:
