@@ -282,6 +282,8 @@ def simulate(*words: str) -> str:
         (("--simulate", str(PAPER.parent / "pool.toml"), "--guest", "brams1"), "never ends; give it `steps`"),
         (("--simulate", str(PAPER / "sp.toml"), "--guest", "web"), "no guest called 'web' runs on a host"),
         (("--simulate", "a", "--", "mpirun"), "it takes no command, --ping or --resume"),
+        (("--simulate", "a", "--noise", "nan"), "expected a number, found nan"),
+        (("--simulate", "a", "--at", "inf"), "'inf' is not a duration; it must be finite and not negative"),
         (("--to", "b"), "name the application after `--`, and where the guest goes with --to"),
         (("--to", "b", "--baseline", "c", "--", "mpirun"), "--baseline goes with --simulate only"),
     ],

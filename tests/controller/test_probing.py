@@ -20,6 +20,7 @@ from migd_controller.events import (
     Paused,
     PoolReachability,
     ProbeEnded,
+    ProbeRequested,
     Resumed,
     SampleArrived,
     Source,
@@ -411,6 +412,10 @@ class Life(RuleBasedStateMachine):
     def somebody_asks_for_a_move(self, guest: int) -> None:
         known = self.cluster.guests[f"g{guest}"]
         self.tell(MigrationRequested(guest=known.uuid, target="b" if known.host == "a" else "a"))
+
+    @rule(guest=st.integers(0, 3))
+    def somebody_asks_for_a_probe(self, guest: int) -> None:
+        self.tell(ProbeRequested(guest=f"g{guest}"))
 
     @precondition(lambda self: self.migrating)
     @rule(data=st.data())

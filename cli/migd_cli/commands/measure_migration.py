@@ -1,5 +1,6 @@
 """`migctl measure migration` and `migctl measure show`."""
 
+import math
 import re
 import shlex
 import time
@@ -23,11 +24,25 @@ from migd_cli.experiment.summary import Summary, summary
 from migd_cli.failures import EXIT_FAILED, Failure
 from migd_cli.screen import Screen
 from migd_cli.session import Session
+from migd_core.units import parse_duration
 
 MOST_RUNS: Final = 1000
 # So long a guest may be kept from moving while its dirty pages are counted.
 MOVABLE_WITHIN_S: Final = 60.0
 SUMMARY_FILE: Final = "summary.json"
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # which lies in every range
+        raise click.BadParameter("expected a number, found nan")
+    return value
 
 
 @click.command(cls=Command)
@@ -49,11 +64,11 @@ SUMMARY_FILE: Final = "summary.json"
 @click.option(
     "--at",
     "at_s",
-    type=click.FloatRange(0),
-    default=60.0,
+    callback=_seconds,
+    default="60s",
     show_default=True,
-    metavar="S",
-    help="When, after the start.",
+    metavar="TIME",
+    help="When it leaves, after the start.",
 )
 @click.option(
     "--repeat",
@@ -64,15 +79,20 @@ SUMMARY_FILE: Final = "summary.json"
     help="Runs of each kind.",
 )
 @click.option(
-    "--warm-up", type=click.IntRange(0, 100), default=1, show_default=True, metavar="N", help="Runs before that do not."
+    "--warm-up",
+    type=click.IntRange(0, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Runs before these, which do not count.",
 )
 @click.option(
     "--settle",
     "settle_s",
-    type=click.FloatRange(0),
-    default=5.0,
+    callback=_seconds,
+    default="5s",
     show_default=True,
-    metavar="S",
+    metavar="TIME",
     help="How long to wait before each run.",
 )
 @click.option("--ping", metavar="ADDRESS", default="", help="The guest's address: how long it is silent is its pause.")
@@ -87,6 +107,7 @@ SUMMARY_FILE: Final = "summary.json"
     "--noise",
     "noise_ratio",
     type=click.FloatRange(0, 0.5),
+    callback=_number,
     default=0.01,
     show_default=True,
     metavar="RATIO",
@@ -113,7 +134,7 @@ def migration(
     noise_ratio: float,
     command: tuple[str, ...],
 ) -> None:
-    """Measure what a migration costs an application: `migctl measure migration --guest G --to H -- mpirun …`.
+    """Measure what a migration costs an application, which is named after `--`.
 
     The application is run with a migration at a fixed time after its start and without one, in random order, and the
     guest goes home in between. Migrations go by migd, with all its gates, and migd moves nothing by itself meanwhile.

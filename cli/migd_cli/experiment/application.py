@@ -73,10 +73,12 @@ class Application:
     def end(self) -> None:
         """End every process of its group: asked first, killed after ENDS_WITHIN_S. What is a zombie by then is left."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            self._signal(number)
-            until_s = time.monotonic() + ENDS_WITHIN_S
-            while self._signal(0) and time.monotonic() < until_s:
+            until_s, is_left = time.monotonic() + ENDS_WITHIN_S, self._signal(number)
+            while is_left and time.monotonic() < until_s:
                 time.sleep(_POLL_S)
+                is_left = self._signal(0)
+            if not is_left:
+                break
         self._waiter.join()
 
     def _signal(self, number: int) -> bool:

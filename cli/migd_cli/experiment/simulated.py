@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from migd_cli.experiment.runs import Arm, Moved, Plan, Run, order
 from migd_cli.failures import Failure
 from migd_core.errors import MigdError
@@ -20,19 +22,7 @@ def planned(plan: Plan) -> Plan:
             job_of(load(Path(plan.baseline)), plan.guest, plan.baseline)
     except MigdError as error:
         raise Failure(str(error)) from error
-    return Plan(
-        guest=plan.guest,
-        home=home,
-        target=plan.target,
-        at_s=plan.at_s,
-        repeat=plan.repeat,
-        warm_up=0,
-        seed=plan.seed,
-        pause_by="the simulated cluster",
-        simulated=plan.simulated,
-        baseline=plan.baseline,
-        noise_ratio=plan.noise_ratio,
-    )
+    return replace(plan, home=home, warm_up=0, pause_by="the simulated cluster")
 
 
 def simulated_runs(plan: Plan) -> list[Run]:
