@@ -674,8 +674,16 @@ class Core:
         if is_begun:
             self.memory, records = recommending.on_approved(self.memory, recommendation, verdict.decision, word.by)
             commands += records
-            self.memory = shadowing.on_approved(self.memory, seen.bare, verdict.migrations)
+            self._credit(seen.bare, verdict.migrations)
         return commands
+
+    def _credit(self, world: World, approved: Sequence[Migration]) -> None:
+        """Put what an operator has let the active policy begin to its record, where shadows are held against that."""
+        try:
+            self.memory = shadowing.on_approved(self.memory, world, approved)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a comparison, what was approved goes on
+            contest = shadowing.given_up(self.memory.contest, f"they cannot be compared: {_text(error)}")
+            self.memory = replace(self.memory, contest=contest)
 
     def _turned_down(self, word: RecommendationRefused, now_s: float) -> list[AnyCommand]:
         recommendation = self.memory.recommendations.get(word.name)
