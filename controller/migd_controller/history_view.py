@@ -18,9 +18,9 @@ from migd_controller.events import (
     Resumed,
 )
 from migd_controller.inventory import Inventory
-from migd_controller.journal import Told
 from migd_controller.migration import Migration, State
 from migd_controller.timeline import Moment, speeds_per_s
+from migd_controller.told import Told
 from migd_controller.views import migration_view
 from migd_core import api
 from migd_core.units import format_duration
