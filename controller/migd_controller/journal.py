@@ -56,7 +56,7 @@ from migd_controller.move_sets import MoveSet
 from migd_controller.recommendations import Recommendation
 from migd_controller.told import Told
 
-__all__ = ["Journal", "JournalError", "Told"]
+__all__ = ["Journal", "JournalError"]
 
 T = TypeVar("T")
 # What has tables of its own; the log holds all other events and commands.

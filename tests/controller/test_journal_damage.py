@@ -109,7 +109,7 @@ def assert_that_helps(told: str, path: Path) -> None:
     assert re.search("move (it|both files) away", told), told
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     number=st.integers(0, COMMITS - 1),
     cut=st.sampled_from(["database", "wal", "both"]),
