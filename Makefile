@@ -10,8 +10,8 @@ FUZZ_INPUTS ?= 2000
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint lint-ansible man docs packages \
-  bench brams brams-live soak load fuzz audit clean
+.PHONY: help demo test test-clients test-crash test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint lint-ansible man \
+  docs packages bench brams brams-live soak load fuzz audit clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,10 +20,13 @@ demo: $(VENV)/.installed  ## watch migd speed up a job on an emulated pool (abou
 	@$(BIN)/migctl demo $(DEMO)
 
 test: $(NPM_CLIENTS)/.installed $(VENV)/.installed-tools lint  ## run every check that fits in ten minutes
-	$(BIN)/pytest -m 'not clients and not packages and not xen' $(SIDE_BY_SIDE) $(PYTEST)
+	$(BIN)/pytest -m 'not clients and not packages and not xen and not crash' $(SIDE_BY_SIDE) $(PYTEST)
 
 test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every foreign client drive the emulated pool
 	$(BIN)/pytest tests/clients $(PYTEST)
+
+test-crash: $(VENV)/.installed-dev  ## kill controllers and agents as processes at the worst moments (two minutes)
+	$(BIN)/pytest tests/controller/test_killed_processes.py $(PYTEST)
 
 test-packages: $(VENV)/.installed-dev $(VENV)/.installed-machines  ## as root: install, upgrade and purge the packages on bare Debian machines
 	$(BIN)/pytest tests/packages --durations 0 $(PYTEST)

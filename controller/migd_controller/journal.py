@@ -5,7 +5,7 @@ carried out: what was asked for is on record before it can have an effect. Sampl
 and go in, compressed, with the next transaction, in their place in the order. Inventories are compressed, too.
 
 Nothing is acted on that may be half of what was written. Each body has a checksum, and each transaction says in `head`
-where the log ends and which entry the memory is of: a start that finds another end or another memory goes no further.
+where the log ends and which memory is the newest: a start that finds another end or another memory goes no further.
 """
 
 import contextlib
@@ -45,7 +45,6 @@ from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
 from migd_controller.recommendations import Recommendation
 from migd_controller.told import Told
-from migd_core import __version__
 
 __all__ = ["Journal", "JournalError"]
 
@@ -60,12 +59,6 @@ FORGOTTEN_AT_ONCE: Final = 2000
 MAX_PENDING_SAMPLES: Final = 4096
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=True):
-    """The log's entry for a start of the controller, by the release that it was."""
-
-    migd: str = __version__
 
 
 class Journal:
@@ -125,7 +118,7 @@ class Journal:
                 return
             entries = []
         else:
-            entries = [_entry(at, Started() if event is None else event)]
+            entries = [_entry(at, event)] if event is not None else []
         entries += [_entry(at, command) for command in commands if not isinstance(command, IN_TABLES)]
         self._write(at, entries, commands, memory)
 
@@ -237,16 +230,16 @@ class Journal:
 
     def _find_end(self) -> str:
         """Find where the log ends, and return what does not fit that, empty where all does."""
-        end = self._db.execute(select(schema.head.c.log_id, schema.head.c.memory_log_id)).one_or_none()
+        end = self._db.execute(select(schema.head.c.log_id, schema.head.c.memory_number)).one_or_none()
         last = self._db.execute(select(func.max(schema.log.c.id))).scalar() or 0
-        memory = self._db.execute(select(schema.memory.c.log_id)).scalar() or 0
+        number = self._db.execute(select(schema.memory.c.number)).scalar() or 0
         if end is None:
             return "it does not say where its log ends"
-        self._log_id, self._memory_log_id = end
+        self._log_id, self._memory_number = end
         if last != self._log_id:
             return f"its log should end with entry {self._log_id}, and ends with {last}"
-        if memory != self._memory_log_id:
-            return f"what is remembered should be of entry {self._memory_log_id}, and is of {memory}"
+        if number != self._memory_number:
+            return f"what is remembered should be of write {self._memory_number}, and is of {number}"
         return ""
 
     def _write(
@@ -259,20 +252,18 @@ class Journal:
         if self._pending:
             samples = zlib.compress(_encode(self._pending), level=1)
             entries = [{"at": at, "kind": schema.SAMPLES, **checked(samples)}, *entries]
-        if not entries:  # each transaction has an entry, which tells it from the one before
-            entries = [_entry(at, Started())]
         numbered = [{"id": number, **entry} for number, entry in enumerate(entries, self._log_id + 1)]
-        end = memory_end = numbered[-1]["id"]
+        log_id, memory_number = self._log_id + len(entries), self._memory_number
         with self._transaction():
-            self._db.execute(insert(schema.log), numbered)
+            if numbered:
+                self._db.execute(insert(schema.log), numbered)
             for command in commands:
                 self._record(command)
             if memory is not None and memory is not self._saved:
-                self._put(schema.memory, id=1, log_id=end, **checked(_encode(memory)))
-            else:
-                memory_end = self._memory_log_id
-            self._db.execute(update(schema.head).values(log_id=end, memory_log_id=memory_end))
-        self._log_id, self._memory_log_id = end, memory_end
+                memory_number += 1
+                self._put(schema.memory, id=1, number=memory_number, **checked(_encode(memory)))
+            self._db.execute(update(schema.head).values(log_id=log_id, memory_number=memory_number))
+        self._log_id, self._memory_number = log_id, memory_number
         self._pending.clear()
         self._saved = memory if memory is not None else self._saved
 
@@ -376,7 +367,7 @@ def _named(type_: object) -> str:
     return "the remembered state" if type_ is Memory else f"an entry ({getattr(type_, '__name__', 'told')})"
 
 
-def _entry(at: float, what: AnyEvent | AnyCommand | Started) -> dict[str, Any]:
+def _entry(at: float, what: AnyEvent | AnyCommand) -> dict[str, Any]:
     """Return the log's row of an event or a command.
 
     An inventory comes whole after every resync, half a megabyte for a thousand guests: it goes in compressed.

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from migd_controller import journal_schema as schema
 from migd_controller.commands import AnyCommand
 from migd_controller.events import AnyEvent
-from migd_controller.journal import IN_TABLES, Started, whole
+from migd_controller.journal import IN_TABLES, whole
 from migd_controller.journal_database import JournalError, begun, connect, named, reason
 from migd_core.errors import UnknownName
 
@@ -40,7 +40,7 @@ _TABLES: Final = MappingProxyType(
     }
 )
 OWN_KINDS: Final = tuple(_TABLES)
-_IN_LOG: Final = {*get_args(AnyEvent), *get_args(AnyCommand), Started} - {*IN_TABLES}
+_IN_LOG: Final = {*get_args(AnyEvent), *get_args(AnyCommand)} - {*IN_TABLES}
 KINDS: Final = (*sorted(each.__name__ for each in _IN_LOG), *OWN_KINDS)
 
 

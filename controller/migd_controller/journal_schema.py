@@ -1,13 +1,13 @@
 """The tables of the journal, and how a journal of an earlier release becomes one of this release.
 
     schema 1   events, commands, decisions, migrations, memory; later releases added sets, recommendations and audit
-    schema 2   each body has its CRC-32, and `head` says where the log ends and which entry the memory is of
+    schema 2   each body has its CRC-32, and `head` says where the log ends and which memory is the newest
 
 Each step is one transaction with those before it: a journal is of its old schema or of the newest.
 """
 
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
 from sqlalchemy import (
     BigInteger,
@@ -26,29 +26,12 @@ from sqlalchemy import (
     text,
 )
 
+from migd_controller.told import Told
 from migd_core.errors import MigdError
 
 VERSION: Final = 2
-# What people did and what became of hosts and jobs: few among many, so found by an index of their own.
-TOLD_KINDS: Final = (
-    "PolicySet",
-    "Paused",
-    "Resumed",
-    "JobAdded",
-    "JobRemoved",
-    "LinksMeasured",
-    "GuestReleased",
-    "CancelRequested",
-    "AutomationSet",
-    "RecommendationApproved",
-    "RecommendationRefused",
-    "MaintenanceBegun",
-    "MaintenanceEnded",
-    "EvacuationAsked",
-    "EvacuationStopped",
-    "RecordHealth",
-    "RecordJobOver",
-)
+# Few among many, so found by an index of their own. Another kind takes a step that makes this index anew.
+TOLD_KINDS: Final = tuple(each.__name__ for each in get_args(Told))
 SAMPLES: Final = "Samples"
 
 METADATA: Final = MetaData()
@@ -111,7 +94,7 @@ memory: Final = Table(
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     *_body(),
-    Column("log_id", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
     CheckConstraint("id = 1"),
 )
 head: Final = Table(
@@ -119,7 +102,7 @@ head: Final = Table(
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("log_id", BigInteger, nullable=False),
-    Column("memory_log_id", BigInteger, nullable=False),
+    Column("memory_number", BigInteger, nullable=False),
     CheckConstraint("id = 1"),
 )
 # A file has PRAGMA user_version for this, which releases from before this table look at, too.
@@ -133,17 +116,12 @@ _STEPS: Final = MappingProxyType(
             "CREATE TABLE IF NOT EXISTS recommendations (name TEXT PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)",
             "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",
             *(f"ALTER TABLE {table} ADD COLUMN crc32 BIGINT" for table in _WITH_BODIES),
-            "ALTER TABLE memory ADD COLUMN log_id BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE memory ADD COLUMN number BIGINT NOT NULL DEFAULT 1",
             "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), log_id BIGINT NOT NULL,"
-            " memory_log_id BIGINT NOT NULL)",
-            "INSERT INTO head SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0) FROM log",
-            "UPDATE memory SET log_id = (SELECT log_id FROM head)",
+            " memory_number BIGINT NOT NULL)",
+            "INSERT INTO head VALUES (1, (SELECT coalesce(max(id), 0) FROM log), (SELECT count(*) FROM memory))",
             "DROP INDEX IF EXISTS log_told",
-            "CREATE INDEX log_told ON log (at) WHERE kind IN ('PolicySet', 'Paused', 'Resumed', 'JobAdded',"
-            " 'JobRemoved', 'LinksMeasured', 'GuestReleased', 'CancelRequested', 'AutomationSet',"
-            " 'RecommendationApproved', 'RecommendationRefused', 'MaintenanceBegun', 'MaintenanceEnded',"
-            " 'EvacuationAsked', 'EvacuationStopped',"
-            " 'RecordHealth', 'RecordJobOver')",
+            f"CREATE INDEX log_told ON log (at) WHERE kind IN ({', '.join(map(repr, TOLD_KINDS))})",
             "CREATE INDEX log_samples ON log (at) WHERE kind = 'Samples'",
             "CREATE INDEX decision_guests_at ON decision_guests (at)",
         ),
@@ -175,7 +153,7 @@ def bring_up_to_date(database: Connection) -> None:
                 "the journal a place of its own"
             )
         METADATA.create_all(database)
-        database.execute(head.insert().values(id=1, log_id=0, memory_log_id=0))
+        database.execute(head.insert().values(id=1, log_id=0, memory_number=0))
     else:
         for step in range(found, VERSION):
             for statement in _STEPS[step]:

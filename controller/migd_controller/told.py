@@ -2,20 +2,29 @@
 
 from migd_controller.commands import RecordHealth, RecordJobOver
 from migd_controller.events import (
+<<<<<<< HEAD
     AutomationSet,
     CancelRequested,
     EvacuationAsked,
     EvacuationStopped,
+=======
+    CancelRequested,
+>>>>>>> 1d0db34285f47b8af54c4d603dfdb9493eeea6ee
     GuestReleased,
     JobAdded,
     JobRemoved,
     LinksMeasured,
+<<<<<<< HEAD
     MaintenanceBegun,
     MaintenanceEnded,
     Paused,
     PolicySet,
     RecommendationApproved,
     RecommendationRefused,
+=======
+    Paused,
+    PolicySet,
+>>>>>>> 1d0db34285f47b8af54c4d603dfdb9493eeea6ee
     Resumed,
 )
 
@@ -28,6 +37,7 @@ Told = (
     | LinksMeasured
     | GuestReleased
     | CancelRequested
+<<<<<<< HEAD
     | AutomationSet
     | RecommendationApproved
     | RecommendationRefused
@@ -35,6 +45,8 @@ Told = (
     | MaintenanceEnded
     | EvacuationAsked
     | EvacuationStopped
+=======
+>>>>>>> 1d0db34285f47b8af54c4d603dfdb9493eeea6ee
     | RecordHealth
     | RecordJobOver
 )

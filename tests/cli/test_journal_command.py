@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner, Result
 from pyarrow import parquet
 
+from migd_cli.app import migctl
 from migd_controller import journal_export
 from migd_controller.audit import AuditLog
 from migd_controller.commands import RecordDecision, RecordMigration, StartMigration
@@ -84,18 +86,20 @@ def path(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def export(*arguments: object) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-m", "migd_cli", "journal", "export", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=60)
+def export(*arguments: object) -> Result:
+    return CliRunner().invoke(migctl, ["journal", "export", *map(str, arguments)])
 
 
-def lines(done: "subprocess.CompletedProcess[bytes]") -> list[Any]:
-    assert (done.returncode, done.stderr) == (0, b"")
+def lines(done: Result) -> list[Any]:
+    assert (done.exit_code, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_each_entry_is_a_line_of_json_while_a_controller_writes(path: Path) -> None:
-    assert lines(export("--file", path)) == LINES
+def test_as_a_program_it_writes_what_it_is_asked_for_while_a_controller_writes(path: Path) -> None:
+    command = [sys.executable, "-m", "migd_cli", "journal", "export", "--file", path]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == LINES
 
 
 def test_a_journal_that_nobody_has_open_is_read_where_the_configuration_says_it_is(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_a_journal_that_nobody_has_open_is_read_where_the_configuration_says_it_
 def test_parquet_has_the_same_entries_with_their_times(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.parquet"
     done = export("--file", path, "--format", "parquet", "--output", target)
-    assert (done.returncode, done.stdout) == (0, b"")
+    assert (done.exit_code, done.stdout) == (0, "")
     rows = parquet.read_table(target).to_pylist()
     assert [{**row, "body": json.loads(row["body"])} for row in rows] == [
         {**line, "at": datetime.fromtimestamp(line["at"], UTC)} for line in LINES
@@ -173,8 +177,8 @@ def test_a_long_export_neither_holds_up_the_controller_nor_loses_its_place_while
 )
 def test_what_cannot_be_done_is_told(path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     done = export("--file", path, *arguments)
-    assert (done.returncode, done.stdout) == (code, b"")
-    assert said in " ".join(done.stderr.decode().split())
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert said in " ".join(done.stderr.split())
 
 
 def test_a_damaged_entry_is_named_and_all_others_are_written(path: Path) -> None:
@@ -183,9 +187,9 @@ def test_a_damaged_entry_is_named_and_all_others_are_written(path: Path) -> None
         database.commit()
     done = export("--file", path)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [each for each in LINES if each["key"] != "3"]
-    told = " ".join(done.stderr.decode().split())
+    told = " ".join(done.stderr.split())
     assert told.startswith("migctl: left out: log entry 3 (Tick): it is damaged: expected checksum")
-    assert (done.returncode, told.endswith("1 entries or tables could not be read; all others were written")) == (
+    assert (done.exit_code, told.endswith("1 entries or tables could not be read; all others were written")) == (
         1,
         True,
     )
@@ -196,6 +200,6 @@ def test_a_file_that_is_not_there_or_no_journal_is_told_and_not_made(tmp_path: P
     notes.write_bytes(b"somebody's notes" * 100)
     for path, said in ((missing, "there is no such file"), (notes, "cannot be read: file is not a database")):
         done = export("--file", path)
-        assert (done.returncode, done.stdout) == (1, b"")
-        assert said in " ".join(done.stderr.decode().split())
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert said in " ".join(done.stderr.split())
     assert [each.name for each in tmp_path.iterdir()] == ["notes"]

@@ -294,6 +294,7 @@ class LiveCluster:
         self.password_file = folder / "xapi.password"
         self.password_file.write_text("migd\n")
         self._controllers = itertools.count(1)
+        self.agents: dict[str, Child] = {}
 
     def controller(self, **changes: object) -> LiveController:
         """Return a controller with state and socket of its own; `changes` replaces keys of its file."""
@@ -345,7 +346,12 @@ class LiveCluster:
                     control=self.pool.control,
                 )
             )
-            self._brood.start(host, "migd_agent", "--config", str(config))
+            self.start_agent(host)
+
+    def start_agent(self, host: str) -> None:
+        """Start the agent of one host, anew if it has run before."""
+        config = self.folder / f"{host}.toml"
+        self.agents[host] = self._brood.start(host, "migd_agent", "--config", str(config))
 
 
 def free_port() -> int:

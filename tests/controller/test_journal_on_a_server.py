@@ -16,8 +16,9 @@ from migd_cli.demo.children import brood
 from migd_controller.commands import StartMigration
 from migd_controller.events import Paused, Tick
 from migd_controller.journal import Journal, JournalError
-from migd_controller.journal_database import server
+from migd_controller.journal_database import connect, server
 from migd_controller.journal_export import entries
+from migd_controller.journal_schema import VERSION
 from migd_controller.memory import Memory
 from postgresql import Postgresql, postgresql_server
 from test_watchdog import Manager, controller_config, start
@@ -103,6 +104,17 @@ def test_who_has_lost_the_connection_and_with_it_the_lock_does_not_write_beside_
         second.write(4.0, Paused(), [], MEMORY)
     first.close()
     assert kinds(url) == ["Tick", "Paused", "Paused"]
+
+
+def test_a_server_knows_which_schema_it_has_and_a_newer_one_is_refused(postgresql: Postgresql) -> None:
+    place = server(postgresql.database())
+    for _ in range(2):
+        Journal(place).close()
+    with closing(connect(place)) as database, database.begin():
+        assert database.exec_driver_sql("SELECT version FROM schema").scalar_one() == VERSION
+        database.exec_driver_sql(f"UPDATE schema SET version = {VERSION + 1}")
+    with pytest.raises(JournalError, match=rf"newer release of migd \(schema {VERSION + 1};"):
+        Journal(place)
 
 
 def test_a_user_who_is_not_let_in_is_told_so_without_the_password(postgresql: Postgresql, tmp_path: Path) -> None:

@@ -13,11 +13,9 @@ from migd_controller.audit import AuditLog
 from migd_controller.commands import RecordMigration
 from migd_controller.events import Paused, Resumed, Tick
 from migd_controller.journal import Journal, JournalError
-from migd_controller.journal_database import connect, server
 from migd_controller.journal_schema import VERSION
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
-from postgresql import postgresql_server
 
 DUMPS = sorted((Path(__file__).parent / "journals").glob("*.sql"))
 MIGRATION = Migration(
@@ -117,15 +115,3 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(tmp_path: Pat
     ):
         Journal(path)
     assert shape(path) == before
-
-
-def test_a_server_knows_which_schema_it_has_and_a_newer_one_is_refused() -> None:
-    with postgresql_server() as postgresql:
-        place = server(postgresql.database())
-        for _ in range(2):
-            Journal(place).close()
-        with closing(connect(place)) as database, database.begin():
-            assert database.exec_driver_sql("SELECT version FROM schema").all() == [(VERSION,)]
-            database.exec_driver_sql(f"UPDATE schema SET version = {VERSION + 1}")
-        with pytest.raises(JournalError, match=r"newer release of migd \(schema 3;"):
-            Journal(place)

@@ -1,7 +1,8 @@
-"""Controllers that are killed (SIGKILL) at the worst moments: the next life does nothing twice, and forgets nothing.
+"""Processes that are killed (SIGKILL) at the worst moments: their next lives do nothing twice, and forget nothing.
 
 That a controller dies at any of its commands is tried in virtual time (`test_killed_after_every_command`); here it is the
-process itself, at the moments that sockets and threads lie between.
+process itself, at the moments that sockets and threads lie between. A pool that dies is in `test_loop` and
+`test_faults_under_migd`, an agent that dies with Xen's dirty log switched on in `test_log_dirty`.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ from live_cluster import LIMIT_S, LiveCluster, LiveController, until
 
 from migd_cli.demo.children import ChildDied, brood
 from migd_cli.failures import Unreachable
+
+pytestmark = pytest.mark.crash
 
 
 @pytest.fixture(scope="module")
@@ -112,4 +115,31 @@ def test_a_controller_that_dies_with_a_block_in_the_pool_leaves_it_to_the_next_w
     child = controller.start()
     controller.sees_everything()
     until(lambda: not left.items() & blocks(cluster).items(), child)
+    controller.end()
+
+
+def probed_on(cluster: LiveCluster, controller: LiveController, host: str) -> str | None:
+    """The guest (by name) of a host (uuid) that is being probed, None without one."""
+    here = {view.name for view in controller.ask("GET", "/v1/guests") if view.host == host}
+    return next(iter(here & blocks(cluster).keys()), None)
+
+
+def test_a_guest_whose_agent_dies_in_mid_probe_may_be_migrated_once_its_lease_is_over(
+    cluster: LiveCluster, controller: LiveController
+) -> None:
+    """Nobody says what became of the probe; the agent's next life knows nothing of it, and probes others."""
+    child = controller.start()
+    controller.sees_everything()
+    host = next(view.host for view in controller.ask("GET", "/v1/guests") if view.name == "rank0")
+    guest = until(lambda: probed_on(cluster, controller, host), child)
+    left = blocks(cluster)[guest]
+    agent = cluster.agents[host]
+    agent.send(signal.SIGKILL)
+    assert agent.wait(LIMIT_S)
+    controller.status(lambda status: status.hosts_frozen == 1)
+    until(lambda: blocks(cluster).get(guest) != left, child)
+    assert blocks(cluster).get(guest) is None
+    cluster.start_agent(host)
+    controller.sees_everything()
+    until(lambda: probed_on(cluster, controller, host), child)
     controller.end()
