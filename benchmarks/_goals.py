@@ -157,6 +157,10 @@ def _times(figures: Figures) -> Sequence[float]:
     return [figures["1000_hosts_12000_guests_all_cpu_s"]]
 
 
+def _every(*names: str) -> Callable[[Figures], Sequence[float]]:
+    return lambda figures: [number for name in names for number in figures[name]]
+
+
 GOALS: Final = (
     Goal("prediction", "random guests copied page by page", _of("workloads"), least=300, unit=""),
     Goal(
@@ -261,4 +265,19 @@ GOALS: Final = (
     Goal("colocate", "guests moved over METIS's, all clusters", _moved_ratio, most=1.0, unit="×"),
     Goal("colocate", "clusters with no more guests moved than METIS", _colocated("large", "no_more_moved"), least=1.0),
     Goal("colocate", "hosts filled beyond their CPUs, clusters with any", _of("large", "overfull"), 0, 0, ""),
+    Goal(
+        "takeover",
+        "leader killed or stopped: leases until another leads",
+        _every("killed_leases", "stopped_leases"),
+        most=2.0,
+        unit="×",
+    ),
+    Goal("takeover", "leader ended: leases until another leads", _every("ended_leases"), most=1.0, unit="×"),
+    Goal(
+        "takeover",
+        "restart: control periods until all hosts are decided about",
+        _every("restart_to_decision_periods"),
+        most=2.0,
+        unit="×",
+    ),
 )
