@@ -185,6 +185,10 @@ def _times(figures: Figures) -> Sequence[float]:
     return [figures["1000_hosts_12000_guests_all_cpu_s"]]
 
 
+def _every(*names: str) -> Callable[[Figures], Sequence[float]]:
+    return lambda figures: [number for name in names for number in figures[name]]
+
+
 GOALS: Final = (
     Goal("prediction", "random guests copied page by page", _of("workloads"), least=300, unit=""),
     Goal(
@@ -266,4 +270,19 @@ GOALS: Final = (
     Goal("brams", "48-hour forecast: captured of the clairvoyant gain", _of("captured_ratio"), least=0.75),
     Goal("brams", "forecasts slower than with nobody", _of("slower_than_nobody"), 0, 0, ""),
     Goal("brams", "forecasts slower than with greedy or Xen Orchestra's rule", _of("slower_than_others"), 0, 0, ""),
+    Goal(
+        "takeover",
+        "leader killed or stopped: leases until another leads",
+        _every("killed_leases", "stopped_leases"),
+        most=2.0,
+        unit="×",
+    ),
+    Goal("takeover", "leader ended: leases until another leads", _every("ended_leases"), most=1.0, unit="×"),
+    Goal(
+        "takeover",
+        "restart: control periods until all hosts are decided about",
+        _every("restart_to_decision_periods"),
+        most=2.0,
+        unit="×",
+    ),
 )

@@ -1,4 +1,4 @@
-"""A proxy that loses what a test tells it to lose, as a network does at the worst moment."""
+"""A proxy that loses, or holds back, what a test tells it to, as a network does at the worst moment."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,20 @@ from typing import Any
 
 @dataclass
 class CuttingProxy:
-    """Forwards connections to a server on loopback. The first call that holds one of the marks cuts its connection."""
+    """Forwards connections to a server on loopback. The first call that holds one of the marks cuts its connection.
+
+    A call that holds the mark `hold` goes on once it is `let_go`, whether its client waits still or not.
+    """
 
     server_port: int
     lose_request_with: bytes = b""
     lose_answer_to: bytes = b""
+    hold: bytes = b""
+    holds: asyncio.Event = field(default_factory=asyncio.Event)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     cuts: int = 0
+    forwarded: int = 0
     _relays: dict["asyncio.Task[None]", asyncio.StreamWriter] = field(default_factory=dict)
 
     async def __aenter__(self) -> "CuttingProxy":
@@ -50,6 +57,15 @@ class CuttingProxy:
                     await asyncio.gather(answers, return_exceptions=True)
                     server_writer.write(data)
                     await server_reader.read(1)  # the server has answered, so it has taken the request in
+                    return
+                if self.hold and self.hold in data:
+                    self.holds.set()
+                    await self.let_go.wait()
+                    answers.cancel()
+                    await asyncio.gather(answers, return_exceptions=True)
+                    server_writer.write(data)
+                    await server_reader.read(1)  # it was taken in, and answered
+                    self.forwarded += 1
                     return
                 server_writer.write(data)
         except ConnectionError:

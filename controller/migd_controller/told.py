@@ -2,29 +2,20 @@
 
 from migd_controller.commands import RecordHealth, RecordJobOver
 from migd_controller.events import (
-<<<<<<< HEAD
     AutomationSet,
     CancelRequested,
     EvacuationAsked,
     EvacuationStopped,
-=======
-    CancelRequested,
->>>>>>> 1d0db34285f47b8af54c4d603dfdb9493eeea6ee
     GuestReleased,
     JobAdded,
     JobRemoved,
     LinksMeasured,
-<<<<<<< HEAD
     MaintenanceBegun,
     MaintenanceEnded,
     Paused,
     PolicySet,
     RecommendationApproved,
     RecommendationRefused,
-=======
-    Paused,
-    PolicySet,
->>>>>>> 1d0db34285f47b8af54c4d603dfdb9493eeea6ee
     Resumed,
 )
 
@@ -37,7 +28,6 @@ Told = (
     | LinksMeasured
     | GuestReleased
     | CancelRequested
-<<<<<<< HEAD
     | AutomationSet
     | RecommendationApproved
     | RecommendationRefused
@@ -45,8 +35,6 @@ Told = (
     | MaintenanceEnded
     | EvacuationAsked
     | EvacuationStopped
-=======
->>>>>>> 1d0db34285f47b8af54c4d603dfdb9493eeea6ee
     | RecordHealth
     | RecordJobOver
 )

@@ -146,14 +146,26 @@ def test_a_folder_of_state_has_one_server(dom0s: Dom0s, served: Served) -> None:
     assert "another migd-xapi uses it" in second.stderr
 
 
-def test_blocked_operations_hold_when_the_server_is_killed(own: Dom0s) -> None:
+def test_blocks_and_leases_hold_when_the_server_is_killed(own: Dom0s) -> None:
     served = own.serve()
     served.api.VM.add_to_blocked_operations(served.vm, "pool_migrate", "probed")
     served.api.VM.add_tags(served.vm, "migd:no-probe")
+    (pool,) = served.api.pool.get_all()
+    served.api.pool.add_to_other_config(pool, "migd:leader:1", "ctl1")
     served.process.kill()
     served.process.wait(timeout=10)
     second = own.serve()
     assert second.api.VM.get_tags(second.vm) == ["migd:no-probe"]
+    (pool,) = second.api.pool.get_all()
+    assert second.api.pool.get_other_config(pool) == {"migd:leader:1": "ctl1"}
+    assert failure(second.api.pool.add_to_other_config, pool, "migd:leader:1", "ctl2") == [
+        "MAP_DUPLICATE_KEY",
+        "pool",
+        "other_config",
+        pool,
+        "migd:leader:1",
+    ]
+    second.api.pool.remove_from_other_config(pool, "absent")
     blocked = failure(second.api.VM.pool_migrate, second.vm, second.host("node2"), {})
     assert blocked == ["OPERATION_BLOCKED", second.vm, "probed"]
     second.api.VM.remove_from_blocked_operations(second.vm, "pool_migrate")

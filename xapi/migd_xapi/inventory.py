@@ -24,6 +24,8 @@ def build(pool: Pool, name: str) -> "Hosts":
     row = pool.db.create(
         "pool", name_label=name, tls_verification_enabled=False, migration_compression=settings.migration_compression
     )
+    if pool.kept is not None:
+        pool.db.update(row, **pool.kept.of_pool())
     builder = Hosts(pool)
     for host in backend.hosts():
         builder.add(host)

@@ -1,4 +1,4 @@
-"""What clients set on guests and no host remembers: kept in a file, so that it holds when the server is restarted.
+"""What clients set on guests and the pool, and no host remembers: kept in a file, so that it holds after a restart.
 
 A change is on the disk before its call is answered. XAPI has its database for this.
 """
@@ -16,14 +16,16 @@ from migd_xapi.database import Row
 from migd_xapi.datamodel.types import Value
 from migd_xapi.failure import Failure
 
-FIELDS: Final = ("blocked_operations", "other_config", "tags")
+FIELDS: Final = {"VM": ("blocked_operations", "other_config", "tags"), "pool": ("other_config", "tags")}
 # Guests come and go, and nobody says which never return: the oldest are forgotten.
 MOST_GUESTS: Final = 4096
 NAME: Final = "kept.json"
+# There is one pool, whose uuid is another one after each start.
+POOL: Final = "pool"
 
 
 class _Guest(msgspec.Struct, omit_defaults=True):
-    """The fields of one VM."""
+    """The fields of one VM, or of the pool."""
 
     blocked_operations: dict[str, str] = {}
     other_config: dict[str, str] = {}
@@ -63,13 +65,20 @@ class Kept:
         guest = self._guests.get(uuid)
         return {} if guest is None else {name: getattr(guest, name) for name in guest.__struct_fields__}
 
+    def of_pool(self) -> dict[str, Value]:
+        """Return the fields that were set on the pool."""
+        guest = self._guests.get(POOL, _Guest())
+        return {name: getattr(guest, name) for name in FIELDS["pool"]}
+
     def note(self, row: Row, field: str, value: Any) -> None:
         """Keep what is about to be written to a row. Raises Failure where it cannot be kept."""
-        if row.class_.name != "VM" or field not in FIELDS:
+        fields = FIELDS.get(row.class_.name, ())
+        if field not in fields:
             return
-        now = {name: value if name == field else row[name] for name in FIELDS}
-        others = {uuid: guest for uuid, guest in self._guests.items() if uuid != row["uuid"]}
-        guests = {**others, row["uuid"]: _Guest(**now)} if any(now.values()) else others
+        key = row["uuid"] if row.class_.name == "VM" else POOL
+        now = {name: value if name == field else row[name] for name in fields}
+        others = {uuid: guest for uuid, guest in self._guests.items() if uuid != key}
+        guests = {**others, key: _Guest(**now)} if any(now.values()) else others
         guests = dict([*guests.items()][-MOST_GUESTS:])
         try:
             self._write(msgspec.json.encode(guests))

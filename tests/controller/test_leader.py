@@ -1,0 +1,124 @@
+"""The lease and its fence against an emulated pool, over real connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from faulty_pool import FaultyPool
+from migd_controller.config import LeaderSection, XapiSection
+from migd_controller.leader import Deposed, Leader, NotLeading
+from migd_controller.leader_claims import PREFIX, Seal
+from migd_controller.leadership import Told
+from migd_controller.pool_records import MIGRATE
+from migd_controller.xapi import PoolUnreachable
+from migd_core import keys
+from tcp_proxy import CuttingProxy
+
+LEASE_S = 1.0
+LIMIT_S = 20.0
+
+
+@pytest.fixture
+def pool() -> Iterator[FaultyPool]:
+    pool = FaultyPool()
+    yield pool
+    pool.close()
+
+
+@asynccontextmanager
+async def contender(folder: Path, name: str, port: int, lease_s: float = LEASE_S) -> AsyncIterator[Leader]:
+    """A controller's part in who leads, at work; its end is not announced."""
+    (folder / name).mkdir(exist_ok=True)
+    (folder / "password").write_text("migd")
+    if not (folder / "both.key").exists():
+        keys.create(folder, "both")
+    leader = Leader(
+        LeaderSection(name=name, lease_s=lease_s),
+        XapiSection(url=f"http://127.0.0.1:{port}", username="root", password_file=folder / "password", timeout_s=5.0),
+        Seal(folder / "both.key_secret"),
+        folder / name,
+        lambda: Told(name=name, at=1.0),
+        lambda: b"",
+        lambda: (),
+        lambda: None,
+    )
+    task = asyncio.create_task(leader.run())
+    try:
+        yield leader
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await leader.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in the pool, or in another process's place
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_taken_over", [True, False])
+async def test_a_migration_that_is_late_by_a_change_of_leaders_is_refused_by_the_pool(
+    pool: FaultyPool, tmp_path: Path, is_taken_over: bool
+) -> None:
+    """It had left its controller while that one led. Without another leader it is taken, however late it is."""
+    api = pool.client().xenapi
+    (guest,), (target,) = api.VM.get_by_name_label("rank0"), api.host.get_by_name_label("xen2")
+    async with CuttingProxy(pool.port) as proxy, contender(tmp_path, "one", proxy.port) as one:
+        await asyncio.wait_for(one.begins(), LIMIT_S)
+        proxy.hold = MIGRATE.partition(".")[2].encode()
+        with pytest.raises(PoolUnreachable):
+            await one.change(MIGRATE, guest, target, {"live": "true"})
+        assert proxy.holds.is_set()
+        if is_taken_over:
+            proxy.hold = b"methodCall"  # nothing gets through any more
+            async with contender(tmp_path, "two", pool.port) as two:
+                await asyncio.wait_for(two.begins(), LIMIT_S)
+                proxy.let_go.set()
+                await until(lambda: proxy.forwarded)
+        else:
+            proxy.let_go.set()
+            await until(lambda: pool.host_of("rank0") == "xen2")
+    begun = [(each["guest"], each["ok"]) for each in pool.ask("GET", "/truth")["migrations"]]
+    assert begun == ([] if is_taken_over else [("rank0", True)])
+
+
+async def test_who_was_passed_over_asks_for_nothing_and_says_who_leads(pool: FaultyPool, tmp_path: Path) -> None:
+    async with CuttingProxy(pool.port) as proxy, contender(tmp_path, "one", proxy.port) as one:
+        await asyncio.wait_for(one.begins(), LIMIT_S)
+        proxy.hold = b"pool.add_to_other_config"
+        await asyncio.wait_for(proxy.holds.wait(), LIMIT_S)
+        async with contender(tmp_path, "two", pool.port) as two:
+            await asyncio.wait_for(two.begins(), LIMIT_S)
+            assert not one.leads
+            proxy.hold = b""
+            proxy.let_go.set()
+            with pytest.raises((NotLeading, Deposed)):
+                await one.change("pool.get_all")
+            await until(lambda: one.holder is not None and one.holder.told.name == "two")
+            assert two.leads
+
+
+async def test_claims_that_count_no_more_are_cleared_away(pool: FaultyPool, tmp_path: Path) -> None:
+    api = pool.client().xenapi
+    (ref,) = api.pool.get_all()
+    api.pool.add_to_other_config(ref, "wlb_timeout", "30")
+    async with contender(tmp_path, "one", pool.port) as one:
+        await asyncio.wait_for(one.begins(), LIMIT_S)
+        for _ in range(3):
+            await one.renewed()
+        await until(lambda: sum(key.startswith(PREFIX) for key in api.pool.get_other_config(ref)) == 1)
+    assert api.pool.get_other_config(ref)["wlb_timeout"] == "30"
+
+
+async def test_a_leader_without_its_session_leads_on_in_a_new_one(pool: FaultyPool, tmp_path: Path) -> None:
+    async with contender(tmp_path, "one", pool.port) as one:
+        await asyncio.wait_for(one.begins(), LIMIT_S)
+        first = one.holder
+        assert first is not None
+        pool.fault("toolstack-restarts", down_s=0.1)
+        await until(lambda: one.leads and one.holder is not None and one.holder.sessions[0] != first.sessions[0])
+        assert await one.change("pool.get_all")
