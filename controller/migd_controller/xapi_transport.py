@@ -37,11 +37,20 @@ class Transport(xmlrpc.client.Transport):
         return self.single_request(host, handler, request_body, verbose)
 
     def parse_response(self, response: Any) -> Any:
-        """Return what an answer says. Raises xmlrpc.client.Error, also for what the base class trips over."""
+        """Return what an answer says: one map with a `Status`, as XenAPI.py takes for granted.
+
+        Raises xmlrpc.client.Error, also for what the base class trips over.
+        """
         try:
-            return super().parse_response(response)
+            answers = super().parse_response(response)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise xmlrpc.client.ResponseError(f"no answer in XML-RPC: {type(error).__name__}: {error}") from error
+        match answers:
+            case ({"Status": "Success"},):
+                return answers
+            case ({"Status": str(), "ErrorDescription": [str(), *others]},) if all(isinstance(o, str) for o in others):
+                return answers
+        raise xmlrpc.client.ResponseError(f"no answer of XenAPI, which has a Status: {str(answers)[:200]}")
 
     def get(self, host: str, path: str) -> tuple[int, bytes]:
         """Return the status and the body that a host (`address:port`) answers `GET path` with, asked once."""
