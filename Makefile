@@ -68,13 +68,13 @@ docs: $(VENV)/.installed-docs  ## build the documentation's site, in build/site
 packages: $(VENV)/.installed-dev  ## build the Debian packages migd-agent, migd-controller and migctl, in dist
 	PIP=$(CURDIR)/$(BIN)/pip deploy/packages.sh dist
 
-load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten minutes, and trouble on top: a table, and JSON; LOAD="--seconds 60" shortens it
+load: $(VENV)/.installed-dev  ## 1,000 agents against one controller for ten minutes, then trouble on top; LOAD="--seconds 60" shortens it
 	@$(BIN)/python -m benchmarks._load $(LOAD)
 
 fuzz: $(VENV)/.installed-dev  ## inputs that nobody meant, for each parser; FUZZ_INPUTS says how many for each
 	FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/pytest tests/test_fuzz.py -n 2 $(PYTEST)
 
-audit: $(VENV)/.installed-dev  ## ask whether a pinned dependency has a known vulnerability; needs the network
+audit: $(VENV)/.installed-audit  ## ask whether a pinned dependency has a known vulnerability; needs the network
 	$(BIN)/python deploy/audit.py constraints.txt
 
 bench: $(VENV)/.installed-bench  ## measure, and hold the figures against the goals: a table, and JSON; BENCH="balance colocate" picks
@@ -115,6 +115,10 @@ $(VENV)/.installed-ansible: $(VENV)/.installed-dev
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.installed-audit: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[audit]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev

@@ -17,6 +17,7 @@ from migd_policies.rhythm import Series
 
 WIDTHS_S: Final = (2.0, 12.0, 72.0)
 BINS: Final = 512
+SURPLUS: Final = 64  # that gathers before the oldest are thrown away
 # Curves of different phases; those that a prediction rests on are fewer, and the newest.
 CURVES: Final = 12
 # A guest that nobody measured for so long, or only as a mean over so long, is watched anew: a mean shows no phases.
@@ -53,7 +54,7 @@ class Bins:
             self.filled_s, self.sums = 0.0, [0.0] * len(NAMES)
             for kept, mean in zip(self.values, means, strict=True):
                 kept.append(mean)
-                if len(kept) > 2 * BINS:
+                if len(kept) > BINS + SURPLUS:
                     del kept[:-BINS]
             yield means
 

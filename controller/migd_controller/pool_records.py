@@ -26,6 +26,22 @@ CLASSES: Final = (
 )
 # Those that failures name by reference.
 NAMED: Final = ("host", "vm", "sr", "network")
+# What is read of the records that there are most of; a VM's has a hundred fields, and a pool may have 20,000 VMs.
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "vbd": frozenset({"VDI", "empty"}),
+    "vdi": frozenset({"SR"}),
+    "vif": frozenset({"MAC", "network"}),
+    "vm": frozenset(
+        {
+            *("uuid", "name_label", "tags", "other_config", "groups", "domid", "domain_type", "power_state"),
+            *("is_a_template", "is_a_snapshot", "is_control_domain", "resident_on", "scheduled_to_be_resident_on"),
+            *("allowed_operations", "blocked_operations", "current_operations"),
+            *("VCPUs_at_startup", "memory_dynamic_min", "memory_dynamic_max", "memory_overhead"),
+            *("hardware_platform_version", "last_boot_CPU_flags"),
+            *("VIFs", "VBDs", "VGPUs", "VUSBs", "attached_PCIs"),
+        }
+    ),
+}
 _REF: Final = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 
 
@@ -44,6 +60,12 @@ class PoolView:
     def readable(self, text: str) -> str:
         """Return a text of the pool with names in place of references."""
         return _REF.sub(lambda ref: self.names.get(ref[0], ref[0]), text)
+
+
+def thinned(class_name: str, record: Record) -> Record:
+    """Return what is read here of a record that an event tells of."""
+    fields = FIELDS.get(class_name)
+    return record if fields is None else {name: value for name, value in record.items() if name in fields}
 
 
 def batch_of(answer: Any) -> tuple[str, Sequence[Record], Mapping[str, int]]:

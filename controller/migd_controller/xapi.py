@@ -336,7 +336,7 @@ class _Connection:
             return bound(*args)
         except XenAPI.Failure as failure:
             details = [str(part) for part in failure.details]
-            if details[0] == "HOST_IS_SLAVE":
+            if details[0] == "HOST_IS_SLAVE" and len(details) > 1:
                 raise _NotDone(details[1]) from failure
             raise PoolRefusal(details) from failure
 

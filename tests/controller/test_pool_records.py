@@ -1,11 +1,20 @@
 """XAPI records become what the controller knows of hosts and guests."""
 
+import asyncio
+import xmlrpc.client
+from io import BytesIO
 from typing import Any
 
 import pytest
 
 from migd_controller.events import PoolGuest, PoolHost, Resource
-from migd_controller.pool_records import NULL_REF, PoolMirror, migration_task_of
+from migd_controller.pool_records import CLASSES, NULL_REF, PoolMirror, migration_task_of
+from migd_controller.xapi_transport import Transport
+from migd_xapi.events import Subscription, events_from
+from migd_xapi.server import Server
+from migd_xapi.settings import GuestSettings, Settings
+from migd_xapi.wire.xml_rpc import success
+from scripted_pool import backend_of
 
 GIB = 1 << 30
 
@@ -297,3 +306,25 @@ def test_references_in_a_text_are_read_as_names() -> None:
     assert (
         mirror.view().readable("VM_LACKS_FEATURE(OpaqueRef:1-a, OpaqueRef:2)") == "VM_LACKS_FEATURE(rank0, OpaqueRef:2)"
     )
+
+
+class Answer(BytesIO):
+    """An answer over HTTP, as the transport reads one."""
+
+    def getheader(self, name: str, default: str = "") -> str:
+        return default
+
+
+def test_what_is_left_out_of_records_on_arrival_changes_nothing_of_the_inventory() -> None:
+    server = Server(backend_of(3, 5), "pool", Settings(guests={"rank1": GuestSettings(pci_devices=1)}))
+    batch = asyncio.run(events_from(server.pool.db, Subscription.parse(CLASSES), "", 0.0, lambda: None))
+    whole: Any = xmlrpc.client.loads(success(batch).decode())[0][0]
+    transport = Transport()
+    transport.verbose = False  # type: ignore[attr-defined]
+    (thin,) = transport.parse_response(Answer(success(batch)))
+    mirrors = [PoolMirror(), PoolMirror()]
+    known = [mirror.apply(answer["Value"]["events"]) for mirror, answer in zip(mirrors, (whole, thin), strict=True)]
+    assert known[0] == known[1]
+    assert mirrors[0].view() == mirrors[1].view()
+    sizes = [len(event["snapshot"]) for event in thin["Value"]["events"] if event["class"] == "vm"]
+    assert max(sizes) < 30 < min(len(e["snapshot"]) for e in whole["Value"]["events"] if e["class"] == "vm")

@@ -52,7 +52,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "docs/http.md",
             "docs/logs.md",
         ),
-        "Trust": ("docs/security.md", "systemd/README.md"),
+        "Trust": ("docs/security.md", "docs/threat-model.md", "systemd/README.md"),
         "Reference": (
             "docs/reference/configuration.md",
             "docs/reference/commands.md",
