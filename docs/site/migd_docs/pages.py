@@ -46,6 +46,8 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "Operate": (
             "docs/operations.md",
             "docs/page.md",
+            "docs/report.md",
+            "docs/replay.md",
             "docs/http.md",
             "docs/logs.md",
         ),
