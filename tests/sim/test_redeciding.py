@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from migd_controller.comparison import comparison_view
-from migd_controller.contest import Contest, Tally
+from migd_controller.contest import Contender, Contest, Tally
 from migd_controller.record.parts import Parts, part_files
 from migd_core.errors import ConfigError, UnknownName
 from migd_sim.run import recorded, scenario
 from migd_sim.run.closed_loop import ClosedLoop
-from migd_sim.run.replay.redeciding import Other, _model_error_s, redecide
+from migd_sim.run.replay.redeciding import Other, _regret, redecide
 from migd_sim.run.replay.replaying import Replayed
 
 SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"
@@ -29,6 +29,12 @@ def changed(name: str, folder: Path, **keys: str) -> Path:
     folder.mkdir()
     (folder / "scenario.toml").write_text(text, encoding="utf-8")
     return folder
+
+
+def error_s(other: Tally, mine: Tally) -> float | str:
+    """Return the model's own error, or why it is not known."""
+    regret = _regret("other", Contender(policy="other", config={}, since=0.0, tally=other), mine)
+    return regret.unknown if regret.model_error_s is None else regret.model_error_s
 
 
 def steps(loop: ClosedLoop) -> float:
@@ -111,11 +117,35 @@ def test_the_models_own_error_counts_for_what_the_policies_differ_in() -> None:
     )
     other = Tally(gained_s=160.0, cost_s=30.0)
     # Steps fell by 0.4 each where 0.5 was said: a fifth less. Migrations took a fifth longer.
-    assert _model_error_s(mine, other) == pytest.approx(0.2 * 60.0 + 0.2 * 20.0)
-    assert _model_error_s(mine, replace(other, gained_s=100.0)) == pytest.approx(0.2 * 20.0)
-    assert _model_error_s(mine, mine) == 0.0
-    assert _model_error_s(replace(mine, checks=0, step_ratio=0.0, expected_step_ratio=0.0), other) is None
-    assert _model_error_s(replace(mine, expected_s=0.0), other) is None
+    assert error_s(other, mine) == pytest.approx(0.2 * 60.0 + 0.2 * 20.0)
+    assert error_s(replace(other, gained_s=100.0), mine) == pytest.approx(0.2 * 20.0)
+    assert error_s(mine, mine) == 0.0
+    unchecked = replace(mine, checks=0, step_ratio=0.0, expected_step_ratio=0.0)
+    assert error_s(other, unchecked) == "no job has told what recorded moves did to its steps"
+    assert error_s(other, replace(mine, expected_s=0.0)) == "no recorded migration has ended"
+    assert error_s(mine, replace(unchecked, expected_s=0.0)) == 0.0
+
+
+def test_the_models_own_error_is_told_where_jobs_report_their_progress(tmp_path: Path) -> None:
+    folder = changed("two-slow-ranks-move-as-one-set", tmp_path / "a")
+    text = (folder / "scenario.toml").read_text(encoding="utf-8")
+    text = text.replace("[[pool.jobs]]", "[[pool.jobs]]\nreports_progress = true")
+    (folder / "scenario.toml").write_text(text, encoding="utf-8")
+    recorded.run(folder, tmp_path / "run")
+    found = redecide(tmp_path / "run", [Other("nobody", "observe")])
+    assert found.comparison is not None
+    (regret,) = found.regrets
+    assert found.comparison.checked == 1
+    assert regret.regret_s < 0
+    # Nobody's gain and cost are none: the error is that of all that the recorded policy gained and cost.
+    active = found.comparison.contenders[0]
+    assert found.comparison.step_ratio is not None
+    assert found.comparison.expected_step_ratio is not None
+    assert found.comparison.took_ratio is not None
+    r_s = (1 - found.comparison.step_ratio) / (1 - found.comparison.expected_step_ratio)
+    expected_s = abs(r_s - 1) * abs(active.gained_s) + abs(found.comparison.took_ratio - 1) * active.cost_s
+    assert regret.model_error_s == pytest.approx(expected_s)
+    assert 0 < expected_s < active.gained_s / 10
 
 
 def test_a_policy_that_is_not_there_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -74,13 +74,16 @@ def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(tmp_path: Path) -
 
 
 def test_of_parts_that_are_too_large_together_the_newest_are_kept(tmp_path: Path) -> None:
-    parts = Parts(tmp_path, 5_000, 35_000)
+    whole = part_files(in_parts(HOG, tmp_path / "whole", 5_000))
+    keep_bytes = sum(path.stat().st_size for path in whole) * 2 // 3
+    parts = Parts(tmp_path / "run", 5_000, keep_bytes)
     scenario.run(HOG, parts)
     parts.close()
-    files = part_files(tmp_path)
-    assert sum(path.stat().st_size for path in files) <= 35_000
-    assert files[0].name != "000001.record"
-    assert replay(tmp_path).difference is None
+    kept = part_files(tmp_path / "run")
+    assert sum(path.stat().st_size for path in kept) <= keep_bytes
+    assert [path.name for path in kept] == [path.name for path in whole[-len(kept) :]]
+    assert 0 < len(kept) < len(whole)
+    assert replay(tmp_path / "run").difference is None
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])

@@ -100,5 +100,5 @@ def regret_lines(found: "Redecided", screen: Screen) -> list[str]:
 
 def _regret_text(regret: "Regret") -> str:
     if regret.model_error_s is None:
-        return f"{signed(regret.regret_s)}; by how much the model is off, no migration or job on record tells"
+        return f"{signed(regret.regret_s)}; how far the model may be off by it is not known: {regret.unknown}"
     return f"{signed(regret.regret_s)}, give or take {format_duration(regret.model_error_s)} that the model is off"

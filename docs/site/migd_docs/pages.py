@@ -49,6 +49,8 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "docs/high-availability.md",
             "docs/journal.md",
             "docs/page.md",
+            "docs/report.md",
+            "docs/replay.md",
             "docs/http.md",
             "docs/logs.md",
         ),

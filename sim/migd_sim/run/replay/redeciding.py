@@ -50,12 +50,13 @@ class Other:
 class Regret(msgspec.Struct, frozen=True, kw_only=True):
     """By how many job-seconds a policy would have done better than the recorded one (negative: worse).
 
-    The model alone may be off by `model_error_s`; None where no recorded migration, or no job, tells.
+    The model alone may be off by `model_error_s`; where nothing on record tells, `unknown` says what is missing.
     """
 
     label: str
     regret_s: float
     model_error_s: float | None
+    unknown: str = ""
 
 
 @dataclass(slots=True)
@@ -172,19 +173,20 @@ def _conclude(found: Redecided, sums: Sums, least_s: float) -> None:
     active = contender_view(", then ".join(sums.policies), sums.active, is_active=True)
     shadows = [contender_view(label, each) for label, each in sums.shadows.items()]
     found.comparison = comparison(active, shadows, mine, least_s)
-    found.regrets = [
-        Regret(label=label, regret_s=each.ahead_s, model_error_s=_model_error_s(mine, each.tally))
-        for label, each in sums.shadows.items()
-        if not each.problem
-    ]
+    found.regrets = [_regret(label, each, mine) for label, each in sums.shadows.items() if not each.problem]
 
 
-def _model_error_s(mine: Tally, other: Tally) -> float | None:
-    """Return how far the difference of two records may be off by the model alone, in job-seconds; see above."""
-    gained_s, cost_s = abs(other.gained_s - mine.gained_s), abs(other.cost_s - mine.cost_s)
+def _regret(label: str, other: Contender, mine: Tally) -> Regret:
+    """Return the regret of not using a policy; how far the model may be off by it is worked out as said above."""
+    gained_s, cost_s = abs(other.tally.gained_s - mine.gained_s), abs(other.tally.cost_s - mine.cost_s)
     fell, was_to_fall = mine.checks - mine.step_ratio, mine.checks - mine.expected_step_ratio
-    if (gained_s > 0 and (not mine.checks or was_to_fall == 0)) or (cost_s > 0 and mine.expected_s <= 0):
-        return None
+    unknown = []
+    if gained_s > 0 and (not mine.checks or was_to_fall == 0):
+        unknown.append("no job has told what recorded moves did to its steps")
+    if cost_s > 0 and mine.expected_s <= 0:
+        unknown.append("no recorded migration has ended")
+    if unknown:
+        return Regret(label=label, regret_s=other.ahead_s, model_error_s=None, unknown=" and ".join(unknown))
     of_gain = abs(fell / was_to_fall - 1.0) * gained_s if gained_s > 0 else 0.0
     of_cost = abs(mine.took_s / mine.expected_s - 1.0) * cost_s if cost_s > 0 else 0.0
-    return of_gain + of_cost
+    return Regret(label=label, regret_s=other.ahead_s, model_error_s=of_gain + of_cost)
