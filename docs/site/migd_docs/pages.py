@@ -17,6 +17,7 @@ GLOBS: Final = (
     "docs/**/*.md",
     "docs/**/*.svg",
     "docs/**/*.png",
+    "docs/*.html",
     "docs/*.json",
     "docs/site/*.css",
     "agent/*.md",
@@ -43,6 +44,7 @@ ORDER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "docs/model.md",
             "docs/measuring.md",
             "docs/pitfalls.md",
+            "docs/brams.md",
         ),
         "Operate": (
             "docs/operations.md",
