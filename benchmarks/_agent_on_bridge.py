@@ -20,6 +20,7 @@ import psutil
 import zmq
 
 from benchmarks.agent import GUESTS, SAMPLES, agent, cpu_s, receive, receiver_in
+from migd_core.messages import HostSample
 
 FRAMES_A_BURST: Final = 100
 BURST_EVERY_S: Final = 0.2
@@ -61,29 +62,30 @@ def measure(others: int) -> dict[str, Any]:
 
 
 def _figures(process: psutil.Process, receiver: "zmq.Socket[bytes]", pairs: int) -> dict[str, Any]:
-    told = (len(receive(receiver).flows) for _ in range(SAMPLES_UNTIL_ALL_TALK))
-    if all(flows < pairs for flows in told):
+    for _ in range(SAMPLES_UNTIL_ALL_TALK):
+        if len((first := receive(receiver)).flows) == pairs:
+            break
+    else:
         raise RuntimeError(f"not all of {pairs} pairs were told in {SAMPLES_UNTIL_ALL_TALK} samples")
-    first = last = _next_reading(process, receiver)
+    first = last = _next_reading(receiver, first)
     began_s, tools_began_s, readings = cpu_s(process), _tools_s(process), 0
     while last.sequence < first.sequence + SAMPLES:
-        last, readings = _next_reading(process, receiver), readings + 1
+        last, readings = _next_reading(receiver, last), readings + 1
     took_s = last.monotonic_s - first.monotonic_s
     return {
         "cpu_ratio": round((cpu_s(process) - began_s) / took_s, 5),
-        "of_that_nft": round((_tools_s(process) - tools_began_s) / took_s, 5),
+        "of_that_tools": round((_tools_s(process) - tools_began_s) / took_s, 5),
         "resident_mb": round(process.memory_info().rss / 1e6, 1),
         "pairs": pairs,
         "reads_every_s": round(took_s / readings, 1),
     }
 
 
-def _next_reading(process: psutil.Process, receiver: "zmq.Socket[bytes]") -> Any:
-    """Return the first sample after the agent has read the switch once more."""
-    before_s = _tools_s(process)
+def _next_reading(receiver: "zmq.Socket[bytes]", last: HostSample) -> HostSample:
+    """Return the sample that first tells what the switch counted after `last` was told: no rate stays the same."""
     while True:
         sample = receive(receiver)
-        if _tools_s(process) > before_s:
+        if not sample.flows_held and sample.flows != last.flows:
             return sample
 
 

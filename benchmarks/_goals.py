@@ -86,7 +86,9 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def shown(value: float, unit: str) -> str:
     """Return a figure as people read it."""
-    return f"{value:.1%}" if unit == "%" else f"{value:.3g} {unit}".rstrip()
+    if unit == "%":
+        return f"{value:.2%}" if 0 < abs(value) < 0.01 else f"{value:.1%}"
+    return f"{value:.3g} {unit}".rstrip()
 
 
 def _wanted(row: Mapping[str, Any]) -> str:
@@ -181,6 +183,22 @@ def _moved_ratio(figures: Figures) -> Sequence[float]:
     return [_of("large", "moved")(figures)[0] / _of("large", "their_moved")(figures)[0]]
 
 
+def _agents(figure: str) -> Callable[[Figures], Sequence[float]]:
+    """Return a figure of the agent that counts no flows, and of those beside which each guest talks to so many."""
+    names = ("agent", "agent_each_guest_talks_to_16", "agent_each_guest_talks_to_63")
+
+    def value(figures: Figures) -> Sequence[float]:
+        if missing := [name for name in names if name not in figures]:
+            raise Unmeasured(f"no {missing[0]}: what flows cost is measured by root only")
+        return [figures[name][figure] for name in names]
+
+    return value
+
+
+def _agents_over_node_exporter(figures: Figures) -> Sequence[float]:
+    return [ratio / figures["node_exporter"]["cpu_ratio"] for ratio in _agents("cpu_ratio")(figures)]
+
+
 def _times(figures: Figures) -> Sequence[float]:
     return [figures["1000_hosts_12000_guests_all_cpu_s"]]
 
@@ -190,6 +208,9 @@ def _every(*names: str) -> Callable[[Figures], Sequence[float]]:
 
 
 GOALS: Final = (
+    Goal("agent", "64 guests at 1 Hz, without flows and with: CPU of one core", _agents("cpu_ratio"), most=0.005),
+    Goal("agent", "… over that of node_exporter, scraped at 1 Hz", _agents_over_node_exporter, most=3, unit="×"),
+    Goal("agent", "… resident", _agents("resident_mb"), most=35, unit="MB"),
     Goal("prediction", "random guests copied page by page", _of("workloads"), least=300, unit=""),
     Goal(
         "prediction", "total time, Xen 4.6 and later: median error", _most("total", "median", rules=MODERN), most=0.03

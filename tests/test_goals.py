@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from benchmarks._goals import GOALS, Goal, Unmeasured, table, text
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+AGENTS = [("", 0.0024, 34.0), ("_each_guest_talks_to_16", 0.0034, 34.5), ("_each_guest_talks_to_63", 0.0056, 34.8)]
 
 
 def missing(figures: object) -> list[float]:
@@ -64,6 +66,22 @@ def test_hbal_that_is_missing_is_told_in_the_rows_that_need_it() -> None:
     figures = {"skipped": "hbal is not installed", "1000_hosts_12000_guests_all_cpu_s": 1.7}
     problems = {row["goal"]: row["problem"] for row in table(["balance"], {"balance": figures}, {})}
     assert sorted(problems.values()) == ["", *["hbal is not installed"] * 3]
+
+
+def test_each_agent_counts_and_without_root_none_is_held_against_the_goals() -> None:
+    agents = {f"agent{name}": {"cpu_ratio": cpu, "resident_mb": mb} for name, cpu, mb in AGENTS}
+    figures = {**agents, "node_exporter": {"cpu_ratio": 0.008, "resident_mb": 22.0}}
+    rows = table(["agent"], {"agent": figures}, {})
+    assert [(row["measured"], row["met"]) for row in rows] == [
+        ([0.0024, 0.0056], False),
+        (pytest.approx([0.3, 0.7]), True),
+        ([34.0, 34.8], True),
+    ]
+    assert "0.24% – 0.56%   MISSED" in text(rows)
+    without_root = table(["agent"], {"agent": {"agent": agents["agent"]}}, {})
+    assert {row["problem"] for row in without_root} == {
+        "no agent_each_guest_talks_to_16: what flows cost is measured by root only"
+    }
 
 
 def test_every_goal_is_of_a_benchmark_that_there_is() -> None:

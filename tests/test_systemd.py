@@ -25,6 +25,12 @@ def test_systemd_finds_nothing_wrong_but_the_missing_program(unit: Path) -> None
     assert [line for line in complaints if "is not executable" not in line] == []
 
 
+def test_an_agent_begins_after_what_makes_a_dom0_known_as_one() -> None:
+    """`/proc/xen` and XenStore: Debian's init script brings both, XAPI's hosts have a unit for each."""
+    (after,) = re.findall(r"^After=(.*)$", (FOLDER / "migd-agent.service").read_text(), re.MULTILINE)
+    assert {"xen.service", "proc-xen.mount", "xenstored.service"} <= set(after.split())
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_is_no_more_exposed_than_it_may_be(unit: Path) -> None:
     found = analyze(

@@ -1,5 +1,8 @@
 """`migd-agent`: reads the configuration, puts the parts together, runs them."""
 
+import migd_agent.without_asyncio  # noqa: F401
+
+# isort: split
 import argparse
 import contextlib
 import faulthandler

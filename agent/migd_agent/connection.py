@@ -1,10 +1,10 @@
 """A socket's connection to the controller, which comes back by itself, also after the controller had refused it."""
 
 import math
+import sys
 from typing import Any, Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from migd_agent.identity import Keys
 from migd_core.errors import ConfigError
@@ -18,7 +18,7 @@ HEARTBEAT_TIMEOUT_MS: Final = 6000
 # key in at any time.
 RETRY_REFUSED_S: Final = 2.0
 
-_REFUSALS: Final = {
+_REFUSALS: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the controller does not know this agent's key; authorise it there: `migctl keys`",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the peer does not speak as a controller; check the endpoint and both keys",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake broke off; check the endpoint and the controller's public key",
@@ -54,7 +54,9 @@ class Connection:
         """Try again where it is time to; return why the controller has refused the connection, None if it has not."""
         refused = None
         while self._monitor.poll(0):
-            refused = _REFUSALS[zmq.Event(recv_monitor_message(self._monitor)["event"])]
+            # zmq_socket_monitor(3): 16 bits, the event. (pyzmq's function for it loads asyncio.)
+            event, _ = self._monitor.recv_multipart()
+            refused = _REFUSALS[int.from_bytes(event[:2], sys.byteorder)]
             self.due_s = now_s + RETRY_REFUSED_S
         if now_s >= self.due_s:
             self.due_s = math.inf

@@ -213,13 +213,23 @@ def test_a_missing_nft_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         Bridge()
 
 
-def test_an_nft_that_refuses_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    _program(tmp_path / "nft", "#!/bin/sh\necho 'Error: Could not process rule: Operation not permitted' >&2\nexit 1\n")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error: Could not process rule: Operation not permitted",
+        # What one before 0.9.4 cannot read.
+        "/dev/stdin:6:5-10: Error: syntax error, unexpected string\n    typeof ether saddr . ether daddr\n    ^^^^^^",
+    ],
+)
+def test_an_nft_that_refuses_is_quoted_and_what_is_needed_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    _program(tmp_path / "nft", f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(
-        FlowsUnreadable, match=r"nft -f - failed: Error: Could not process rule: Operation not permitted"
-    ):
+    with pytest.raises(FlowsUnreadable) as refused:
         Bridge()
+    quoted = " ".join(said.split())
+    assert str(refused.value) == f"nft -f - failed: {quoted} (nftables 1.0 and Linux 5.7 or newer are needed)"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +244,7 @@ def test_an_nft_that_refuses_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path
     ],
 )
 def test_an_answer_of_nft_that_is_no_set_with_counters_is_refused(output: bytes) -> None:
-    with pytest.raises(FlowsUnreadable, match=r"nft: expected a set of MAC pairs .*; nftables 1\.0 or newer is needed"):
+    with pytest.raises(FlowsUnreadable, match=r"nft: expected a set of MAC pairs .*; nftables 1\.0 and Linux 5\.7 or"):
         bridge.parse(output)
 
 
@@ -390,6 +400,7 @@ def test_a_bridge_that_cannot_be_counted_on_is_named_in_every_sample_and_ends_th
         assert (len(sample.guests), sample.failed_collectors) == (3, ("flows",))
         assert [line["why"] for line in lines] == [
             "nft cannot be run: No such file or directory; is it installed? "
+            "(nftables 1.0 and Linux 5.7 or newer are needed) "
             '(then start the agent again, or set `flows = "off"`)'
         ]
 

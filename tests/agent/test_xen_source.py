@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +21,14 @@ from migd_agent.collectors.xen import XenHost, used_s
 from migd_agent.config import AutoGuests, MeasureSection, XenGuests
 from migd_agent.failures import Failures
 from migd_agent.sampler import Sampler
-from migd_agent.xen import library
+from migd_agent.xen import library, libxenstat
 from migd_agent.xen.reading import Domain, XenReading, XenUnreadable
 from migd_agent.xen.xentop import Xentop, blocks, parse_block, parse_info, parse_vm_list
 from migd_core.messages import HostSample
 from migd_core.units import GIB, MIB
 
 CAPTURED = Path(__file__).parent / "captured"
+NOBODY = 65534
 DOM0 = Domain(domid=0, name="Domain-0", uuid="", vcpus=2, cpu_s=100.0, memory_bytes=GIB)
 RANK = Domain(domid=3, name="rank0", uuid="uuid-rank0", vcpus=2, cpu_s=50.0, memory_bytes=4 * GIB)
 OTHER = Domain(domid=4, name="rank1", uuid="uuid-rank1", vcpus=1, cpu_s=7.0, memory_bytes=2 * GIB)
@@ -153,11 +157,60 @@ def test_in_a_guest_the_reason_is_told(tmp_path: Path) -> None:
         library.check_here(tmp_path / "privcmd", tmp_path / "type")
 
 
-def test_who_may_not_ask_xen_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "privcmd").touch()
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may open anything
-    with pytest.raises(XenUnreadable, match="permission denied; the agent must run as root"):
-        library.check_here(tmp_path / "privcmd", tmp_path / "type")
+def test_who_may_not_ask_xen_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "privcmd").touch(mode=0o000)
+    user = os.getuid()
+    if user == 0:
+        os.setreuid(NOBODY, -1)  # for whom the kernel answers access(2)
+    try:
+        with pytest.raises(XenUnreadable, match="permission denied; the agent must run as root"):
+            library.check_here(tmp_path / "privcmd", tmp_path / "type")
+    finally:
+        os.setreuid(user, -1)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is here to make a library with")
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({}, "libxenstat.so.0 cannot ask Xen: Permission denied; is this root in a Dom0?"),
+        (
+            {"xenstat_init"},
+            "libxenstat.so.0 got no answer from Xen 4.99: Permission denied; is the library of that version installed?",
+        ),
+    ],
+)
+def test_a_library_that_xen_does_not_answer_is_told_with_xens_version(
+    tmp_path: Path, answers: set[str], says: str
+) -> None:
+    """What libxenstat of another Xen does: all functions are there, and the hypercalls fail."""
+    for name, functions in {
+        "libxenstat.so.0": [*libxenstat.FUNCTIONS],
+        "libxenstore.so.4": ["xs_open", "xs_close", "xs_read"],
+    }.items():
+        text = "#include <errno.h>\n" + "".join(
+            f"long {function}() {{ errno = EACCES; return {int(function in {*answers, 'xs_open'})}; }}\n"
+            for function in functions
+        )
+        command = ["cc", "-shared", "-fPIC", "-o", str(tmp_path / name), "-xc", "-"]
+        subprocess.run(command, input=text, text=True, check=True)
+    script = (
+        "from migd_agent.xen import library\n"
+        "from migd_agent.xen.libxenstat import LibXenStat\n"
+        "from migd_agent.xen.reading import XenUnreadable\n"
+        "library.xen_version = lambda: '4.99'\n"
+        "try:\n    LibXenStat().read()\n"
+        "except XenUnreadable as error:\n    print(error)\n"
+    )
+    asked = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert asked.stdout == f"{says}\n"
 
 
 @pytest.mark.parametrize(("text", "is_dom0"), [("control_d\n", True), ("", False), (None, False)])

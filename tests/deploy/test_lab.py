@@ -1,12 +1,14 @@
 """The lab's parts that need neither root nor Xen."""
 
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from migd_lab import cache, payload
+from migd_lab.__main__ import use
 from migd_lab.debian import sources
 from migd_lab.errors import LabError
 from migd_lab.guest import Guest, figures
@@ -114,3 +116,21 @@ def test_a_lab_that_does_not_run_is_said_to_be_none() -> None:
     assert lab.nodes == []
     with pytest.raises(LabError, match="`make lab` starts one"), inside(lab.namespace):
         pass
+
+
+def test_what_is_said_of_a_labs_use_can_be_typed_in_any_folder(tmp_path: Path) -> None:
+    commands = [line.strip() for line in use(Lab("of-nobody")).splitlines() if line.startswith("  ")]
+    assert len(commands) == 5
+    for command in commands:
+        asked = subprocess.run(
+            f"{command} --help" if "migctl" in command else command,
+            shell=True,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        expected = (1, "migd_lab: no node 1: the lab of-nobody has 0 nodes\n") if " ssh " in command else (0, "")
+        assert (asked.returncode, asked.stderr) == expected

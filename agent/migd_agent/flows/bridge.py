@@ -17,6 +17,8 @@ TABLE: Final = "migd"
 MAX_PAIRS: Final = 8192
 # A pair is forgotten this long after its last frame; past MAX_PAIRS, the kernel counts no new ones.
 FORGET_AFTER: Final = "10m"
+# `typeof` came with nftables 0.9.4, the counters of a set with Linux 5.7; nothing older than Debian 12's 1.0 was tried.
+_NEEDED: Final = "nftables 1.0 and Linux 5.7 or newer are needed"
 # Bound for as long as this agent lives, in this network namespace, as the table is; the kernel ends it with the agent.
 _MARK: Final = "\0migd-agent-flows"
 # A frame to many stations (the lowest bit of the first octet) belongs to no pair.
@@ -52,9 +54,9 @@ class Bridge:
             raise FlowsUnreadable("another migd-agent counts this host's flows already; end one of the two") from error
         try:
             run(("nft", "-f", "-"), _NO_TABLE + _RULES, failure=FlowsUnreadable)
-        except FlowsUnreadable:
+        except FlowsUnreadable as error:
             self._mark.close()
-            raise
+            raise FlowsUnreadable(f"{error} ({_NEEDED})") from error
         self._list = Command("nft", "-j", "list", "set", "bridge", TABLE, "pairs", failure=FlowsUnreadable)
         # For when somebody has flushed all tables, as the reload of a firewall does.
         self._count_anew = Command("nft", _NO_TABLE + _RULES, failure=FlowsUnreadable)
@@ -127,6 +129,6 @@ def parse(output: bytes) -> dict[Pair, int]:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FlowsUnreadable(
             f"nft: expected a set of MAC pairs with counters as JSON, found {start_of(output)}: "
-            f"{type(error).__name__} {error}; nftables 1.0 or newer is needed"
+            f"{type(error).__name__} {error}; {_NEEDED}"
         ) from error
     return {element.elem.val.concat: element.elem.counter.bytes for element in found.elem}

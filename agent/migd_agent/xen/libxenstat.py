@@ -16,7 +16,7 @@ from migd_agent.xen.xenstore import XenStore
 _COLLECT: Final = 2 | 8
 
 _COUNT, _LONG, _TEXT, _HANDLE = ctypes.c_uint, ctypes.c_ulonglong, ctypes.c_char_p, ctypes.c_void_p
-_FUNCTIONS: Final[dict[str, tuple[object, ...]]] = {
+FUNCTIONS: Final[dict[str, tuple[object, ...]]] = {
     "xenstat_init": (_HANDLE,),
     "xenstat_uninit": (None, _HANDLE),
     "xenstat_get_node": (_HANDLE, _HANDLE, _COUNT),
@@ -52,7 +52,7 @@ class LibXenStat:
         """Raises NoLibrary where it is not installed, XenUnreadable where it does not get an answer."""
         sonames = [f"libxenstat.so.{version}" for version in (library.xen_version(), "0") if version]
         self._library = library.load("libxenstat", *sonames)
-        for name, (returns, *takes) in _FUNCTIONS.items():
+        for name, (returns, *takes) in FUNCTIONS.items():
             library.declare(self._library, name, returns, *takes)
         self._uuids = {DOM0: ""}
         self._store = XenStore()

@@ -5,7 +5,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Final, NoReturn
 
 from migd_lab import lab as labs
 from migd_lab.errors import LabError
@@ -15,6 +16,7 @@ from migd_lab.lab import Lab
 from migd_lab.migd import start_migd
 
 ENDED, FAILED = 0, 1
+FOLDER: Final = Path(__file__).resolve().parents[1]
 # What `start` puts on the nodes in turn, so that there is something to look at and to move.
 GUESTS = (
     Guest("spinner", 1, ("spin 0.3", "write 8 200")),
@@ -53,16 +55,24 @@ def _start(lab: Lab, nodes: int, xen: Xen) -> None:
     print(f"{nodes} nodes ready after {lab.start(nodes, xen):.1f} s; starting {len(GUESTS)} guests …", flush=True)
     lab.create([(guest, lab.nodes[number % nodes]) for number, guest in enumerate(GUESTS)])
     start_migd(lab)
-    print(_USE.format(socket=lab.socket, python=sys.executable, name=lab.name))
+    print(use(lab))
 
 
-_USE = """\
-The lab runs; `make lab-stop` ends it.
-  {python} -m migd_lab --name {name} ssh 1 [COMMAND]    a shell in a Dom0 (in deploy/lab)
-  migctl --socket {socket} status                       what the controller sees; also hosts, guests, plan, history
-  migctl --socket {socket} migrate spinner node2        move a guest by hand
-  migctl --socket {socket} policy set least-loaded      let migd move them\
-"""
+def use(lab: Lab) -> str:
+    """Return how to use a lab that runs: commands that work in any folder."""
+    migd_lab = f"PYTHONPATH={FOLDER} {sys.executable} -m migd_lab --name {lab.name}"
+    migctl = f"{Path(sys.executable).with_name('migctl')} --socket {lab.socket}"
+    return f"""\
+The lab runs. A shell in a Dom0, or one command there:
+  {migd_lab} ssh 1
+What the controller sees; also hosts, guests, plan, history:
+  {migctl} status
+Move a guest by hand:
+  {migctl} migrate spinner node2
+Let migd move them:
+  {migctl} policy set least-loaded
+End it all (in migd's folder: make lab-stop):
+  {migd_lab} stop"""
 
 
 def _ssh(lab: Lab, number: int, command: Sequence[str]) -> NoReturn:
