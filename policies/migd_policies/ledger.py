@@ -42,7 +42,7 @@ from migd_policies.scoring import StepRatio, counts, step_ratios
 SWANSON: Final = (0.3, 0.4, 0.3)
 # How far a step ratio is off, as a standard deviation: of all of the step, and of the part by which it changes (a
 # lesser change may be none). Of 25 sets of moves in simulated clusters 21 lie within it; a few are off by much more.
-RATIO_SD: Final = 0.005
+RATIO_SD: Final = 0.002
 CHANGE_SD_RATIO: Final = 0.1
 # From a standard deviation to the 10 or 90 % quantile of a normal distribution.
 TENTH_SDS: Final = QUANTILE_SDS / 2

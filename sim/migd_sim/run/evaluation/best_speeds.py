@@ -34,7 +34,7 @@ class Ground:
     guests: dict[str, GuestSpec] = field(init=False)
     ranks: dict[str, int] = field(init=False)
     state: JobState = field(init=False)
-    caps: dict[tuple[float, int, frozenset[str]], float] = field(init=False, default_factory=dict)
+    caps: dict[tuple[float, int, frozenset[str], float], float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         others = {rank for job in self.case.pool.jobs if job.name != self.job.name for rank in job.ranks}
@@ -55,10 +55,28 @@ class Ground:
         assert host is not None, "every guest of a case is placed"
         return host
 
-    def steps_per_s(self, at_s: float, died: set[str], away: Set[str], talks_best: Set[str]) -> float:
+    @property
+    def other_message_s(self) -> float:
+        """The seconds at least of a rank's message to its one neighbour while that to the other is looked at."""
+        size_bytes = self.job.exchange_bytes
+        if len(self.job.ranks) < 3:
+            return 0.0
+        within = [self._at_level_s(Level.SAME_GUEST, size_bytes)] if max(self.ranks.values()) > 1 else []
+        return min([*within, self._best_talk_s(size_bytes)])
+
+    def steps_per_s(
+        self,
+        at_s: float,
+        died: set[str],
+        away: Set[str],
+        talks_best: Set[str],
+        stay: frozenset[str] = frozenset(),
+        talk_at_least_s: float = 0.0,
+    ) -> float:
         """Return the job's steps a second from `at_s` on, at best, with the guests `away` away and `died` hosts dead.
 
-        The ranks in `talks_best`, which are those away at least, talk at the best level.
+        The ranks in `talks_best`, which are those away at least, talk at the best level; on each of the hosts `stay`
+        some rank is left, and some rank talks for `talk_at_least_s` in each step, wherever those away are.
         """
         homes = {guest: self.home(guest) for guest in self.guests if guest not in away}
         if any(homes.get(rank) in died for rank in self.ranks):
@@ -76,16 +94,15 @@ class Ground:
             }
             rate = self._rate(speeds, lambda a, b, size: self._talk_s(a, b, size, homes, talks_best, links))
             dom0 = self._dom0_vcpus(rate, homes, talks_best)
-        stay = frozenset(homes[rank] for rank in self.ranks if rank in homes)
-        return min(rate, self._cap(at_s, died, stay)) if away else rate
+        return min(rate, self._cap(at_s, died, stay, talk_at_least_s)) if away else rate
 
     def _rate(self, speeds: Mapping[str, float], talk_s: Callable[[str, str, float], float]) -> float:
         step_s = self.state.step_s(speeds.__getitem__, talk_s)
         return 1.0 / step_s if 0 < step_s < inf else 0.0
 
-    def _cap(self, at_s: float, died: set[str], stay: frozenset[str]) -> float:
+    def _cap(self, at_s: float, died: set[str], stay: frozenset[str], talk_at_least_s: float) -> float:
         """Return the steps a second that no placement passes from `at_s` on that leaves ranks on the hosts `stay`."""
-        key = at_s, len(died), stay
+        key = at_s, len(died), stay, talk_at_least_s
         if key not in self.caps:
             alive = [host for name, host in self.hosts.items() if name not in died]
             sides = {host.switch: [other for other in alive if other.switch == host.switch] for host in alive}
@@ -93,24 +110,28 @@ class Ground:
             found = [self._rate_on(hosts, at_s, switch) for hosts in sides.values() if _holds(hosts, stay)]
             found += [self._rate_on([host], at_s, Level.SAME_HOST) for host in alive if _holds([host], stay)]
             found += [self._rate_on(alive, at_s, wide)] if len(sides) > 1 else []
-            self.caps[key] = max(found)
+            self.caps[key] = max(rate(talk_at_least_s) for rate in found)
         return self.caps[key]
 
-    def _rate_on(self, hosts: Sequence[HostSpec], at_s: float, cut: Level) -> float:
-        """Return the most steps a second on `hosts`, with two messages at the level `cut`, the rest at the best."""
+    def _rate_on(self, hosts: Sequence[HostSpec], at_s: float, cut: Level) -> Callable[[float], float]:
+        """Return the most steps a second on `hosts`, given what some rank talks at least.
+
+        On one host all messages stay there; on several the ring is cut, so some rank has a message at the level `cut`.
+        """
         speed = self._even_speed(hosts, at_s)
-        if speed <= 0:
-            return 0.0
-        across = [(a, b) for a, b in self.state.pair_bytes][:2]
+        size_bytes, ranks = self.job.exchange_bytes, len(self.job.ranks)
+        if len(self.ranks) == 1:
+            talks_s = min(2, ranks - 1) * self._at_level_s(Level.SAME_GUEST, size_bytes)
+        elif cut is Level.SAME_HOST and max(self.ranks.values()) == 1:
+            talks_s = min(2, ranks - 1) * self._at_level_s(cut, size_bytes)
+        else:
+            talks_s = self._at_level_s(cut, size_bytes) + self.other_message_s
+        work_s = min(self.job.work_of_rank_s(rank) for rank in range(ranks))
 
-        def talk_s(a: str, b: str, size_bytes: float) -> float:
-            if a == b:
-                return self._at_level_s(Level.SAME_GUEST, size_bytes)
-            if cut is Level.SAME_HOST or (a, b) in across:
-                return self._at_level_s(cut, size_bytes)
-            return self._best_talk_s(size_bytes)
+        def rate(talk_at_least_s: float) -> float:
+            return 1.0 / (work_s / speed + max(talks_s, talk_at_least_s)) if speed > 0 else 0.0
 
-        return self._rate(dict.fromkeys(self.ranks, speed), talk_s)
+        return rate
 
     def _even_speed(self, hosts: Sequence[HostSpec], at_s: float) -> float:
         """Return the greatest speed that all ranks can have on `hosts` together; 0 if memory does not take them.
@@ -205,7 +226,8 @@ class Ground:
         """Return the seconds of a message at a level at best; a ring that leaves a host does so with two messages."""
         level = self.case.pool.levels[of]
         bandwidth = level.bandwidth_bytes_per_s
-        leaving = min(2, len(self.state.pair_bytes))
+        ranks = self.job.ranks
+        leaving = min(2, sum(ranks[a] != ranks[b] for a, b in self.state.neighbours))
         if of in (Level.SAME_SWITCH, Level.WIDE_AREA):
             bandwidth = min(bandwidth, max(host.link_bytes_per_s for host in self.hosts.values()) / leaving)
         if of is Level.WIDE_AREA:

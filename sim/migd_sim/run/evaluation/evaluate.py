@@ -10,6 +10,7 @@ from typing import Final
 from migd_core.errors import ConfigError, UnknownName
 from migd_policies.registry import available, configure
 from migd_sim.model import Cluster
+from migd_sim.run.evaluation.by_count import counted
 from migd_sim.run.evaluation.case import Case
 from migd_sim.run.evaluation.clairvoyant import fastest
 from migd_sim.run.evaluation.planned import best_planned
@@ -78,15 +79,21 @@ def judged(case: Case, players: dict[str, Player]) -> Run:
     unmoved = play(case, Unmoved(Cluster(case.pool)))
     planned, bound_s = unmoved, None
     if not case.loads_follow:
-        plans, narrow = (
-            [
-                (one, fastest(one.epochs, one.change, one.job.steps))
-                for one in (relax(case, job, for_talk=for_talk) for job in case.pool.jobs)
-            ]
-            for for_talk in (True, False)
+        plans, for_speed, narrow = (
+            [(one, fastest(one.epochs, one.change, one.job.steps)) for one in relaxed]
+            for relaxed in (
+                [relax(case, job) for job in case.pool.jobs],
+                [relax(case, job, talk_is_free=True) for job in case.pool.jobs],
+                [relax(case, job, for_talk=False) for job in case.pool.jobs],
+            )
         )
-        bound_s = sum(best.time_s for _, best in plans)
-        planned = best_planned(case, plans, narrow)
+        bounds_s = [
+            [best.time_s, other.time_s, *([by_count.least_time_s] if by_count is not None else [])]
+            for (relaxed, best), (_, other) in zip(plans, for_speed, strict=True)
+            for by_count in [counted(case, relaxed)]
+        ]
+        bound_s = sum(map(max, bounds_s))
+        planned = best_planned(case, plans, for_speed, narrow)
     return Run(
         case=case.name,
         unmoved=_outcome(unmoved),

@@ -7,14 +7,15 @@ time; the score says for how many runs somebody reached it.
 Guests that matter: loads that may be moved off hosts with ranks on them, and ranks on hosts that a load slows, that
 die, that are slower than others, or, in a job that would talk better elsewhere, all ranks. Ranks of one host are alike
 but for what moving them costs, so their state is how many are away, cheapest first; with one away, all of them talk at
-the best level. Where only a host's speed or death is the matter, it is none or all: one that stays behind spoils it. A
-move costs what the simulated cluster makes of it: the guest moved with nothing else going on, to the best host, without
-loads or among those at its home, whichever is cheaper. Moves off one host add up, for they share its NIC; those off
-several overlap. Left out: the hundredths that Dom0 takes of a host which its ranks alone fill, where one could be moved
-away from every such host.
+the best level, but for messages that those away cannot mend, whichever they are (`talk_left`). Where only a host's
+speed or death is the matter, it is none or all: one that stays behind spoils it. A move costs what the simulated
+cluster makes of it: the guest moved with nothing else going on, to the best host, without loads or among those at its
+home, whichever is cheaper. Moves off one host add up, for they share its NIC; those off several overlap. Left out: the
+hundredths that Dom0 takes of a host which its ranks alone fill, where one could be moved away from every such host.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from dataclasses import replace as with_fields
 from itertools import pairwise, product
@@ -29,6 +30,7 @@ from migd_sim.run.evaluation.best_speeds import Ground
 from migd_sim.run.evaluation.case import Case
 from migd_sim.run.evaluation.clairvoyant import Change, Epoch, Fate
 from migd_sim.run.evaluation.sets import NEVER_TAG
+from migd_sim.run.evaluation.talk_left import slow_messages, talk_at_least_s
 
 # With more placements than this the bound lets everything that matters be away for nothing.
 MOST_STATES: Final = 100
@@ -89,30 +91,49 @@ class Relaxed:
         return Change(max(lasts.values(), default=0.0), max(lost.values(), default=0.0))
 
 
-def relax(case: Case, job: JobSpec, *, for_talk: bool = True) -> Relaxed:
+def relax(case: Case, job: JobSpec, *, for_talk: bool = True, talk_is_free: bool = False) -> Relaxed:
     """Return the relaxation of one of the jobs of `case`.
 
-    Without `for_talk` ranks do not move to talk better within a switch: no bound, but often where a good plan starts.
+    Where `talk_is_free` all ranks talk at the best level wherever they are, so those that could only talk better do not
+    matter: also a bound. Without `for_talk` ranks do not move to talk better within a switch: no bound, but often where
+    a good plan starts.
     """
     ground = Ground(case, job)
-    groups = tuple(_groups(ground, for_talk))
+    everybody = set(ground.ranks)
+    groups = tuple(_groups(ground, spans=not talk_is_free and _talks_better_elsewhere(ground, for_talk)))
     if _count(groups) > MOST_STATES:
         groups = tuple(group.coarse() for group in groups)
     moves_are_free = _count(groups) > MOST_STATES
-    home, away = (0,) * len(groups), tuple(group.size for group in groups)
+    home, all_away = (0,) * len(groups), tuple(group.size for group in groups)
     every = (range(group.size + 1) for group in groups)
-    states = [home, away] if moves_are_free else list(product(*every))
+    states = [home, all_away] if moves_are_free else list(product(*every))
+    who = [_away(groups, state) for state in states]
+    stays = [frozenset[str]() if talk_is_free else _stay(ground, groups, state) for state in states]
+    least_talk_s = _least_talk_s(ground, groups, [away for away, _ in who])
     times = [0.0, *case.change_times_s, inf]
     epochs: list[Epoch] = []
     for starts_s, ends_s in pairwise(times):
         died = {death.host for death in case.deaths if death.at_s <= starts_s}
-        speeds = tuple(ground.steps_per_s(starts_s, died, *_away(groups, state)) for state in states)
-        fates = _fates(case, starts_s, groups, states, away if moves_are_free else None)
+        speeds = tuple(
+            ground.steps_per_s(starts_s, died, away, everybody if talk_is_free else talks_best, stay, talks_s)
+            for (away, talks_best), stay, talks_s in zip(who, stays, least_talk_s, strict=True)
+        )
+        fates = _fates(case, starts_s, groups, states, all_away if moves_are_free else None)
         if epochs and not fates and epochs[-1].steps_per_s == speeds:  # what changes concerns nobody here
             epochs[-1] = with_fields(epochs[-1], ends_s=ends_s)
         else:
             epochs.append(Epoch(starts_s, ends_s, speeds, fates))
     return Relaxed(job, groups, tuple(states), tuple(epochs), moves_are_free)
+
+
+def _least_talk_s(ground: Ground, groups: Sequence[Group], away: Sequence[Set[str]]) -> list[float]:
+    """Return what some rank talks at least with those `away`; nothing is known where not all ranks have their group."""
+    if not {guest for group in groups for guest in group.guests} >= ground.ranks.keys():
+        return [0.0] * len(away)
+    home_of = {guest: ground.home(guest) for guest in ground.ranks}
+    slow = slow_messages(ground)
+    counts = [Counter(home_of[guest] for guest in those if guest in home_of) for those in away]
+    return [talk_at_least_s(ground, slow, home_of, count) for count in counts]
 
 
 def _count(groups: Sequence[Group]) -> int:
@@ -145,20 +166,29 @@ def _away(groups: Sequence[Group], state: Sequence[int]) -> tuple[set[str], set[
     return away, talks_best
 
 
-def _groups(ground: Ground, for_talk: bool) -> list[Group]:
-    """Return the guests that matter."""
+def _stay(ground: Ground, groups: Sequence[Group], state: Sequence[int]) -> frozenset[str]:
+    """Return the hosts on which some rank is left in a state for sure."""
+    return frozenset(
+        group.host
+        for group, count in zip(groups, state, strict=True)
+        if count < group.size and group.guests[0] in ground.ranks
+    )
+
+
+def _talks_better_elsewhere(ground: Ground, for_talk: bool) -> bool:
+    """Whether ranks would talk better elsewhere: across switches, or (`for_talk`) within one of a slow network."""
+    if len({ground.hosts[ground.home(guest)].switch for guest in ground.ranks}) > 1:
+        return True
+    everybody, with_no_loads = set(ground.ranks), -1.0
+    now, best = (ground.steps_per_s(with_no_loads, set(), set(), each) for each in (set[str](), everybody))
+    return for_talk and best > TALKS_BETTER_RATIO * now
+
+
+def _groups(ground: Ground, *, spans: bool) -> list[Group]:
+    """Return the guests that matter; all ranks do if the job `spans` what it would not have to."""
     fastest = max(host.speed for host in ground.hosts.values())
     dying = {death.host for death in ground.case.deaths}
     homes = {ground.home(guest) for guest in ground.ranks}
-    # All ranks matter where they talk better elsewhere: across switches, or on one host of a slow network.
-    everybody = set(ground.ranks)
-    with_no_loads = -1.0
-    spans = len({ground.hosts[home].switch for home in homes}) > 1 or (
-        for_talk
-        and all(ground.hosts[home].speed == fastest for home in homes)
-        and ground.steps_per_s(with_no_loads, set(), everybody, everybody)
-        > TALKS_BETTER_RATIO * ground.steps_per_s(with_no_loads, set(), set(), set())
-    )
     found: list[Group] = []
     for home in sorted(homes):
         ranks = [guest for guest in ground.ranks if ground.home(guest) == home]
