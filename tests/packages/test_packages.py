@@ -294,7 +294,7 @@ def test_a_key_is_rotated_without_a_gap_and_a_revoked_one_reports_no_more(instal
 
 def test_migctl_of_the_package_judges_policies_and_answers_at_once(installed: Site) -> None:
     controller = installed.controller
-    assert "balance" in controller.run("migctl", "evaluate", "--runs", "1", "--processes", "1", timeout_s=120)
+    assert "balance" in controller.run("migctl", "evaluate", "--runs", "1", "--processes", "1", timeout_s=300)
     assert "migctl keys" in controller.shell("zcat /usr/share/man/man1/migctl-keys.1.gz")
     controller.shell("zcat /usr/share/man/man8/migd-controller.8.gz | grep -q controller.toml")
     shown = controller.shell("zcat /usr/share/man/man1/migctl-policy-shadow-add.1.gz")
