@@ -32,6 +32,7 @@ from migd_controller.http.service import Service
 from migd_controller.intake import Intake
 from migd_controller.journal import Journal
 from migd_controller.journal_database import place_of
+from migd_controller.journal_retention import Limits
 from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.metrics import Metrics
 from migd_controller.pool_calls import PoolCalls
@@ -201,9 +202,9 @@ async def _tick(control: Control, period_s: float, may: Callable[[], bool]) -> N
 
 async def _prune(control: Control, config: ControllerConfig) -> None:
     """Forget what is too old or too much, a little at a time: the loop has its turn in between."""
-    keep = (config.keep_s, config.keep_samples_s, config.journal.max_bytes)
+    limits = Limits(config.keep_s, config.keep_samples_s, config.journal.max_bytes)
     while True:
-        is_more = control.journal.prune(control.clock.now_s(), *keep)
+        is_more = control.journal.prune(control.clock.now_s(), limits)
         await asyncio.sleep(PRUNE_STEP_S if is_more else PRUNE_S)
 
 

@@ -9,10 +9,10 @@ where the log ends and which memory is the newest: a start that finds another en
 """
 
 import contextlib
+import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from math import inf
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,6 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    delete,
     func,
     insert,
     select,
@@ -39,7 +38,8 @@ from migd_controller import journal_schema as schema
 from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration, RecordRecommendation, RecordSet
 from migd_controller.decision import Decision
 from migd_controller.events import AnyEvent, InventoryChanged, SampleArrived
-from migd_controller.journal_database import DAMAGED_FILE, JournalError, begun, connect, examine, named, reason
+from migd_controller.journal_database import JournalError, begun, connect, examine, log_ahead, mend, named, reason
+from migd_controller.journal_retention import Limits, forget
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet
@@ -53,8 +53,6 @@ T = TypeVar("T")
 IN_TABLES: Final = (RecordDecision, RecordMigration, RecordSet, RecordRecommendation)
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
-# Forgotten in one transaction, so that the loop is not held up for long.
-FORGOTTEN_AT_ONCE: Final = 2000
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
 MAX_PENDING_SAMPLES: Final = 4096
 
@@ -78,15 +76,17 @@ class Journal:
                 if not damage:
                     schema.bring_up_to_date(self._db)
                     damage = self._find_end()
-        except SQLAlchemyError as error:
+            if isinstance(place, Path) and not damage:
+                log_ahead(self._db)
+        except (SQLAlchemyError, sqlite3.Error) as error:
             self._db.close()
-            raise JournalError(f"{self.name}: cannot be opened: {reason(error)}; {DAMAGED_FILE}") from error
+            raise JournalError(f"{self.name}: cannot be opened: {reason(error)}; {mend(place)}") from error
         except schema.OtherSchema as error:
             self._db.close()
             raise JournalError(f"{self.name}: {error}") from error
         if damage:
             self._db.close()
-            raise JournalError(f"{self.name}: is damaged: {damage}; {DAMAGED_FILE}")
+            raise JournalError(f"{self.name}: is damaged: {damage}; {mend(place)}")
 
     @property
     def name(self) -> str:
@@ -179,54 +179,10 @@ class Journal:
         """Return one recommendation by its name, as it was when it was made or ended."""
         return self._one(schema.recommendations, schema.recommendations.c.name == name, Recommendation)
 
-    def prune(self, now_s: float, keep_s: float, keep_samples_s: float, max_bytes: float = inf) -> bool:
-        """Forget some of what is older than `keep_s` seconds, and of samples older than `keep_samples_s`.
-
-        Where a file holds more than `max_bytes` still, its oldest samples go, and the oldest of all else once there are
-        none. Returns whether there is more to forget; what is remembered, and the log's last entry, always stay.
-        """
-        log = schema.log.c
-        is_sample = log.kind == schema.SAMPLES
+    def prune(self, now_s: float, limits: Limits) -> bool:
+        """Forget some of what is beyond the limits; return whether there may be more of it. Raises JournalError."""
         with self._transaction():
-            gone = self._forget(schema.log, log.id, log.at, is_sample & (log.at < now_s - keep_samples_s))
-            gone += self._forget_all(now_s - keep_s)
-            if not gone and self._bytes_held() > max_bytes:
-                gone = self._forget(schema.log, log.id, log.at, is_sample)
-                if not gone:
-                    oldest = select(log.at).order_by(log.at).offset(FORGOTTEN_AT_ONCE // 4).limit(1)
-                    at = self._db.execute(oldest).scalar()
-                    gone = self._forget_all(at) if at is not None else 0
-        return gone > 0
-
-    def _forget_all(self, before: float) -> int:
-        """Forget some of what is older than a time (Unix time), and return how much that was."""
-        log, decided, guests = schema.log.c, schema.decisions.c, schema.decision_guests.c
-        asked = schema.migrations.c
-        gone = self._forget(schema.log, log.id, log.at, log.at < before)
-        gone += self._forget(schema.decisions, decided.cause, decided.at, decided.at < before)
-        gone += self._forget(schema.decision_guests, guests.cause, guests.at, guests.at < before)
-        gone += self._forget(schema.migrations, asked.cause, asked.asked_at, asked.asked_at < before)
-        for table in (schema.sets, schema.recommendations):
-            gone += self._forget(table, table.c.name, table.c.at, table.c.at < before)
-        return gone
-
-    def _forget(
-        self, table: Table, key: ColumnElement[Any], at: ColumnElement[float], which: ColumnElement[bool]
-    ) -> int:
-        if table is schema.log:
-            which &= key != self._log_id
-        some = select(key).where(which).order_by(at).limit(FORGOTTEN_AT_ONCE)
-        return self._db.execute(delete(table).where(key.in_(some), which)).rowcount
-
-    def _bytes_held(self) -> int:
-        """What a file holds, without the room in it that is free; 0 on a server, whose room is not migd's to judge."""
-        if not isinstance(self._place, Path):
-            return 0
-        ask = self._db.exec_driver_sql
-        pages, free, size = (
-            int(ask(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "freelist_count", "page_size")
-        )
-        return (pages - free) * size
+            return forget(self._db, self._log_id, now_s, limits)
 
     def _find_end(self) -> str:
         """Find where the log ends, and return what does not fit that, empty where all does."""
@@ -299,13 +255,13 @@ class Journal:
             with begun(self._db):
                 return self._db.execute(query).all()
         except SQLAlchemyError as error:
-            raise JournalError(f"{self.name}: cannot be read: {reason(error)}; {DAMAGED_FILE}") from error
+            raise JournalError(f"{self.name}: cannot be read: {reason(error)}; {mend(self._place)}") from error
 
     def _decoded(self, row: Row[Any], type_: Any) -> Any:
         try:
             return msgspec.msgpack.decode(whole(row.body, row.crc32), type=type_)
         except ValueError as error:  # msgspec's own are such, too
-            raise JournalError(f"{self.name}: {_named(type_)} cannot be read: {error}; {DAMAGED_FILE}") from error
+            raise JournalError(f"{self.name}: {_named(type_)} cannot be read: {error}; {mend(self._place)}") from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -320,14 +276,11 @@ class Journal:
             with begun(self._db):
                 yield
         except SQLAlchemyError as error:
+            is_file = isinstance(self._place, Path)
+            to_check = "the disk's free space and health" if is_file else "the server and the way to it"
             raise JournalError(
-                f"{self.name}: cannot be written: {reason(error)}; nothing is migrated without it. "
-                f"Check {self._to_check}"
+                f"{self.name}: cannot be written: {reason(error)}; nothing is migrated without it. Check {to_check}"
             ) from error
-
-    @property
-    def _to_check(self) -> str:
-        return "the disk's free space and health" if isinstance(self._place, Path) else "the server and the way to it"
 
 
 def checked(body: bytes) -> dict[str, object]:

@@ -49,8 +49,9 @@ def server(text: str, password_file: Path | None = None) -> URL:
     """Return the URL of a journal on a PostgreSQL server. Raises JournalError."""
     try:
         url = make_url(text)
-        assert url.drivername.partition("+")[0] == SCHEME, "another scheme"
-    except (ArgumentError, AssertionError, ValueError) as error:
+        if url.drivername != SCHEME:
+            raise ValueError("another scheme")
+    except (ArgumentError, ValueError) as error:
         found = f"{text.partition(':')[0]}:…"  # the rest may have a password
         raise JournalError(f"journal: expected a URL like {SCHEME}://user@host/database, found {found}") from error
     if password_file is not None:
@@ -68,7 +69,7 @@ def named(place: Path | URL) -> str:
     return f"journal {place.set(drivername=SCHEME).render_as_string(hide_password=True)}"
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """Say in one line what the database says is wrong."""
     found = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return "; ".join(line for line in str(found).splitlines() if line)
@@ -143,13 +144,18 @@ def _file(path: Path, *, only_reads: bool) -> Connection:
             raise JournalError(
                 f"{named(path)}: cannot be read: {reason(error)}; is it a journal, and readable?"
             ) from error
-        raise JournalError(f"{named(path)}: cannot be opened: {reason(error)}; {DAMAGED_FILE}") from error
+        raise JournalError(f"{named(path)}: cannot be opened: {reason(error)}; {mend(path)}") from error
 
 
-DAMAGED_FILE: Final = (
-    "check the folder's permissions and free space. If the file is damaged, `migctl journal export --file FILE` saves "
-    "what can be read; then move it away, with its -wal, to start afresh: policy, jobs and cooldowns are then forgotten"
-)
+def mend(place: Path | URL) -> str:
+    """Say what to do about a journal that cannot be opened or read."""
+    if not isinstance(place, Path):
+        return "check the server, and whether the database is whole; an empty one starts afresh"
+    return (
+        "check the folder's permissions and free space. If the file is damaged, `migctl journal export --file FILE` "
+        "saves what can be read; then move it away, with its -wal, to start afresh: policy, jobs and cooldowns are "
+        "then forgotten"
+    )
 
 
 def _check_whole(path: Path, *, only_reads: bool) -> None:
@@ -186,6 +192,15 @@ def _make(path: Path) -> None:
         raise JournalError(
             f"{named(path)}: cannot be made: {error}; check the folder's owner and free space"
         ) from error
+
+
+def log_ahead(database: Connection) -> None:
+    """See that a file is in WAL mode, which a copy that SQLite made is not: readers then hold no writer up.
+
+    To be called outside of a transaction. Raises sqlite3.Error.
+    """
+    raw: Any = database.connection.driver_connection
+    raw.execute("PRAGMA journal_mode = WAL")
 
 
 def examine(database: Connection) -> str:

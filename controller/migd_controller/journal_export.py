@@ -78,8 +78,10 @@ def entries(
             )
         if not kinds or not set(kinds) <= set(OWN_KINDS):
             stored = {schema.SAMPLES if kind == SAMPLE else kind for kind in kinds}
-            of_kinds = schema.log.c.kind.in_(stored) if stored else None
-            for row in _rows(database, schema.log, (schema.log.c.id,), of_kinds, tell):
+            wanted = schema.log.c.at >= since  # samples went in with what came after them
+            if stored:
+                wanted &= schema.log.c.kind.in_(stored)
+            for row in _rows(database, schema.log, (schema.log.c.id,), wanted, tell):
                 for entry in _in_log(row, tell):
                     if entry.at >= since and (not kinds or entry.kind in kinds):
                         yield entry

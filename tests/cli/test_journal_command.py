@@ -23,6 +23,7 @@ from migd_controller.decision import Decision
 from migd_controller.events import InventoryChanged, Paused, PoolHost, SampleArrived, Tick
 from migd_controller.journal import Journal
 from migd_controller.journal_export import entries
+from migd_controller.journal_retention import Limits
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_core.api import AuditView, Role
@@ -161,7 +162,7 @@ def test_a_long_export_neither_holds_up_the_controller_nor_loses_its_place_while
         found = entries(path, pytest.fail)
         first = [next(found) for _ in range(2)]
         journal.write(9.0, Tick(), [], MEMORY)
-        while journal.prune(10.0, keep_s=5.0, keep_samples_s=5.0):
+        while journal.prune(10.0, Limits(keep_s=5.0, keep_samples_s=5.0)):
             pass
         keys = [entry.key for entry in (*first, *found)]
     assert keys == ["1", "2", "3", "5", "6", "7", "8", "9"]

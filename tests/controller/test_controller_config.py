@@ -49,6 +49,23 @@ def test_a_record_of_less_than_two_parts_is_an_error() -> None:
         config.parse(text, ControllerConfig, name="controller.toml")
 
 
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ('url = "mysql://db/migd"', "journal.url"),
+        (
+            'password_file = "/p"',
+            "journal: password_file is for the server that url names: give both, or neither for a file",
+        ),
+        ("max_bytes = 4096", "journal.max_bytes"),
+    ],
+)
+def test_a_journal_that_cannot_be_is_an_error_that_names_it(section: str, why: str) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").replace("[journal]", f"[journal]\n{section}\n#")
+    with pytest.raises(ConfigError, match=why):
+        config.parse(text, ControllerConfig, name="controller.toml")
+
+
 def test_two_shadows_of_one_label_are_an_error_that_names_it() -> None:
     twice = '[[shadow]]\nname = "job-time"\n[[shadow]]\nname = "balance"\nlabel = "job-time"\n'
     with pytest.raises(ConfigError, match="two \\[\\[shadow\\]\\] sections are called job-time"):

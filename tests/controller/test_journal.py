@@ -16,6 +16,7 @@ from migd_controller.events import InventoryChanged, Paused, PoolGuest, SampleAr
 from migd_controller.journal import Journal, JournalError
 from migd_controller.journal_database import connect
 from migd_controller.journal_database import server as server_of
+from migd_controller.journal_retention import Limits
 from migd_controller.memory import Memory
 from migd_controller.migration import Migration
 from migd_controller.move_sets import MoveSet, SetStep
@@ -197,7 +198,7 @@ def test_what_is_too_old_is_forgotten_and_memory_is_not(place: Place) -> None:
     records = [RecordDecision(decision=decision("D1", 1.0)), RecordMigration(migration=migration("D1.1", 1.0))]
     journal.write(1.0, Tick(), records, MEMORY)
     journal.write(100.0, Tick(), [RecordDecision(decision=decision("D2", 100.0))], MEMORY)
-    journal.prune(now_s=110.0, keep_s=50.0, keep_samples_s=20.0)
+    journal.prune(110.0, Limits(keep_s=50.0, keep_samples_s=20.0))
     assert rows(place, "SELECT at FROM log") == [(100.0,)]
     assert journal.decision("D1") is None
     assert [found.cause for found in journal.decisions_about("g1", 10)] == ["D2"]
@@ -241,6 +242,6 @@ def test_the_newest_state_of_a_set_is_found_by_its_decision_and_by_its_guest(pla
         assert journal.sets_of("D1") == [newest]
         assert journal.sets_about("g1", 10) == [newest]
         assert journal.sets_about("g2", 10) == [other]
-        journal.prune(12.0, keep_s=10.5, keep_samples_s=1.0)
+        journal.prune(12.0, Limits(keep_s=10.5, keep_samples_s=1.0))
         assert journal.sets_of("D1") == []
         assert journal.sets_of("D10") == [other]

@@ -11,15 +11,19 @@ import pytest
 from msgspec.structs import replace
 from test_journal import SAMPLE, decision, migration
 
-from migd_controller import journal as journal_module
+from migd_controller import journal_retention
 from migd_controller.commands import RecordDecision, RecordMigration
 from migd_controller.events import PolicySet, SampleArrived, Tick
 from migd_controller.journal import Journal
 from migd_controller.journal_export import entries
+from migd_controller.journal_retention import Limits
 from migd_controller.memory import Memory
 
 MEMORY = Memory(policy="observe")
-FOR_EVER = {"keep_s": inf, "keep_samples_s": inf}
+
+
+def at_most(max_bytes: float) -> Limits:
+    return Limits(keep_s=inf, keep_samples_s=inf, max_bytes=max_bytes)
 
 
 @pytest.fixture
@@ -30,7 +34,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
     """A journal that forgets few at once."""
-    monkeypatch.setattr(journal_module, "FORGOTTEN_AT_ONCE", 8)
+    monkeypatch.setattr(journal_retention, "AT_ONCE", 8)
+    monkeypatch.setattr(journal_retention, "ENTRIES_AT_ONCE", 2)
     with closing(Journal(path)) as journal:
         yield journal
 
@@ -60,10 +65,10 @@ def held(path: Path) -> int:
     return int((pages - free) * size)
 
 
-def forget(journal: Journal, now_s: float, **limits: float) -> int:
+def forget(journal: Journal, now_s: float, limits: Limits) -> int:
     """Forget until there is nothing more to be forgotten; return in how many steps."""
     steps = 1
-    while journal.prune(now_s, **limits):
+    while journal.prune(now_s, limits):
         steps += 1
     return steps
 
@@ -71,7 +76,7 @@ def forget(journal: Journal, now_s: float, **limits: float) -> int:
 def test_samples_are_kept_for_less_long_than_all_else_and_nothing_for_longer(path: Path, journal: Journal) -> None:
     for number in range(1, 41):
         write(journal, number)
-    assert forget(journal, 41.0, keep_s=20.0, keep_samples_s=5.0) > 2
+    assert forget(journal, 41.0, Limits(keep_s=20.0, keep_samples_s=5.0)) > 2
     lasting = [float(number) for number in range(21, 41)]
     assert kept(path) == {
         # The samples' entry has the time of the event that they went in with; each sample has its own.
@@ -80,7 +85,7 @@ def test_samples_are_kept_for_less_long_than_all_else_and_nothing_for_longer(pat
         "Decision": lasting,
         "Migration": lasting,
     }
-    assert forget(journal, 41.0, keep_s=20.0, keep_samples_s=5.0) == 1
+    assert forget(journal, 41.0, Limits(keep_s=20.0, keep_samples_s=5.0)) == 1
     assert [each.cause for each in journal.decisions_about("g1", 100)] == [f"D{number}" for number in range(40, 20, -1)]
 
 
@@ -89,7 +94,7 @@ def test_a_file_that_holds_too_much_loses_its_oldest_samples_first(path: Path, j
         write(journal, number, os.urandom(4000).hex())
     before = kept(path)
     limit = held(path) - 20 * 4000
-    forget(journal, 41.0, **FOR_EVER, max_bytes=limit)
+    forget(journal, 41.0, at_most(limit))
     after = kept(path)
     samples = after.pop("SampleArrived")
     assert held(path) <= limit
@@ -106,15 +111,15 @@ def test_a_file_that_holds_too_much_without_samples_loses_its_oldest_history_and
         journal.write(float(number), PolicySet(name="x", config={"text": "y" * 4000}), [], MEMORY)
     limit = 120_000
     assert held(path) > limit
-    forget(journal, 41.0, **FOR_EVER, max_bytes=limit)
+    forget(journal, 41.0, at_most(limit))
     after = kept(path)
     assert held(path) <= limit
     assert "SampleArrived" not in after
     assert after["Tick"][-1] == 40.0
     assert 10.0 < after["Tick"][0] <= after["Decision"][0]
-    forget(journal, 41.0, **FOR_EVER, max_bytes=0)
+    forget(journal, 41.0, at_most(0))
     assert kept(path).keys() <= {"PolicySet", "Tick", "Decision", "Migration"}
-    assert len(kept(path)["PolicySet"]) <= 8 // 4
+    assert len(kept(path)["PolicySet"]) <= 2
     write(journal, 42)
     journal.close()
     with closing(Journal(path)) as again:
@@ -126,14 +131,14 @@ def test_what_was_freed_is_used_again_so_that_the_file_stays_as_large_as_it_was(
     sizes = []
     for number in range(1, 300):
         write(journal, number, os.urandom(1000).hex())
-        journal.prune(float(number), **FOR_EVER, max_bytes=limit)
+        journal.prune(float(number), at_most(limit))
         sizes.append(path.stat().st_size)
     assert limit / 2 < max(sizes) < 1.2 * limit
 
 
 def test_the_entry_that_tells_where_the_log_ends_outlives_any_time(path: Path, journal: Journal) -> None:
     write(journal, 1)
-    forget(journal, 1e9, keep_s=1.0, keep_samples_s=1.0)
+    forget(journal, 1e9, Limits(keep_s=1.0, keep_samples_s=1.0))
     assert kept(path) == {"Tick": [1.0]}
     journal.close()
     with closing(Journal(path)) as again:

@@ -48,8 +48,8 @@ def shape(path: Path) -> dict[str, object]:
             for name in names
             for _, index, unique, _, partial in database.execute(f"PRAGMA index_list({name})")
         }
-        version = database.execute("PRAGMA user_version").fetchone()
-    return {"columns": columns, "indexes": indexes, "version": version}
+        told = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "journal_mode")]
+    return {"columns": columns, "indexes": indexes, "version and mode": told}
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
