@@ -214,7 +214,8 @@ class Leader:
             if refusal.code == "MAP_DUPLICATE_KEY":
                 return Taken()
             self._ref = ""  # should that be what was wrong
-            return self._failed(NotDone(), f"the pool refuses the lease: {refusal}")
+            role = "; its user needs role pool-operator" if refusal.code == "RBAC_PERMISSION_DENIED" else ""
+            return self._failed(NotDone(), f"the pool refuses the lease: {refusal}{role}")
         except PoolUnreachable as error:
             return self._failed(NoAnswer(), str(error))
         self.problem = ""

@@ -219,10 +219,10 @@ class Seat:
             if self.is_hurried or now_s >= self._renews_at_s:
                 return self._add(self.held)
             return Remove(self.litter[0]) if self.litter else Sleep(self._renews_at_s)
+        if now_s >= self.read_at_s:
+            return Read()  # also before a claim, after a sleep that was longer than meant
         if now_s >= self.takes_over_at_s:
             return self._add(self.seen)
-        if now_s >= self.read_at_s:
-            return Read()
         return Sleep(min(self.read_at_s, self.takes_over_at_s))
 
     def release(self) -> Add | None:

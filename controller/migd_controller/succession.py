@@ -17,7 +17,7 @@ from migd_controller.config import ControllerConfig
 from migd_controller.control import Control
 from migd_controller.events import AnyEvent, LeaderSeen, Tick, TookOver
 from migd_controller.inheritance import inherited, weight, will
-from migd_controller.leader import Leader, NotLeading
+from migd_controller.leader import Deposed, Leader, NotLeading
 from migd_controller.leader_claims import Seal
 from migd_controller.leadership import Claim, Told
 from migd_controller.lease_outbox import LeaseOutbox
@@ -100,7 +100,7 @@ class Succession:
         """Return once the next leader would know of what was done just now. Raises Refused where it might not."""
         try:
             await self.leader.renewed()
-        except NotLeading as error:
+        except (NotLeading, Deposed) as error:
             raise Refused(
                 f"it was done here, but {error}: should another controller lead now, it does not know of it; "
                 "`migctl status` tells"
@@ -150,8 +150,8 @@ class Succession:
         api = ""
         if (http := self._config.http) is not None:
             host, _, port = http.listen.rpartition(":")
-            scheme = "https" if http.certificate_file is not None else "http"
-            api = f"{scheme}://{self._address if host in _ANY_ADDRESS else host}:{port}"
+            if http.certificate_file is not None:  # without one it is heard on this machine only
+                api = f"https://{self._address if host in _ANY_ADDRESS else host}:{port}"
         return Told(
             name=self.name,
             api=api,

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from cluster_of_events import Cluster, pool_guest, pool_host
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.events import Tick, TookOver
 from migd_controller.holds import Hold
 from migd_controller.inheritance import inherited, weight, will
 from migd_controller.leader_claims import PREFIX, Seal, claims_in, key_of, text_of
@@ -97,3 +101,14 @@ def test_progress_waits_for_the_next_renewal_and_a_pause_does_not() -> None:
     assert weight(replace(LEFT, jobs=further, causes=CauseCounter(26))) == weight(LEFT)
     assert weight(replace(LEFT, is_paused=False)) != weight(LEFT)
     assert weight(replace(LEFT, in_flight={})) != weight(LEFT)
+
+
+def test_who_takes_over_follows_what_is_under_way_and_begins_nothing_again() -> None:
+    made = Cluster([pool_host("a"), pool_host("b")], [pool_guest("g1", on="a")])
+    left = replace(LEFT, is_paused=False, last_moved_at={"g1": made.now_s})
+    taken = TookOver(name="ctl2", number=8, predecessor="ctl1", memory=msgspec.msgpack.encode(left))
+    assert [each for each in made.core.handle(taken, made.now_s) if isinstance(each, FollowMigration)] == [
+        FollowMigration(cause="D25.1", guest="g1", target="b", task=None)
+    ]
+    assert not [each for each in made.core.handle(Tick(), made.now_s) if isinstance(each, StartMigration)]
+    assert (made.core.policy.name, made.core.memory.causes) == ("balance", CauseCounter(26))

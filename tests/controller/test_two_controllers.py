@@ -162,15 +162,3 @@ def test_a_leader_that_ends_hands_over_without_a_wait(pair: Pair) -> None:
     leader.end()
     took_s = taken_over(standby, ended_s)
     assert took_s < LEASE_S
-
-
-def test_a_leader_that_is_started_anew_waits_for_no_lease(pool: LiveCluster, pair: Pair) -> None:
-    for each in reversed(pair):
-        each.end()
-    lone = pool.contender("ctl3", lease_s=600.0)
-    lone.start()
-    taken_over(lone, 0.0)
-    lone.end(signal.SIGKILL)
-    lone.start()
-    taken_over(lone, 0.0)
-    lone.end()
