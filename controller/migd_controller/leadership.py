@@ -19,7 +19,7 @@ since it saw the claim on its own clock, which began after the claim was made; t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -172,7 +172,7 @@ class Seat:
     is_hurried: bool = False
     ended: frozenset[str] = frozenset()
     litter: tuple[int, ...] = ()
-    attempts: int = field(default=0)
+    attempts: int = 0
 
     def leads(self, now_s: float) -> bool:
         """Whether the lease is this controller's, and no earlier leader can act any more."""

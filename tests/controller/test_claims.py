@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from migd_controller.commands import FollowMigration, StartMigration
 from migd_controller.events import Tick, TookOver
 from migd_controller.holds import Hold
-from migd_controller.inheritance import inherited, weight, will
+from migd_controller.inheritance import Heard, inherited, succeeding, weight, will
 from migd_controller.leader_claims import PREFIX, Seal, claims_in, key_of, text_of
 from migd_controller.leadership import Claim, Told
 from migd_controller.memory import Memory, RememberedJob
@@ -89,6 +89,21 @@ def test_no_cooldown_quarantine_or_migration_is_lost_to_who_heard_nothing() -> N
 
 def test_the_progress_of_a_job_that_one_has_followed_is_kept() -> None:
     assert inherited(Memory(policy="observe", jobs={"weather": JOB}), will(LEFT)).jobs == {"weather": JOB}
+
+
+def test_a_takeover_that_was_cut_short_loses_nothing_of_the_leader_before() -> None:
+    """Who claims the lease passes on what it has found, until it goes on with that; its next life takes it from there."""
+    own, left = Memory(policy="observe"), will(LEFT)
+    begun = replace(CLAIM, told=Told(revision=3))
+    passed_on = replace(CLAIM, told=Told(revision=0))
+    heard = Heard(CLAIM.life, 3, 1.0, replace(LEFT, policy="colocate"))
+    assert succeeding(own, None, False, None, None) == own
+    assert succeeding(own, begun, True, left, None) == own
+    assert succeeding(own, passed_on, True, left, None).in_flight == LEFT.in_flight
+    assert succeeding(own, begun, False, left, None).policy == "balance"
+    assert succeeding(own, begun, False, left, heard).policy == "colocate"
+    assert succeeding(own, begun, False, left, replace(heard, revision=2)).policy == "balance"
+    assert succeeding(own, begun, False, left, replace(heard, life="another")).policy == "balance"
 
 
 def test_what_another_release_has_left_is_told() -> None:
