@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from migd_controller.leadership import Claim
 from migd_controller.memory import Memory
 from migd_core.errors import MigdError
 from migd_policies.job_progress import Track
@@ -40,6 +41,15 @@ def will(memory: Memory) -> bytes:
     return zlib.compress(msgspec.msgpack.encode(Memory(**kept)))
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """A memory as the leader of this `life` had it after so many changes, and what its clock showed (Unix time)."""
+
+    life: str
+    revision: int
+    at: float
+    memory: Memory
+
+
 def weight(memory: Memory) -> tuple[object, ...]:
     """Return what of a memory the next leader is to know at once; its other changes go with the next renewal."""
     jobs = tuple((job.name, job.guests, job.limits) for job in memory.jobs.values())
@@ -61,3 +71,17 @@ def inherited(own: Memory, left: bytes) -> Memory:
         name: replace(job, track=own.jobs[name].track) if name in own.jobs else job for name, job in last.jobs.items()
     }
     return replace(own, **{**{name: getattr(last, name) for name in _FIELDS}, "jobs": jobs})
+
+
+def succeeding(own: Memory, last: Claim | None, is_ones_own: bool, left: bytes | None, heard: Heard | None) -> Memory:
+    """Return what to go on with after the holder of a claim, where none is known: with one's own memory.
+
+    `is_ones_own` where an earlier life of this controller made it; then all is here, unless that had not begun yet and
+    only passed on what it had found (revision 0). `left` is what stands in the claim, `heard` the newest memory that
+    was heard of. Raises MigdError.
+    """
+    if last is None or (is_ones_own and last.told.revision > 0):
+        return own
+    if heard is not None and heard.life == last.life and heard.revision >= last.told.revision:
+        return heard.memory
+    return inherited(own, left) if left is not None else own

@@ -81,7 +81,7 @@ class Leader:
         self._wishes = 0
         self._sealed: dict[str, str] = {}
         self._ref = ""
-        self._predecessor: Claim | None = None
+        self.predecessor: Claim | None = None  # whose claim this controller's first one is, or would be, made upon
         self.since = 0.0
         self.problem = ""
         self.fence_problem = ""
@@ -114,7 +114,7 @@ class Leader:
     async def begins(self) -> Claim | None:
         """Return once this controller has begun to lead, with the claim of who led before; None where nobody did."""
         await self._begins.wait()
-        return self._predecessor
+        return self.predecessor
 
     def was_here(self, claim: Claim) -> bool:
         """Whether an earlier life of this controller made a claim."""
@@ -198,7 +198,7 @@ class Leader:
         elif self._seat.leads(clock_s()):
             self._begins.set()
         elif self._seat.held is None:
-            self._predecessor = self._seat.seen
+            self.predecessor = self._seat.seen
         self._heard()
 
     def _told(self, add: Add) -> Add:
@@ -214,7 +214,8 @@ class Leader:
             if refusal.code == "MAP_DUPLICATE_KEY":
                 return Taken()
             self._ref = ""  # should that be what was wrong
-            return self._failed(NotDone(), f"the pool refuses the lease: {refusal}")
+            role = "; its user needs role pool-operator" if refusal.code == "RBAC_PERMISSION_DENIED" else ""
+            return self._failed(NotDone(), f"the pool refuses the lease: {refusal}{role}")
         except PoolUnreachable as error:
             return self._failed(NoAnswer(), str(error))
         self.problem = ""

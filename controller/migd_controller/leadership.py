@@ -19,7 +19,7 @@ since it saw the claim on its own clock, which began after the claim was made; t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -172,7 +172,7 @@ class Seat:
     is_hurried: bool = False
     ended: frozenset[str] = frozenset()
     litter: tuple[int, ...] = ()
-    attempts: int = field(default=0)
+    attempts: int = 0
 
     def leads(self, now_s: float) -> bool:
         """Whether the lease is this controller's, and no earlier leader can act any more."""
@@ -219,10 +219,10 @@ class Seat:
             if self.is_hurried or now_s >= self._renews_at_s:
                 return self._add(self.held)
             return Remove(self.litter[0]) if self.litter else Sleep(self._renews_at_s)
+        if now_s >= self.read_at_s:
+            return Read()  # also before a claim, after a sleep that was longer than meant
         if now_s >= self.takes_over_at_s:
             return self._add(self.seen)
-        if now_s >= self.read_at_s:
-            return Read()
         return Sleep(min(self.read_at_s, self.takes_over_at_s))
 
     def release(self) -> Add | None:

@@ -14,8 +14,8 @@ import msgspec
 import structlog
 import zmq
 
+from migd_controller.inheritance import Heard
 from migd_controller.leader_claims import Seal
-from migd_controller.memory import Memory
 from migd_core import keys, systemd
 
 log = structlog.get_logger()
@@ -25,15 +25,6 @@ HEARTBEAT_MS: Final = 2000
 HEARTBEAT_TIMEOUT_MS: Final = 6000
 # libzmq connects no more once a peer has refused it, and a leader tells something every control period.
 SILENCE_S: Final = 30.0
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """A memory as the leader of this `life` had it after so many changes, and what its clock showed (Unix time)."""
-
-    life: str
-    revision: int
-    at: float
-    memory: Memory
 
 
 def topic_of(name: str) -> bytes:

@@ -16,13 +16,13 @@ from migd_controller.commands import AnyCommand
 from migd_controller.config import ControllerConfig
 from migd_controller.control import Control
 from migd_controller.events import AnyEvent, LeaderSeen, Tick, TookOver
-from migd_controller.inheritance import inherited, weight, will
-from migd_controller.leader import Leader, NotLeading
+from migd_controller.inheritance import Heard, succeeding, weight, will
+from migd_controller.leader import Deposed, Leader, NotLeading
 from migd_controller.leader_claims import Seal
-from migd_controller.leadership import Claim, Told
+from migd_controller.leadership import Told
 from migd_controller.lease_outbox import LeaseOutbox
 from migd_controller.memory import Memory
-from migd_controller.memory_stream import Heard, MemoryFollower, frames, sealed
+from migd_controller.memory_stream import MemoryFollower, frames, sealed
 from migd_core.api import LeaderView, StandbyView
 from migd_core.errors import Refused
 
@@ -63,7 +63,7 @@ class Succession:
             self._seal,
             config.state_dir,
             self._told,
-            lambda: will(control.core.memory),
+            lambda: will(self._memory_to_leave()),
             lambda: control.core.memory.pool_addresses,
             self._heard_lease,
         )
@@ -72,8 +72,9 @@ class Succession:
     async def run(self, lead: Callable[[], None]) -> None:
         """Wait until it is this controller's turn, go on where the last leader was, and `lead`."""
         predecessor = await self.leader.begins()
-        memory, name = self._left_by(predecessor), predecessor.told.name if predecessor is not None else ""
+        memory, name = self._memory_to_leave(), predecessor.told.name if predecessor is not None else ""
         self.has_begun = True
+        self._revision = 1
         self.follower.follow("")
         self.changes += 1
         number = self.leader.holder.number if self.leader.holder is not None else 0
@@ -84,12 +85,17 @@ class Succession:
         self._control.dispatch(Tick())
         lead()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this controller leads, and knows what the last leader has left."""
+        return self.has_begun and self.leader.leads
+
     def refusal(self) -> str:
         """Say why nothing can be asked of this controller, and who can be; empty where it leads."""
-        if self.leader.leads:
+        if self.leads:
             return ""
         claim = self.leader.holder
-        if self.has_begun or claim is None:
+        if self.has_begun or claim is None or claim.life == self.leader.life:
             why = self.leader.problem or "its lease is not renewed"
             return f"controller {self.name} cannot tell whether it still leads: {why}; ask again when the pool answers"
         told = claim.told
@@ -100,7 +106,7 @@ class Succession:
         """Return once the next leader would know of what was done just now. Raises Refused where it might not."""
         try:
             await self.leader.renewed()
-        except NotLeading as error:
+        except (NotLeading, Deposed) as error:
             raise Refused(
                 f"it was done here, but {error}: should another controller lead now, it does not know of it; "
                 "`migctl status` tells"
@@ -108,7 +114,7 @@ class Succession:
 
     def view(self) -> LeaderView:
         """Return who leads, and how this controller stands to that."""
-        claim, leads = self.leader.holder, self.leader.leads
+        claim, leads = self.leader.holder, self.leads
         told = claim.told if claim is not None else Told()
         return LeaderView(
             name=self.name,
@@ -127,7 +133,7 @@ class Succession:
 
     def families(self) -> Iterable[Metric]:
         """Return what Prometheus is told."""
-        yield GaugeMetricFamily("migd_leading", "1 while this controller leads.", value=self.leader.leads)
+        yield GaugeMetricFamily("migd_leading", "1 while this controller leads.", value=self.leads)
         yield GaugeMetricFamily(
             "migd_lease_remaining_seconds", "Until the lease ends if it is not renewed.", value=self.leader.lasts_s
         )
@@ -135,29 +141,25 @@ class Succession:
             "migd_leader_changes", "How often another controller was seen to lead.", value=self.changes
         )
 
-    def _left_by(self, predecessor: Claim | None) -> Memory:
-        """Return what to go on with: of one's own last life all is here, of another leader's what it has left."""
-        own = self._control.core.memory
-        if predecessor is None or self.leader.was_here(predecessor):
+    def _memory_to_leave(self) -> Memory:
+        """Return what the next leader is to go on with: as long as this one has not begun, what the last has left."""
+        own, last = self._control.core.memory, self.leader.predecessor
+        if self.has_begun or last is None:
             return own
-        heard = self._followed
-        if heard is not None and heard.life == predecessor.life and heard.revision >= predecessor.told.revision:
-            return heard.memory
-        left = self.leader.left_by(predecessor)
-        return inherited(own, left) if left is not None else own
+        return succeeding(own, last, self.leader.was_here(last), self.leader.left_by(last), self._followed)
 
     def _told(self) -> Told:
         api = ""
         if (http := self._config.http) is not None:
             host, _, port = http.listen.rpartition(":")
-            scheme = "https" if http.certificate_file is not None else "http"
-            api = f"{scheme}://{self._address if host in _ANY_ADDRESS else host}:{port}"
+            if http.certificate_file is not None:  # without one it is heard on this machine only
+                api = f"https://{self._address if host in _ANY_ADDRESS else host}:{port}"
         return Told(
             name=self.name,
             api=api,
             stream=f"tcp://{self._address}:{self._port}",
             at=self._control.clock.now_s(),
-            revision=self._revision,
+            revision=self._revision if self.has_begun else 0,
         )
 
     def _heard_lease(self) -> None:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from cluster_of_events import Cluster, pool_guest, pool_host
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from migd_controller.commands import FollowMigration, StartMigration
+from migd_controller.events import Tick, TookOver
 from migd_controller.holds import Hold
-from migd_controller.inheritance import inherited, weight, will
+from migd_controller.inheritance import Heard, inherited, succeeding, weight, will
 from migd_controller.leader_claims import PREFIX, Seal, claims_in, key_of, text_of
 from migd_controller.leadership import Claim, Told
 from migd_controller.memory import Memory, RememberedJob
@@ -87,6 +91,21 @@ def test_the_progress_of_a_job_that_one_has_followed_is_kept() -> None:
     assert inherited(Memory(policy="observe", jobs={"weather": JOB}), will(LEFT)).jobs == {"weather": JOB}
 
 
+def test_a_takeover_that_was_cut_short_loses_nothing_of_the_leader_before() -> None:
+    """Who claims the lease passes on what it has found, until it goes on with that; its next life takes it from there."""
+    own, left = Memory(policy="observe"), will(LEFT)
+    begun = replace(CLAIM, told=Told(revision=3))
+    passed_on = replace(CLAIM, told=Told(revision=0))
+    heard = Heard(CLAIM.life, 3, 1.0, replace(LEFT, policy="colocate"))
+    assert succeeding(own, None, False, None, None) == own
+    assert succeeding(own, begun, True, left, None) == own
+    assert succeeding(own, passed_on, True, left, None).in_flight == LEFT.in_flight
+    assert succeeding(own, begun, False, left, None).policy == "balance"
+    assert succeeding(own, begun, False, left, heard).policy == "colocate"
+    assert succeeding(own, begun, False, left, replace(heard, revision=2)).policy == "balance"
+    assert succeeding(own, begun, False, left, replace(heard, life="another")).policy == "balance"
+
+
 def test_what_another_release_has_left_is_told() -> None:
     with pytest.raises(MigdError, match="what the last leader has left in the pool cannot be read"):
         inherited(Memory(policy="observe"), b"nonsense")
@@ -97,3 +116,14 @@ def test_progress_waits_for_the_next_renewal_and_a_pause_does_not() -> None:
     assert weight(replace(LEFT, jobs=further, causes=CauseCounter(26))) == weight(LEFT)
     assert weight(replace(LEFT, is_paused=False)) != weight(LEFT)
     assert weight(replace(LEFT, in_flight={})) != weight(LEFT)
+
+
+def test_who_takes_over_follows_what_is_under_way_and_begins_nothing_again() -> None:
+    made = Cluster([pool_host("a"), pool_host("b")], [pool_guest("g1", on="a")])
+    left = replace(LEFT, is_paused=False, last_moved_at={"g1": made.now_s})
+    taken = TookOver(name="ctl2", number=8, predecessor="ctl1", memory=msgspec.msgpack.encode(left))
+    assert [each for each in made.core.handle(taken, made.now_s) if isinstance(each, FollowMigration)] == [
+        FollowMigration(cause="D25.1", guest="g1", target="b", task=None)
+    ]
+    assert not [each for each in made.core.handle(Tick(), made.now_s) if isinstance(each, StartMigration)]
+    assert (made.core.policy.name, made.core.memory.causes) == ("balance", CauseCounter(26))

@@ -355,6 +355,7 @@ async def test_a_migration_that_waits_in_the_pool_when_its_answer_is_lost_is_wai
         await rig.until(lambda: served.do(lambda: served.server.pool.db.tables["task"]))
         served.do(lambda: served.server.pool.db.update(vm, current_operations={}))
         migration = await begun(served)
+        await rig.first(MigrationAccepted)  # it is not over before it was found
         served.do(lambda: served.backend.end(migration))
         ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == ("host-1", "")

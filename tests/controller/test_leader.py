@@ -29,8 +29,10 @@ def pool() -> Iterator[FaultyPool]:
 
 
 @asynccontextmanager
-async def contender(folder: Path, name: str, port: int, lease_s: float = LEASE_S) -> AsyncIterator[Leader]:
-    """A controller's part in who leads, at work; its end is not announced."""
+async def contender(
+    folder: Path, name: str, port: int, lease_s: float = LEASE_S, crashes: bool = False
+) -> AsyncIterator[Leader]:
+    """A controller's part in who leads, at work; it gives the lease back in the end, unless it crashes."""
     (folder / name).mkdir(exist_ok=True)
     (folder / "password").write_text("migd")
     if not (folder / "both.key").exists():
@@ -51,7 +53,7 @@ async def contender(folder: Path, name: str, port: int, lease_s: float = LEASE_S
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await leader.close()
+        await (asyncio.to_thread(leader._end) if crashes else leader.close())
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -100,6 +102,16 @@ async def test_who_was_passed_over_asks_for_nothing_and_says_who_leads(pool: Fau
                 await one.change("pool.get_all")
             await until(lambda: one.holder is not None and one.holder.told.name == "two")
             assert two.leads
+
+
+async def test_a_leader_that_ended_or_that_is_started_anew_is_waited_for_by_nobody(
+    pool: FaultyPool, tmp_path: Path
+) -> None:
+    async with contender(tmp_path, "two", pool.port) as two:
+        await asyncio.wait_for(two.begins(), LIMIT_S)
+    for _ in range(2):
+        async with contender(tmp_path, "one", pool.port, lease_s=600.0, crashes=True) as one:
+            await asyncio.wait_for(one.begins(), LIMIT_S)
 
 
 async def test_claims_that_count_no_more_are_cleared_away(pool: FaultyPool, tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ def test_one_leads_and_the_other_says_who(pair: Pair) -> None:
     view, other = leader_of(leader), leader_of(standby)
     assert (view.leads, view.leader, view.problem) == (True, view.name, "")
     assert (other.leads, other.leader, other.problem) == (False, view.name, "")
+    told = [Client(str(each.socket)).ask("GET", "/metrics") for each in pair]
+    assert [b"\nmigd_leading 1.0\n" in text for text in told] == [True, False]
+    assert b"\nmigd_leading 0.0\n" in told[1]
     standbys = until(lambda: leader_of(leader).standbys)
     assert [each.name for each in standbys] == [other.name]
     with pytest.raises(Failure, match=f"controller {other.name} stands by, and {view.name} leads: ask that one"):
@@ -159,15 +162,3 @@ def test_a_leader_that_ends_hands_over_without_a_wait(pair: Pair) -> None:
     leader.end()
     took_s = taken_over(standby, ended_s)
     assert took_s < LEASE_S
-
-
-def test_a_leader_that_is_started_anew_waits_for_no_lease(pool: LiveCluster, pair: Pair) -> None:
-    for each in reversed(pair):
-        each.end()
-    lone = pool.contender("ctl3", lease_s=600.0)
-    lone.start()
-    taken_over(lone, 0.0)
-    lone.end(signal.SIGKILL)
-    lone.start()
-    taken_over(lone, 0.0)
-    lone.end()

@@ -37,7 +37,7 @@ def promtool(*arguments: str) -> str:
 
 
 def test_promtool_takes_the_rules() -> None:
-    assert "SUCCESS: 17 rules found" in promtool("check", "rules", RULES.name)
+    assert "SUCCESS: 19 rules found" in promtool("check", "rules", RULES.name)
 
 
 def test_promtool_takes_the_scrape_configuration() -> None:
@@ -51,7 +51,7 @@ def test_each_alert_is_heard_when_it_should_be_and_not_before() -> None:
 def test_every_alert_has_such_a_test() -> None:
     alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
     tested = set(re.findall(r"alertname: (\w+)\n", RULE_TESTS.read_text()))  # those that say what is heard
-    assert len(alerts) == 17
+    assert len(alerts) == 19
     assert set(alerts) == tested
 
 
@@ -65,7 +65,8 @@ def expressions(panel: Any) -> Iterator[str]:
 
 async def test_every_metric_that_dashboard_and_rules_ask_for_is_told_by_the_controller(tmp_path: Path) -> None:
     served = OverTcp(tmp_path, HttpSection(listen="127.0.0.1:0"))
-    told: set[str] = {"migd_http_certificate_expiry_timestamp_seconds"}  # with TLS: tests/controller/test_metrics.py
+    # With TLS: tests/controller/test_metrics.py; of several controllers: test_two_controllers.py there.
+    told: set[str] = {"migd_http_certificate_expiry_timestamp_seconds", "migd_leading"}
     async with served.answering(), served.on_socket.get("http://localhost/metrics") as answer:
         for family in text_string_to_metric_families(await answer.text()):
             told |= {family.name + suffix for suffix in _OF_TYPE.get(family.type, ("",))}
