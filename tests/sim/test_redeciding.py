@@ -52,6 +52,8 @@ def test_a_shadow_on_record_is_said_to_have_gained_what_it_was_live(tmp_path: Pa
     assert found.comparison is not None
     assert found.comparison.text == live.text
     assert found.comparison.contenders == [replace(each, last=None) for each in live.contenders]
+    begun = [each for told in found.would_move for each in told.decision.candidates if each.is_accepted]
+    assert len(begun) == live.contenders[1].moves > 0
     (regret,) = found.regrets
     assert (regret.label, regret.regret_s) == ("job-time", live.contenders[1].ahead_s)
     again = redecide(tmp_path / "live", [JOB_TIME])
