@@ -61,7 +61,7 @@ def measure(seed: int | None = None) -> dict[str, float]:
         recording.switch_on(0.0)
         begun_s = time.process_time()
         _cpu_s(recording, events)
-        recording.switch_off()
+        recording.close()
         recorded_s = time.process_time() - begun_s
         size_bytes = sum(path.stat().st_size for path in part_files(folder / "record"))
         begun_s = time.process_time()

@@ -71,7 +71,7 @@ async def run(config: ControllerConfig) -> None:
         core = Core(config, journal.memory() or first_memory(config))
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
-        closing.callback(control.recording.switch_off)
+        closing.callback(control.recording.close)
         if config.record.on:
             control.recording.switch_on(control.clock.now_s())
         control.watchers.append(history.watcher(core))

@@ -18,9 +18,9 @@ from migd_sim.run import scenario
 SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"
 # What only views look at, and what a tick makes anew before anybody reads it.
 NO_PART_OF_IT: Final = {"policy", "last_decision", "last_world", "shadow_policies", "_decided", "_barred"}
-# Between them: probes, moves under way, shadows, a restart, disk phases, health, rules, recommendations.
+# Between them: probes, copying that is watched, shadows, a restart, health, recommendations.
 NAMES: Final = (
-    "a-rank-moves-while-its-job-dumps",
+    "a-migration-that-crawls-is-given-up",
     "a-shadow-would-have-done-better",
     "guests-leave-a-failing-host",
     "the-controller-restarts-in-mid-set",

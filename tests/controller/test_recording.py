@@ -36,7 +36,7 @@ def cluster(tmp_path: Path) -> Iterator[Recorded]:
     cluster = Recorded([pool_host("a"), pool_host("b")], [pool_guest("g", "a")], replace(CONFIG, record=record))
     cluster.recording = Recording(cluster.core)
     yield cluster
-    cluster.recording.switch_off()
+    cluster.recording.close()
 
 
 def test_a_core_is_recorded_from_the_moment_it_is_switched_on_until_it_is_switched_off(cluster: Recorded) -> None:
@@ -45,7 +45,7 @@ def test_a_core_is_recorded_from_the_moment_it_is_switched_on_until_it_is_switch
     begun_s = cluster.now_s
     cluster.recording.switch_on(begun_s)
     first = cluster.run(50)
-    cluster.recording.switch_off()
+    cluster.recording.close()
     cluster.run(1)
     found = replay(cluster.recording.folder)
     assert (found.difference, found.notes, found.decisions) == (None, [], 50)
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_made_is_a_problem_that_is_told_and_tried_again(
     assert not cluster.recording.view().is_on
     cluster.run(1)
     assert (cluster.recording.view().is_on, cluster.recording.view().problem) == (True, "")
-    cluster.recording.switch_off()
+    cluster.recording.close()
     assert replay(folder).decisions == 1
 
 

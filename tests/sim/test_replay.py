@@ -45,6 +45,12 @@ def hog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def hog_in_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The record of the same run in many parts."""
+    return in_parts(HOG, tmp_path_factory.mktemp("hog") / "parts", 5_000)
+
+
 @pytest.mark.parametrize("name", [HOG, SHADOW], ids=lambda name: name.name)
 def test_parts_that_follow_on_each_other_begin_with_the_state_that_the_one_before_ends_with(
     name: Path, tmp_path: Path
@@ -62,8 +68,8 @@ def test_parts_that_follow_on_each_other_begin_with_the_state_that_the_one_befor
     assert (counted.events, counted.decisions) == (whole.events, whole.decisions)
 
 
-def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(tmp_path: Path) -> None:
-    folder = in_parts(HOG, tmp_path / "run", 5_000)
+def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(hog_in_parts: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(hog_in_parts, tmp_path / "run")
     second = part_files(folder)[1]
     second.unlink()
     found = replay(folder)
@@ -73,8 +79,23 @@ def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(tmp_path: Path) -
     ]
 
 
-def test_of_parts_that_are_too_large_together_the_newest_are_kept(tmp_path: Path) -> None:
-    whole = part_files(in_parts(HOG, tmp_path / "whole", 5_000))
+def test_a_part_whose_writer_was_killed_as_it_began_hides_no_other(hog_in_parts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(part_files(hog_in_parts)[0], folder)
+    events = replay(folder).events
+    last = folder / "000002.record"
+    for body in (b"", FIRST_LINE, FIRST_LINE + b"\x28\xb5"):
+        last.write_bytes(body)
+        found = replay(folder)
+        assert (found.events, found.difference) == (events, None)
+        assert found.notes == [f"{last}: was cut off or damaged before anything was recorded in it"]
+        with pytest.raises(RecordError, match="before anything was recorded"):
+            replay(last)
+
+
+def test_of_parts_that_are_too_large_together_the_newest_are_kept(hog_in_parts: Path, tmp_path: Path) -> None:
+    whole = part_files(hog_in_parts)
     keep_bytes = sum(path.stat().st_size for path in whole) * 2 // 3
     parts = Parts(tmp_path / "run", 5_000, keep_bytes)
     scenario.run(HOG, parts)

@@ -60,7 +60,11 @@ def _summary(view: ReportView) -> str:
     period = f"{_time(history.since)} to {_time(history.until)} ({format_duration(history.until - history.since)})"
     policies = ", then ".join(view.policies)
     known_s = plots.known_since(history)
-    words = f"Nothing is known of the time before {_time(known_s)}. " if known_s > history.since + 1.0 else ""
+    words = (
+        f"Nothing is known of the time before {_time(known_s)}. "
+        if known_s - history.since > 0.02 * (history.until - history.since)
+        else ""
+    )
     words += "Job time is the time that jobs take to run, each job counted for itself."
     return (
         f"<h1>What migd did</h1><p class='soft'>{escape(period)}. Policy {escape(policies)}. Made of "

@@ -35,7 +35,7 @@ _PROPERTIES: Final = {
 # A line is told from the next by more than its colour.
 DASHES: Final = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 2)))
 # Durations that a tick may stand at on a logarithmic scale, and steps between ticks on a linear one.
-ROUND_S: Final = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000, 86400)
+ROUND_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 3600, 7200, 18000, 36000, 86400)
 STEPS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 86400, 604800)
 MOST_TICKS: Final = 6
 WIDTH_IN, HEIGHT_IN = 9.0, 2.8
@@ -212,7 +212,7 @@ def known_since(history: HistoryView) -> float:
 
 def _over_time(axes: Axes, history: HistoryView) -> None:
     axes.set_xlim(*_dates([known_since(history), history.until]))
-    locator = mdates.AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
+    locator = mdates.AutoDateLocator(minticks=5, maxticks=12)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 

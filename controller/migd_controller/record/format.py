@@ -31,6 +31,10 @@ class RecordError(MigdError):
     """A record cannot be read, or not by this release."""
 
 
+class EmptyPart(RecordError):
+    """A part was cut off before anything was recorded in it: its writer was killed just then."""
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a part begins with. `run` is one life of a core, `part` counts from 1 in it; `at` is Unix time.
 

@@ -13,6 +13,7 @@ from migd_controller.record.format import (
     LENGTH_BYTES,
     LONGEST_FRAME_BYTES,
     MAGIC,
+    EmptyPart,
     Frame,
     Header,
     RecordError,
@@ -57,14 +58,15 @@ def parts_of(run: Path) -> list[Path]:
 
 
 def read(path: Path) -> Part:
-    """Open one part file and read its header. Raises RecordError, also while the frames are gone through."""
+    """Open one part file and read its header. Raises RecordError, also while the frames are gone through.
+
+    EmptyPart is raised for a file that holds nothing at all.
+    """
     chunks = _unpacked(path)
     try:
         header = decode_header(next(chunks))
     except (_Cut, StopIteration) as error:
-        raise RecordError(
-            f"{path}: was cut off or damaged before anything was recorded; the parts after it can be read"
-        ) from error
+        raise EmptyPart(f"{path}: was cut off or damaged before anything was recorded in it") from error
     except (msgspec.DecodeError, TypeError) as error:
         raise RecordError(
             f"{path}: its beginning cannot be read: {error}; it was written by another release of migd, or is damaged"
@@ -129,6 +131,8 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _check_first_line(path: Path, line: bytes) -> None:
+    if not line:
+        raise _Cut("is empty")
     if not line.startswith(MAGIC):
         raise RecordError(f"{path}: is no record of migd: expected its first line to be {MAGIC.decode()}{FORMAT}")
     version = line.removeprefix(MAGIC).strip()

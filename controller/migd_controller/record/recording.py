@@ -3,6 +3,7 @@
 What a record cannot take ends it, never the controller: the log says why, and some minutes later another begins.
 """
 
+import contextlib
 import queue
 import threading
 from typing import Final
@@ -33,6 +34,7 @@ class Recording:
         self.folder = core.config.record_folder
         self._recorded: RecordedCore | None = None
         self._writer: _Writer | None = None
+        self._last_writer: _Writer | None = None  # of a record that was switched off
         self._since_s: float | None = None
         self._retry_s: float | None = None
         self._problem = ""
@@ -62,11 +64,18 @@ class Recording:
         log.info("record begins", folder=str(self.folder))
 
     def switch_off(self) -> None:
-        """Record nothing from now on, and write what waits."""
+        """Record nothing from now on; what waits is written still."""
         if self._writer is not None:
-            self._writer.close()
+            self._writer.end()
+            self._last_writer = self._writer
             log.info("record ends", folder=str(self.folder), problem=self._writer.problem or None)
         self._recorded = self._writer = self._since_s = self._retry_s = None
+
+    def close(self) -> None:
+        """Switch off, and wait until what was recorded is written."""
+        self.switch_off()
+        if self._last_writer is not None:
+            self._last_writer.wait()
 
     def view(self) -> api.RecordView:
         """Return how it stands."""
@@ -122,8 +131,10 @@ class _Writer:
     def add(self, frame: bytes, *, flush: bool) -> None:
         self._put(frame, flush)
 
-    def close(self) -> None:
+    def end(self) -> None:
         self._queue.put(None)
+
+    def wait(self) -> None:
         self._thread.join(CLOSING_S)
 
     def _put(self, body: bytes, flush: bool | None) -> None:
@@ -148,6 +159,8 @@ class _Writer:
                     self._parts.add(body, flush=flush)
                 with self._lock:
                     self._waiting_bytes -= len(body)
-            self._parts.close()
         except OSError as error:
             self.problem = f"{self._parts.folder}: {error.strerror}"
+        finally:
+            with contextlib.suppress(OSError):
+                self._parts.close()

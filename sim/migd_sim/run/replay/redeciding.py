@@ -61,7 +61,10 @@ class Regret(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Redecided:
-    """What came of it. Without `comparison` the record has no control period to compare in, or did not replay."""
+    """What came of it. Without `comparison` the record has no control period to compare in, or did not replay.
+
+    `would_move` has each decision of the other policies that would have begun a move, with gates and prices.
+    """
 
     replayed: Replayed
     comparison: api.ComparisonView | None = None

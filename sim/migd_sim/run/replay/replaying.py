@@ -13,7 +13,7 @@ import msgspec
 from migd_controller.commands import AnyCommand, RecordDecision
 from migd_controller.core import Core
 from migd_controller.record.core_state import CoreState, restored, state_of
-from migd_controller.record.format import Frame, Header, RecordError, encode, failure_text
+from migd_controller.record.format import EmptyPart, Frame, Header, RecordError, encode, failure_text
 from migd_controller.record.reading import Part, parts_of, read
 from migd_core import __version__
 from migd_sim.run.replay.difference import differences, state_difference
@@ -82,7 +82,13 @@ def cores(run: Path, found: Replayed, begun: Begun | None = None) -> Iterator[tu
     before: Part | None = None
     core: Core | None = None
     for path in parts_of(run):
-        part = read(path)
+        try:
+            part = read(path)
+        except EmptyPart as error:
+            if path == run:
+                raise
+            found.notes.append(str(error))
+            continue
         header = part.header
         if core is not None and before is not None and not before.cut and _follows(header, before.header):
             now = encode(state_of(core)) if begun is None else bytes(header.state)
