@@ -80,7 +80,7 @@ _TOLD: Final = (
     " 'CancelRequested', 'RecordHealth', 'RecordJobOver')"
 )
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
-MAX_PENDING_SAMPLES: Final = 4096
+MAX_PENDING_SAMPLES: Final = 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 
