@@ -1,12 +1,19 @@
 """A short run of what `make load` does for ten minutes: real processes, real keys, trouble of each kind."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks._load import watched
+from benchmarks._load.__main__ import line, make_keys, process
+from benchmarks._load.watched import Controller
 
 ROOT = Path(__file__).parents[1]
 AGENTS, JUNK = 20, 600
@@ -46,3 +53,34 @@ def test_connections_that_are_none_and_readers_that_do_not_read_leave_the_contro
     assert slow["readers"] == 32
     assert max(part["rss_most_mb"] for part in (junk, slow, figures["after"])) < 300
     assert figures["after"]["ticks"] >= 1
+
+
+def test_a_controller_that_runs_out_of_descriptors_lives_and_answers_once_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections to the agents' port are bounded by nothing else."""
+    monkeypatch.setattr(watched, "FILES", 100)
+    make_keys(tmp_path, 2)
+    with contextlib.ExitStack() as closing:
+        pool = closing.enter_context(process("still_pool", "2", "1"))
+        controller = closing.enter_context(Controller(tmp_path, json.loads(line(pool))["url"], 0.5))
+        controller.wait_for_inventory(60.0)
+        host, _, port = controller.telemetry.removeprefix("tcp://").rpartition(":")
+        junk = [closing.enter_context(socket.socket()) for _ in range(200)]
+        for each in junk:
+            each.connect((host, int(port)))
+        until(lambda: controller.process.num_fds() >= 95)
+        ticks = len(controller.ticks_s(controller.log()))
+        until(lambda: len(controller.ticks_s(controller.log())) >= ticks + 4)
+        for each in junk:
+            each.close()
+        until(lambda: controller.process.num_fds() < 60)
+        assert controller.status().hosts == 2
+        controller.end()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)

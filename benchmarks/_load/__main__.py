@@ -53,21 +53,21 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Return all figures. Raises where something does not come up, or ends by itself."""
-    _make_keys(folder, asked.agents + 1)  # the last one goes mad
+    make_keys(folder, asked.agents + 1)  # the last one goes mad
     with contextlib.ExitStack() as closing:
-        pool = closing.enter_context(_process("still_pool", str(asked.agents), str(asked.guests)))
-        url = json.loads(_line(pool))["url"]
+        pool = closing.enter_context(process("still_pool", str(asked.agents), str(asked.guests)))
+        url = json.loads(line(pool))["url"]
         controller = closing.enter_context(Controller(folder, url, asked.period_s))
         controller.wait_for_inventory(READY_WITHIN_S)
         _say(f"{asked.agents} hosts with {asked.guests} guests each are known; starting their agents")
         agents = [
             closing.enter_context(
-                _process("agents", str(folder), controller.telemetry, str(first), str(count), str(asked.guests))
+                process("agents", str(folder), controller.telemetry, str(first), str(count), str(asked.guests))
             )
             for first, count in _shares(asked.agents)
         ]
         for each in agents:
-            assert _line(each).strip() == "ready"
+            assert line(each).strip() == "ready"
         for each in agents:
             _send(each, "go")
         _say(f"all agents send; calm for {asked.seconds:g} s")
@@ -80,20 +80,20 @@ def run(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         troubles = {}
         for kind, words in _troubles(folder, controller, asked).items():
             _say(f"{kind} for {asked.trouble_seconds:g} s")
-            with _process("trouble", kind, *words) as trouble:
-                assert _line(trouble).strip() == "ready"
+            with process("trouble", kind, *words) as trouble:
+                assert line(trouble).strip() == "ready"
                 began = watched.part(kind)
                 watched.watch(asked.trouble_seconds)
                 assert trouble.stdin is not None
                 trouble.stdin.close()
-                did = json.loads(_line(trouble))
+                did = json.loads(line(trouble))
             troubles[kind] = {**watched.over(began), **did}
         began = watched.part("after")
         watched.watch(asked.trouble_seconds)
         after = watched.over(began)
         for each in agents:
             _send(each, "end")
-        sent_by_process = [json.loads(_line(each)) for each in agents]
+        sent_by_process = [json.loads(line(each)) for each in agents]
         counts = controller.counts_at_rest()
         controller.end()
     sent = {host: count for each in sent_by_process for host, count in each["sent"].items()}
@@ -140,7 +140,8 @@ def _troubles(folder: Path, controller: Controller, asked: argparse.Namespace) -
     }
 
 
-def _make_keys(folder: Path, agents: int) -> None:
+def make_keys(folder: Path, agents: int) -> None:
+    """Make the keys of a controller and of so many agents, and the list that lets these in."""
     keys.create(folder, "controller")
     lines = ["[agents]"]
     for number in range(agents):
@@ -155,28 +156,29 @@ def _shares(agents: int) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def _process(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def process(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A process of this package, which ends with the block: all of them end when their input does, or are killed."""
     command = [sys.executable, "-m", f"benchmarks._load.{module}", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as begun:
         try:
-            yield process
+            yield begun
         finally:
-            process.kill()
+            begun.kill()
 
 
-def _line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"{process.args} ended with exit code {process.wait()}")
-    return line
+def line(of: "subprocess.Popen[str]") -> str:
+    """Return the next line that a process prints. Raises RuntimeError where it has ended instead."""
+    assert of.stdout is not None
+    found = of.stdout.readline()
+    if not found:
+        raise RuntimeError(f"{of.args!r} ended with exit code {of.wait()}")
+    return found
 
 
-def _send(process: "subprocess.Popen[str]", word: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(f"{word}\n")
-    process.stdin.flush()
+def _send(to: "subprocess.Popen[str]", word: str) -> None:
+    assert to.stdin is not None
+    to.stdin.write(f"{word}\n")
+    to.stdin.flush()
 
 
 def _say(words: str) -> None:
@@ -208,7 +210,7 @@ GOALS: Final = (
     Goal("load", "calm: growth of resident memory, of its mean", lambda f: [f["rss_growth_ratio"]], most=0.05),
     Goal("load", "calm: ticks, 99 % within", lambda f: [f["calm"]["tick_p99_s"]], most=1.0, unit="s"),
     Goal("load", "in trouble: longest tick", _of_parts("tick_worst_s"), most=2.5, unit="s"),
-    Goal("load", "answers to `migctl status`, longest", _of_parts("status_worst_s"), most=5.0, unit="s"),
+    Goal("load", "answers to `migctl status` and Prometheus, longest", _of_parts("status_worst_s"), most=5.0, unit="s"),
 )
 
 if __name__ == "__main__":

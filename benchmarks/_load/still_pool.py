@@ -1,7 +1,8 @@
 """A pool in which nothing happens: `python -m benchmarks._load.still_pool HOSTS GUESTS_PER_HOST`.
 
 Its records are the emulated pool's own, of one host and one guest, with every field; the others are copies with other
-names. They are written out once, so that the pool takes no CPU from what is measured. It prints its URL as JSON.
+names. They are written out once, so that the pool takes no CPU from what is measured. It prints its URL as JSON, and
+ends when its input does.
 """
 
 import asyncio
@@ -141,7 +142,8 @@ async def _serve(first: bytes, later: bytes) -> None:
     await site.start()
     host, port = runner.addresses[0][:2]
     print(json.dumps({"url": f"http://{host}:{port}"}), flush=True)
-    await asyncio.Event().wait()
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
 
 
 if __name__ == "__main__":

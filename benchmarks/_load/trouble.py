@@ -12,7 +12,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,8 @@ def mad_agent(folder: str, endpoint: str, leases: str, host: str) -> dict[str, i
     """Send what an agent may and what it may not, as fast as it goes, over several connections of one key."""
     name = host_uuid(int(host))
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    sockets, subscribers = [], []
+    sockets: list[zmq.Socket[bytes]] = []
+    subscribers: list[zmq.Socket[bytes]] = []
     server = keys.read_public(Path(folder) / "controller.key").encode()
     own = keys.read_secret(Path(folder) / f"{name}.key_secret")
     for kind, where, made in ((zmq.PUB, endpoint, sockets), (zmq.XSUB, leases, subscribers)):
@@ -148,7 +149,7 @@ def _is_over() -> bool:
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
-KINDS: Final = {"mad-agent": mad_agent, "junk": junk, "slow-readers": slow_readers}
+KINDS: Final[dict[str, Callable[..., object]]] = {"mad-agent": mad_agent, "junk": junk, "slow-readers": slow_readers}
 
 
 def main(kind: str, arguments: Sequence[str]) -> None:

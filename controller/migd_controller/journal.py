@@ -54,7 +54,7 @@ IN_TABLES: Final = (RecordDecision, RecordMigration, RecordSet, RecordRecommenda
 # Sets looked through for those of a guest.
 SETS_SEARCHED: Final = 200
 # Samples in memory are bounded: with nothing else happening they are written at the latest after so many.
-MAX_PENDING_SAMPLES: Final = 4096
+MAX_PENDING_SAMPLES: Final = 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 
