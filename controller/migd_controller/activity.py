@@ -72,7 +72,7 @@ class Activity:
         silent_s = now_s - self.at_s - interval_s
         if max(silent_s, interval_s) > GAP_S or now_s < self.at_s:
             self.bins = tuple(Bins(width_s) for width_s in WIDTHS_S)
-            silent_s, interval_s = 0.0, min(interval_s, GAP_S)
+            silent_s, interval_s = 0.0, interval_s if interval_s <= GAP_S else 0.0
         found = [(rates(sample), interval_s + max(0.0, silent_s))]
         for each in self.bins:
             found = [(means, each.width_s) for one, lasts_s in found for means in each.add(one, lasts_s)]

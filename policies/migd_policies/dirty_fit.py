@@ -58,6 +58,7 @@ class DirtyFit:
     window_s: float
 
 
+@lru_cache(maxsize=1024)
 def probe_ages_s(
     memory_bytes: int,
     bandwidth_bytes_per_s: float,
@@ -68,7 +69,8 @@ def probe_ages_s(
     """Return the ages to count a guest's dirty pages at, so that a migration at this bandwidth can be predicted.
 
     They rise by one factor to half of what sending all memory takes, within `last_ages_s`: the longest age decides how
-    right a prediction is, and half of the first round was found to be enough.
+    right a prediction is, and half of the first round was found to be enough. They are asked for of each guest in every
+    control period, so the answers are remembered: guests come in few sizes.
     """
     shortest_s, longest_s = last_ages_s
     half_s = 0.5 * memory_bytes / bandwidth_bytes_per_s if bandwidth_bytes_per_s > 0 else longest_s

@@ -5,6 +5,7 @@ is switched off is the core's own code, in place; the checker uses none of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +27,10 @@ from migd_controller.decision import Gate
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
 from migd_core.world import Move
+from migd_sim.run.soak.case import read, write
 from migd_sim.run.soak.drawing import draw
 from migd_sim.run.soak.loop import Loop
+from migd_sim.run.soak.shrink import shrunk
 
 Patch = pytest.MonkeyPatch
 # So many seeds are tried from the one that is named on.
@@ -71,25 +74,26 @@ def without(patch: Patch, where: object, name: str, answer: object) -> None:
 
 # The gates that every move meets: the invariants by whose names their absence is found out, and a seed that shows it.
 GATES: Mapping[str, tuple[set[str], int]] = {
-    "known": ({"known", "crash"}, 1),
-    "pool": ({"pool"}, 1),
-    "pause": ({"pause"}, 1),
-    "one-at-a-time": ({"one-at-a-time"}, 1),
-    "movable": ({"movable", "never", "stale", "unmeasured", "one-at-a-time", "probe-and-migration", "quarantine"}, 1),
-    "target": ({"target", "maintenance"}, 1),
-    "health": ({"health"}, 1),
-    "placement": ({"placement", "rules"}, 1),
-    "anti-affinity": ({"anti-affinity"}, 1),
-    "capacity": ({"capacity"}, 1),
-    "pool-limit": ({"pool-limit"}, 1),
-    "source-limit": ({"source-limit"}, 1),
-    "target-limit": ({"target-limit"}, 1),
-    "hours": ({"hours"}, 1),
-    "cooldown": ({"cooldown"}, 1),
-    "rest": ({"rest"}, 1),
+    "known": ({"known", "crash"}, 2),
+    "pool": ({"pool"}, 17),
+    "pause": ({"pause"}, 17),
+    "one-at-a-time": ({"one-at-a-time"}, 33),
+    "movable": ({"movable", "never", "stale", "unmeasured", "one-at-a-time", "probe-and-migration", "quarantine"}, 20),
+    "target": ({"target", "maintenance"}, 2),
+    "health": ({"health"}, 32),
+    "placement": ({"placement", "rules"}, 21),
+    "anti-affinity": ({"anti-affinity"}, 38),
+    "rules": ({"rules"}, 27),
+    "capacity": ({"capacity"}, 5),
+    "pool-limit": ({"pool-limit"}, 5),
+    "source-limit": ({"source-limit"}, 29),
+    "target-limit": ({"target-limit"}, 36),
+    "hours": ({"hours"}, 41),
+    "cooldown": ({"cooldown"}, 73),
+    "rest": ({"rest"}, 14),
     "behind": ({"behind"}, 1),
-    "stall": ({"stall"}, 1),
-    "gain": ({"gain"}, 1),
+    "stall": ({"stall"}, 24),
+    "gain": ({"gain"}, 69),
 }
 
 
@@ -102,13 +106,13 @@ def test_a_core_without_a_gate_is_found_out(name: str, monkeypatch: Patch) -> No
 
 # Why a guest may not be moved: how the reason begins, the invariant, and a seed.
 REASONS: Mapping[str, tuple[str, int]] = {
-    "it is tagged migd:never": ("never", 1),
-    "the pool does not allow it": ("movable", 1),
-    "it is being migrated": ("one-at-a-time", 1),
-    "migd ": ("probe-and-migration", 1),
-    "snapshot is under way": ("movable", 1),
-    "it is in quarantine": ("quarantine", 1),
-    "its host is frozen": ("stale", 1),
+    "it is tagged migd:never": ("never", 20),
+    "the pool does not allow it": ("movable", 11),
+    "it is being migrated": ("one-at-a-time", 7),
+    "migd ": ("probe-and-migration", 15),
+    "snapshot is under way": ("movable", 10),
+    "it is in quarantine": ("quarantine", 77),
+    "its host is frozen": ("stale", 11),
     "it is not measured on its host yet": ("unmeasured", 1),
 }
 
@@ -256,11 +260,11 @@ def blocks_are_left_behind(patch: Patch) -> None:
 
 
 OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
-    (nobody_restricts, {"automation"}, 1),
-    (steps_begin_at_once, {"turn"}, 1),
-    (nothing_is_in_maintenance, {"maintenance", "pretext"}, 1),
+    (nobody_restricts, {"automation"}, 61),
+    (steps_begin_at_once, {"turn"}, 77),
+    (nothing_is_in_maintenance, {"maintenance", "pretext"}, 16),
     (failures_are_forgotten, {"rest", "quarantine"}, 1),
-    (debts_are_forgotten, {"behind", "stall"}, 1),
+    (debts_are_forgotten, {"behind", "stall"}, 34),
     (silence_is_overlooked, {"stale", "target", "probe"}, 1),
     (absurdity_is_overlooked, {"target", "doubtful"}, 1),
     (moves_in_flight_take_no_memory, {"capacity"}, 1),
@@ -286,3 +290,17 @@ def test_a_core_without_another_guard_is_found_out(
 ) -> None:
     change(monkeypatch)
     assert found(first) in invariants
+
+
+def test_a_case_that_shows_a_missing_guard_becomes_short_and_shows_it_again(monkeypatch: Patch, tmp_path: Path) -> None:
+    case = draw(GATES["capacity"][1])
+    without_gate(monkeypatch, "capacity")
+    short = shrunk(case, "capacity")
+    assert len(short.happenings) < len(case.happenings) // 4
+    assert len(short.pool.guests) < len(case.pool.guests)
+    write(short, tmp_path / "short.json")
+    violation = Loop(read(tmp_path / "short.json")).run().violation
+    assert violation is not None
+    assert violation.invariant == "capacity"
+    monkeypatch.undo()
+    assert Loop(short).run().violation is None, "with the gate nothing is wrong"

@@ -162,7 +162,9 @@ class Checker:
         if core is None:
             return "the controller is down"
         open_ = sorted({*self.journal.open, *core.memory.in_flight})
-        leases = sorted({*core.memory.leases, *self._pool.blocks.values()})
+        # A block on a guest that does not run is taken away once it does: the pool tells of no other guests.
+        blocks = [each for guest, each in self._pool.blocks.items() if self._pool.host_of(guest) is not None]
+        leases = sorted({*core.memory.leases, *blocks})
         copying = [each.guest.spec.name for each in self._pool.cluster.migrations]
         return ", ".join([*open_, *leases, *copying])
 

@@ -41,6 +41,7 @@ CODES: Final = (
     "VM_INCOMPATIBLE_WITH_THIS_HOST",
     "A_CODE_OF_TOMORROW",
 )
+MOVES: Final = ("ask", "human-migrates")
 TAGS: Final = (
     "migd:never",
     "migd:no-probe",
@@ -80,7 +81,7 @@ def draw(seed: int) -> Case:
             hosts=tuple(hosts),
             guests=tuple(guests),
             jobs=tuple(jobs),
-            rule_set=rng.choice(("xen-4.6", "xcp-ng", "xenserver", "xen-legacy")),
+            rule_set=rng.choice(("xen-4.6", "xcp-ng", "xenserver", "xen-4.6")),
         ),
         policy=policy,
         guards=_guards(rng),
@@ -114,6 +115,7 @@ def _happenings(rng: Random, storm: "_Storm", jobs: Sequence[JobSpec], length_s:
     found = [Happening(at_s=1.0, what="job-added", of=job.name, value=rng.choice((0.0, 0.0, 5400.0))) for job in jobs]
     for begins_s in sorted(rng.uniform(30.0, length_s - 2 * STORM_S) for _ in range(rng.randint(*STORMS))):
         found += [storm.happening(begins_s + rng.uniform(0.0, STORM_S)) for _ in range(rng.randint(*A_STORM))]
+    found += [storm.insisted(each) for each in found if each.what in MOVES and rng.random() < 0.4]
     return tuple(sorted(found, key=lambda each: each.at_s))
 
 
@@ -247,6 +249,12 @@ class _Storm:
         whom = host if what in OF_HOSTS else guest if what in OF_GUESTS else ""
         fields: dict[str, object] = {"of": whom, "lasts_s": lasts_s, **known.get(what, {})}
         return Happening(at_s=round(at_s, 1), what=what, **fields)  # type: ignore[arg-type]
+
+    def insisted(self, moved: Happening) -> Happening:
+        """Return how somebody asks for a guest that was moved a moment ago to be moved somewhere else."""
+        rng = self._rng
+        at_s = round(moved.at_s + between(rng, 0.05, 20.0), 2)
+        return Happening(at_s=at_s, what="ask", of=moved.of, to=rng.choice(self._hosts))
 
     def _limits(self) -> JobLimitsChange:
         rng = self._rng

@@ -145,17 +145,9 @@ class StartChecks:
         place = {uuid: host for uuid, host in self._places().items() if uuid != guest.uuid}
         guests = self._known.guests
         for tag in guest.tags:
-            key, _, value = tag.partition("=")
-            mates = [uuid for uuid in place if tag in guests[uuid].tags]
-            there = sum(place[uuid] == target for uuid in mates)
-            if key == "migd:pin" and value not in (target, self._known.hosts[target].name):
-                yield "rules", f"it is tagged {tag}"
-            if key == "migd:hosts" and not self._is_in_group(target, value):
-                yield "rules", f"it is tagged {tag}"
-            if key == "migd:apart" and there:
-                yield "rules", f"{there} others tagged {tag} are there"
-            if key == "migd:with" and there < sum(place[uuid] == source for uuid in mates):
-                yield "rules", f"others tagged {tag} stay behind"
+            mates = [place[uuid] for uuid in place if tag in guests[uuid].tags]
+            if why := self._broken(tag, source, target, mates.count(source), mates.count(target)):
+                yield "rules", f"it is tagged {tag}: {why}"
         ignored = self._case.rules.ignored_hosts
         if {self._known.hosts[host].name for host in (source, target) if host in self._known.hosts} & set(ignored):
             yield "rules", "a host is to be ignored"
@@ -164,6 +156,23 @@ class StartChecks:
             here = sum(place[uuid] == source for uuid in mates) + 1
             if (there := sum(place[uuid] == target for uuid in mates)) >= here:
                 yield "anti-affinity", f"{there} of its group are there, {here} with it where it is"
+
+    def _broken(self, tag: str, source: str, target: str, here: int, there: int) -> str:
+        """Say how a move breaks a tag that must hold, or makes worse what should; `here` and `there` are its mates."""
+        key, _, value = tag.partition("=")
+        must = not key.endswith("?")
+        match key.removesuffix("?"):
+            case "migd:apart" if there > (0 if must else here):
+                return f"{there} others are there"
+            case "migd:with" if there < here:
+                return f"{here} others stay behind"
+            case "migd:pin" | "migd:hosts" as kind:
+                meant = self._is_named if kind == "migd:pin" else self._is_in_group
+                return "" if meant(target, value) or not (must or meant(source, value)) else "it is to be elsewhere"
+        return ""
+
+    def _is_named(self, host: str, name: str) -> bool:
+        return name in (host, self._known.hosts[host].name)
 
     def _is_in_group(self, host: str, group: str) -> bool:
         members = self._case.rules.host_groups.get(group, [])
