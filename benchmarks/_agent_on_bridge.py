@@ -51,9 +51,9 @@ def measure(others: int) -> dict[str, Any]:
     talk = threading.Thread(target=_talk, args=(pairs, stop))
     with tempfile.TemporaryDirectory() as name, zmq.Context() as context:
         receiver = receiver_in(context, Path(name))
+        talk.start()
         try:
             with agent(Path(name), receiver, flows="bridge") as process:
-                talk.start()
                 return _figures(process, receiver, len(pairs))
         finally:
             stop.set()

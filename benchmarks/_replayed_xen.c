@@ -58,9 +58,14 @@ void *xs_open(unsigned long flags) { (void)flags; return &token; }
 void xs_close(void *handle) { (void)handle; }
 char *xs_read(void *handle, unsigned transaction, const char *path, unsigned *length) {
     unsigned id;
+    int end = 0;
     char *value = malloc(64);
     (void)handle, (void)transaction;
-    if (sscanf(path, "/local/domain/%u/vm", &id) != 1 || id == 0) { free(value); return NULL; }
-    *length = snprintf(value, 64, "/vm/00000000-0000-4000-8000-%012u", id);
+    sscanf(path, "/local/domain/%u%n", &id, &end);
+    if (end && id && !strcmp(path + end, "/vm"))
+        *length = snprintf(value, 64, "/vm/00000000-0000-4000-8000-%012u", id);
+    else if (end && id && !strcmp(path + end, "/data/migd/progress"))
+        *length = snprintf(value, 64, "%u/1000000", (unsigned)since());
+    else { free(value); return NULL; }
     return value;
 }

@@ -14,6 +14,7 @@ import zmq.auth
 from conftest import Agent, Granter, Listener, Pool
 from readings import HOST
 
+from migd_agent.xen import library
 from migd_core.frames import encode_request
 from migd_core.messages import HostSample, ProbeLease, ProbeReport
 
@@ -225,6 +226,34 @@ def test_a_wrong_start_says_why(arguments: list[str], code: int, text: str) -> N
     assert ended.returncode == code
     assert text in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(library.PRIVCMD.exists(), reason="there is a Xen here")
+@pytest.mark.parametrize(
+    ("source", "code", "text"),
+    [
+        (
+            "xen",
+            3,
+            "migd-agent: there is no Xen here: /dev/xen/privcmd does not exist; boot Xen, or set measure.guests",
+        ),
+        ("auto", 0, "no guests are measured: this is no Dom0 of a Xen host"),
+    ],
+)
+def test_without_xen_an_agent_that_is_to_ask_it_says_so_and_another_measures_the_host_alone(
+    key_folder: Path, source: str, code: int, text: str
+) -> None:
+    config = key_folder / "agent.toml"
+    config.write_text(
+        f"""
+controller = {{endpoint = "tcp://127.0.0.1:1", public_key_file = "x", secret_key_file = "x"}}
+measure = {{host_uuid = "{HOST}", period_s = 0.1, guests = {{source = "{source}"}}}}
+"""
+    )
+    command = [sys.executable, "-m", "migd_agent", "--print-sample", "--config", str(config)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, HOST in ended.stdout) == (code, code == 0)
+    assert text in ended.stderr
 
 
 def test_a_host_that_cannot_be_measured_prints_no_sample(key_folder: Path) -> None:

@@ -4,13 +4,13 @@ It knows no uuids, so those come from XenStore, once for each domain, and what g
 """
 
 import ctypes
-from dataclasses import replace
 from typing import Any, Final
 
 from migd_agent.xen import library
 from migd_agent.xen.guest_progress import GuestProgress
 from migd_agent.xen.reading import DOM0, SECTOR_BYTES, Domain, XenReading, XenUnreadable
 from migd_agent.xen.xenstore import XenStore
+from migd_core.progress import Progress
 
 # XENSTAT_NETWORK | XENSTAT_VBD of xenstat.h; a domain's CPU time and memory come always.
 _COLLECT: Final = 2 | 8
@@ -84,10 +84,10 @@ class LibXenStat:
 
     def _parse(self, node: Any) -> XenReading:
         of = self._library
-        handles = (of.xenstat_node_domain_by_index(node, n) for n in range(of.xenstat_node_num_domains(node)))
-        domains = tuple(self._domain(handle) for handle in handles if handle)
-        told = self._progress.of(domain.domid for domain in domains if domain.domid != DOM0)
-        domains = tuple(replace(each, progress=told.get(each.domid)) for each in domains)
+        every = (of.xenstat_node_domain_by_index(node, n) for n in range(of.xenstat_node_num_domains(node)))
+        handles = {of.xenstat_domain_id(handle): handle for handle in every if handle}
+        told = self._progress.of(domid for domid in handles if domid != DOM0)
+        domains = tuple(self._domain(domid, handle, told.get(domid)) for domid, handle in handles.items())
         self._uuids = {DOM0: "", **{each.domid: each.uuid for each in domains if each.uuid}}
         return XenReading(
             cpus=of.xenstat_node_num_cpus(node),
@@ -96,9 +96,8 @@ class LibXenStat:
             domains=domains,
         )
 
-    def _domain(self, handle: Any) -> Domain:
+    def _domain(self, domid: int, handle: Any, progress: Progress | None) -> Domain:
         of = self._library
-        domid = of.xenstat_domain_id(handle)
         networks = [of.xenstat_domain_network(handle, n) for n in range(of.xenstat_domain_num_networks(handle))]
         disks = [of.xenstat_domain_vbd(handle, n) for n in range(of.xenstat_domain_num_vbds(handle))]
         return Domain(
@@ -115,4 +114,5 @@ class LibXenStat:
             written_bytes=SECTOR_BYTES * sum(of.xenstat_vbd_wr_sects(each) for each in disks),
             is_paused=bool(of.xenstat_domain_paused(handle)),
             is_ending=bool(of.xenstat_domain_dying(handle) or of.xenstat_domain_shutdown(handle)),
+            progress=progress,
         )
