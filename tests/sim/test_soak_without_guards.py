@@ -94,7 +94,7 @@ GATES: Mapping[str, tuple[set[str], int]] = {
     "hours": ({"hours"}, 41),
     "cooldown": ({"cooldown"}, 73),
     "rest": ({"rest"}, 14),
-    "behind": ({"behind"}, 1),
+    "behind": ({"behind"}, 46),
     "stall": ({"stall"}, 24),
     "gain": ({"gain"}, 69),
 }
@@ -107,6 +107,8 @@ def test_a_core_without_a_gate_is_found_out(name: str, monkeypatch: Patch) -> No
     assert found(first) in invariants
 
 
+# Not here is that a guest was not measured on its host yet: that lasts from its arrival to its second sample there, and
+# no seed was found in which somebody asks for it just then; policies are kept from it by `cooldown` as well.
 # Why a guest may not be moved: how the reason begins, the invariant, and a seed.
 REASONS: Mapping[str, tuple[str, int]] = {
     "it is tagged migd:never": ("never", 20),
@@ -116,7 +118,6 @@ REASONS: Mapping[str, tuple[str, int]] = {
     "snapshot is under way": ("movable", 10),
     "it is in quarantine": ("quarantine", 77),
     "its host is frozen": ("stale", 11),
-    "it is not measured on its host yet": ("unmeasured", 1),
 }
 
 
@@ -161,15 +162,16 @@ def silence_is_overlooked(patch: Patch) -> None:
     patch.setattr(snapshot, "_silent_because", because)
 
 
-def absurdity_is_overlooked(patch: Patch) -> None:
-    without(patch, snapshot, "_doubtful_because", None)
+def what_moves_takes_no_memory(patch: Patch) -> None:
+    """What migd has under way and what the pool tells of arrivals count as one: either alone covers the other."""
 
+    def residents(inventory: Inventory, _: object) -> dict[str, int]:
+        taken: dict[str, int] = {}
+        for guest in inventory.guests.values():
+            taken[guest.host] = taken.get(guest.host, 0) + guest.memory_bytes
+        return taken
 
-def moves_in_flight_take_no_memory(patch: Patch) -> None:
-    reserved = snapshot._reserved_bytes
-    patch.setattr(
-        snapshot, "_reserved_bytes", lambda inventory, memory: reserved(inventory, replace(memory, in_flight={}))
-    )
+    patch.setattr(snapshot, "_reserved_bytes", residents)
 
 
 def migrations_are_not_followed(patch: Patch) -> None:
@@ -274,10 +276,9 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (failures_are_forgotten, {"rest", "quarantine", "placement"}, 1),
     (debts_are_forgotten, {"behind", "stall"}, 34),
     (silence_is_overlooked, {"stale", "target", "probe"}, 1),
-    (absurdity_is_overlooked, {"target", "doubtful"}, 1),
-    (moves_in_flight_take_no_memory, {"capacity"}, 1),
+    (what_moves_takes_no_memory, {"capacity"}, 29),
     (migrations_are_not_followed, {"never-quiet"}, 6),
-    (migrations_are_asked_for_again, {"started-twice"}, 1),
+    (migrations_are_asked_for_again, {"started-twice", "journal"}, 6),
     (ends_are_not_recorded, {"journal"}, 1),
     (decisions_are_not_recorded, {"journal"}, 1),
     (guests_that_are_gone_are_kept, {"unlike-pool"}, 3),
