@@ -27,6 +27,7 @@ from migd_controller.decision import Gate
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
 from migd_core.world import Move
+from migd_policies.rules import Rules
 from migd_sim.run.soak.case import read, write
 from migd_sim.run.soak.drawing import draw
 from migd_sim.run.soak.loop import Loop
@@ -72,6 +73,9 @@ def without(patch: Patch, where: object, name: str, answer: object) -> None:
     patch.setattr(where, name, lambda *_, **__: answer)
 
 
+# Not alone here is `rules`: a world for single moves bars the hosts that rules forbid (`placement`), and sets are ordered
+# by them (`order`). What all three ask is switched off below (`rules_are_overlooked`). `phase`, which lets a move wait for
+# a quiet moment, guards nothing.
 # The gates that every move meets: the invariants by whose names their absence is found out, and a seed that shows it.
 GATES: Mapping[str, tuple[set[str], int]] = {
     "known": ({"known", "crash"}, 2),
@@ -83,7 +87,6 @@ GATES: Mapping[str, tuple[set[str], int]] = {
     "health": ({"health"}, 32),
     "placement": ({"placement", "rules"}, 21),
     "anti-affinity": ({"anti-affinity"}, 38),
-    "rules": ({"rules"}, 27),
     "capacity": ({"capacity"}, 5),
     "pool-limit": ({"pool-limit"}, 5),
     "source-limit": ({"source-limit"}, 29),
@@ -91,7 +94,7 @@ GATES: Mapping[str, tuple[set[str], int]] = {
     "hours": ({"hours"}, 41),
     "cooldown": ({"cooldown"}, 73),
     "rest": ({"rest"}, 14),
-    "behind": ({"behind"}, 1),
+    "behind": ({"behind"}, 46),
     "stall": ({"stall"}, 24),
     "gain": ({"gain"}, 69),
 }
@@ -104,6 +107,8 @@ def test_a_core_without_a_gate_is_found_out(name: str, monkeypatch: Patch) -> No
     assert found(first) in invariants
 
 
+# Not here is that a guest was not measured on its host yet: that lasts from its arrival to its second sample there, and
+# no seed was found in which somebody asks for it just then; policies are kept from it by `cooldown` as well.
 # Why a guest may not be moved: how the reason begins, the invariant, and a seed.
 REASONS: Mapping[str, tuple[str, int]] = {
     "it is tagged migd:never": ("never", 20),
@@ -113,7 +118,6 @@ REASONS: Mapping[str, tuple[str, int]] = {
     "snapshot is under way": ("movable", 10),
     "it is in quarantine": ("quarantine", 77),
     "its host is frozen": ("stale", 11),
-    "it is not measured on its host yet": ("unmeasured", 1),
 }
 
 
@@ -130,6 +134,10 @@ def nobody_restricts(patch: Patch) -> None:
 
 def steps_begin_at_once(patch: Patch) -> None:
     without(patch, set_course, "_turn", None)
+
+
+def rules_are_overlooked(patch: Patch) -> None:
+    without(patch, Rules, "objection", None)
 
 
 def nothing_is_in_maintenance(patch: Patch) -> None:
@@ -154,15 +162,16 @@ def silence_is_overlooked(patch: Patch) -> None:
     patch.setattr(snapshot, "_silent_because", because)
 
 
-def absurdity_is_overlooked(patch: Patch) -> None:
-    without(patch, snapshot, "_doubtful_because", None)
+def what_moves_takes_no_memory(patch: Patch) -> None:
+    """What migd has under way and what the pool tells of arrivals count as one: either alone covers the other."""
 
+    def residents(inventory: Inventory, _: object) -> dict[str, int]:
+        taken: dict[str, int] = {}
+        for guest in inventory.guests.values():
+            taken[guest.host] = taken.get(guest.host, 0) + guest.memory_bytes
+        return taken
 
-def moves_in_flight_take_no_memory(patch: Patch) -> None:
-    reserved = snapshot._reserved_bytes
-    patch.setattr(
-        snapshot, "_reserved_bytes", lambda inventory, memory: reserved(inventory, replace(memory, in_flight={}))
-    )
+    patch.setattr(snapshot, "_reserved_bytes", residents)
 
 
 def migrations_are_not_followed(patch: Patch) -> None:
@@ -262,23 +271,23 @@ def blocks_are_left_behind(patch: Patch) -> None:
 OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (nobody_restricts, {"automation"}, 61),
     (steps_begin_at_once, {"turn"}, 77),
+    (rules_are_overlooked, {"rules"}, 1),
     (nothing_is_in_maintenance, {"maintenance", "pretext"}, 16),
-    (failures_are_forgotten, {"rest", "quarantine"}, 1),
+    (failures_are_forgotten, {"rest", "quarantine", "placement"}, 1),
     (debts_are_forgotten, {"behind", "stall"}, 34),
     (silence_is_overlooked, {"stale", "target", "probe"}, 1),
-    (absurdity_is_overlooked, {"target", "doubtful"}, 1),
-    (moves_in_flight_take_no_memory, {"capacity"}, 1),
-    (migrations_are_not_followed, {"never-quiet"}, 1),
-    (migrations_are_asked_for_again, {"started-twice"}, 1),
+    (what_moves_takes_no_memory, {"capacity"}, 29),
+    (migrations_are_not_followed, {"never-quiet"}, 6),
+    (migrations_are_asked_for_again, {"started-twice", "journal"}, 6),
     (ends_are_not_recorded, {"journal"}, 1),
     (decisions_are_not_recorded, {"journal"}, 1),
-    (guests_that_are_gone_are_kept, {"unlike-pool"}, 1),
+    (guests_that_are_gone_are_kept, {"unlike-pool"}, 3),
     (every_guest_is_probed, {"probe", "probe-and-migration", "unprobed"}, 1),
     (tags_do_not_keep_from_probes, {"unprobed"}, 1),
     (probes_follow_each_other, {"probe-share"}, 1),
-    (probes_go_to_whoever_is_there, {"probe"}, 1),
+    (probes_go_to_whoever_is_there, {"probe"}, 4),
     (hosts_have_many_probes, {"one-probe-a-host"}, 1),
-    (probes_are_given_in_a_pause, {"pause"}, 1),
+    (probes_are_given_in_a_pause, {"pause"}, 2),
     (probes_end_before_their_agents, {"probe-and-migration"}, 1),
     (blocks_are_left_behind, {"never-quiet"}, 1),
 )

@@ -1,7 +1,7 @@
 """One case from its beginning to its end: the core's life, the pool's and the agents', in one virtual time.
 
 Time goes from one thing that falls due to the next. Control periods follow each other as in life after something has
-happened; later each waits for a share of the time since, as in an evaluation: nothing changes in between. At the end
+happened; later each waits for as long as that is ago, much as in an evaluation: nothing changes in between. At the end
 everything that is wrong is mended, migd is paused, and what is under way must come to rest.
 """
 
@@ -40,9 +40,9 @@ from migd_sim.run.soak.reckless import RECKLESS, Reckless
 from migd_sim.run.soak.story import lines
 from migd_sim.run.soak.violation import Violated, Violation
 
-# So many periods after a change come at their usual pace; from then on each waits for this share of the time since.
-BRISK_PERIODS: Final = 3
-WAITS_RATIO: Final = 0.4
+# So many periods after a change come at their usual pace; then each waits for this times as long as that is ago.
+BRISK_PERIODS: Final = 2
+WAITS_RATIO: Final = 1.0
 # While a migration is under way none waits for longer.
 UNDER_WAY_S: Final = 60.0
 # How long what is under way may take to come to rest once everything is mended.
