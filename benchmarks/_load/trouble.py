@@ -138,7 +138,9 @@ def _place(address: str) -> str | tuple[str, int]:
 
 def _is_open(one: socket.socket) -> bool:
     try:
-        return one.recv(65536) != b""
+        while one.recv(65536):  # a greeting may stand before the end
+            pass
+        return False
     except BlockingIOError:
         return True
     except OSError:
