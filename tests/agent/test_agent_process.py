@@ -20,7 +20,7 @@ from migd_core.messages import HostSample, ProbeLease, ProbeReport
 
 Start = Callable[..., Agent]
 Listen = Callable[..., Listener]
-MAX_RESIDENT_BYTES = 38 * 10**6
+MAX_RESIDENT_BYTES = 40 * 10**6
 
 
 def test_guests_of_the_pool_arrive_with_their_rates(pool: Pool, listen: Listen, start_agent: Start) -> None:

@@ -286,14 +286,12 @@ from pathlib import Path
 from log_dirty_model import FileXen
 from migd_agent.xen.log_dirty import LogDirtyProbes
 from migd_agent.xen.probe_records import ProbeRecords
-import signal
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+from migd_agent.daemon import StopRequest
 xen, records = FileXen(Path(sys.argv[1])), ProbeRecords(Path(sys.argv[2]))
 probe = LogDirtyProbes(xen, records, random.Random(1), time.monotonic).begin(7, (0.01, 60.0), 1, time.monotonic() + 90)
-try:
-    while not probe.advance(time.monotonic()):
-        time.sleep(0.005)
-finally:
+with StopRequest() as stop:
+    while not stop.is_asked and not probe.advance(time.monotonic()):
+        stop.wait(0.005)
     probe.close()
 """
 
