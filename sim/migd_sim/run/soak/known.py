@@ -107,7 +107,8 @@ class Known:
                 self.maintenance.pop(host, None)
                 self.emptied.discard(host)
             case EvacuationAsked(host=host):
-                self.maintenance.setdefault(host, None)
+                if not self.is_in_maintenance(host, now_s):
+                    self.maintenance[host] = None
                 self.emptied.add(host)
             case EvacuationStopped(host=host):
                 self.emptied.discard(host)

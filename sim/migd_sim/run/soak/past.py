@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from migd_controller.commands import AnyCommand, BeginProbe, EndProbe
 from migd_controller.config import GuardsSection
-from migd_controller.events import AnyEvent, GuestReleased, PoolGuest, ProbeEnded
+from migd_controller.events import AnyEvent, GuestReleased, InventoryChanged, PoolGuest, ProbeEnded
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration, State
 
@@ -35,6 +35,8 @@ class Past:
         match event:
             case GuestReleased(guest=guest):
                 self._lift(guest)
+            case InventoryChanged(gone=gone):  # what starts again is another run, of which nothing was counted
+                self.probed_at = {guest: at for guest, at in self.probed_at.items() if guest not in gone}
             case ProbeEnded(lease=lease, text=text):
                 over = self.leases.pop(lease, None)
                 if over is not None and text.startswith(NOT_BEGUN):
