@@ -60,7 +60,7 @@ def test_what_cannot_be_evaluated_is_refused(arguments, code, text, migctl):
 
 
 def evaluation(*, bound_s: float | None) -> Evaluation:
-    outcome = Outcome(total_s=100.0, ended_s={"job0": 100.0}, moves=1, failed_moves=0, pause_s=0.3, lost=("job0",))
+    outcome = Outcome(total_s=100.0, took_s={"job0": 100.0}, moves=1, failed_moves=0, pause_s=0.3, lost=("job0",))
     least = None if bound_s is None else 0.5
     score = PolicyScore(
         policy="least-loaded",
