@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from migd_controller.config import TelemetrySection
 from migd_controller.events import (
     AgentListens,
@@ -25,6 +27,7 @@ from migd_controller.events import (
     PoolGuest,
     PoolHost,
     PoolReachability,
+    ProbeEnded,
     Resumed,
     SampleArrived,
     Source,
@@ -93,6 +96,11 @@ class Known:
                 self.is_reachable = is_reachable
             case AgentListens(host=host, listens=listens):
                 (self.listening.add if listens else self.listening.discard)(host)
+            case ProbeEnded(lease=lease):  # before the pool's next event says so
+                for guest in self.guests.values():
+                    if guest.probed_by == lease:
+                        self.guests[guest.uuid] = replace(guest, probed_by="")
+                        break
             case Paused():
                 self.is_paused = True
             case Resumed():
