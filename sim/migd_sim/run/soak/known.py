@@ -31,6 +31,7 @@ from migd_controller.events import (
     Resumed,
     SampleArrived,
     Source,
+    Tick,
 )
 from migd_core.automation import Automation
 from migd_core.health import HealthState
@@ -101,6 +102,10 @@ class Known:
                     if guest.probed_by == lease:
                         self.guests[guest.uuid] = replace(guest, probed_by="")
                         break
+            case Tick():  # what is over is over, also where the clock is set back later
+                self.maintenance = {
+                    host: until for host, until in self.maintenance.items() if not _is_past(until, now_s)
+                }
             case Paused():
                 self.is_paused = True
             case Resumed():
@@ -201,3 +206,7 @@ class Known:
         told = self.hosts[host]
         is_failing = self.health.get(host, (HealthState.UNKNOWN, 0.0))[0] is HealthState.FAILING
         return is_failing or not told.is_enabled or told.is_evacuating or self.is_in_maintenance(host, now_s)
+
+
+def _is_past(until: float | None, now_s: float) -> bool:
+    return until is not None and until <= now_s
