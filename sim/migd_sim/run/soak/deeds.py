@@ -391,7 +391,7 @@ def _block_left(loop: "Loop", happening: Happening) -> None:
     """Let a block of migd's stand that no controller remembers, as after its journal was replaced."""
     guest = loop.pool.guest_named(happening.of)
     if guest is not None and guest not in loop.pool.blocks and guest not in loop.pool.holders:
-        loop.pool.blocks[guest] = "D0.p1"
+        loop.pool.blocks[guest] = f"D0.{happening.of}"
         loop.pool.version += 1
 
 

@@ -176,7 +176,7 @@ class SimExecutor:
                 host = yield from self._patiently(partial(self.pool.host_of, command.guest))
                 if host in (command.target, None):
                     return None
-            yield LOOK_S
+            yield 5 * LOOK_S
 
     def _migration_of(self, guest: str) -> Process[str | None]:
         """Return the task that migrates the guest at this moment, None if none does."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from migd_controller.config import TelemetrySection
 from migd_controller.events import (
     AgentListens,
@@ -25,9 +27,11 @@ from migd_controller.events import (
     PoolGuest,
     PoolHost,
     PoolReachability,
+    ProbeEnded,
     Resumed,
     SampleArrived,
     Source,
+    Tick,
 )
 from migd_core.automation import Automation
 from migd_core.health import HealthState
@@ -93,6 +97,15 @@ class Known:
                 self.is_reachable = is_reachable
             case AgentListens(host=host, listens=listens):
                 (self.listening.add if listens else self.listening.discard)(host)
+            case ProbeEnded(lease=lease):  # before the pool's next event says so
+                for guest in self.guests.values():
+                    if guest.probed_by == lease:
+                        self.guests[guest.uuid] = replace(guest, probed_by="")
+                        break
+            case Tick():  # what is over is over, also where the clock is set back later
+                self.maintenance = {
+                    host: until for host, until in self.maintenance.items() if not _is_past(until, now_s)
+                }
             case Paused():
                 self.is_paused = True
             case Resumed():
@@ -193,3 +206,7 @@ class Known:
         told = self.hosts[host]
         is_failing = self.health.get(host, (HealthState.UNKNOWN, 0.0))[0] is HealthState.FAILING
         return is_failing or not told.is_enabled or told.is_evacuating or self.is_in_maintenance(host, now_s)
+
+
+def _is_past(until: float | None, now_s: float) -> bool:
+    return until is not None and until <= now_s

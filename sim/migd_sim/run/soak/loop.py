@@ -45,8 +45,9 @@ BRISK_PERIODS: Final = 2
 WAITS_RATIO: Final = 1.0
 # While a migration is under way none waits for longer.
 UNDER_WAY_S: Final = 60.0
-# How long what is under way may take to come to rest once everything is mended.
-REST_S: Final = 6 * 3600.0
+# How long what is under way may take to come to rest once everything is mended: a guest whose task was lost is waited
+# for up to a day (`executor.PATIENCE_AT_MOST_S`).
+REST_S: Final = 25 * 3600.0
 SILENCE_S: Final = 7.0
 
 
@@ -310,7 +311,7 @@ class Loop:
             self._let_shadows_follow()
         age_s, period_s = now_s - self._last_change_s, self.config.period_s
         wait_s = period_s if age_s < BRISK_PERIODS * period_s else max(period_s, WAITS_RATIO * age_s)
-        if self.core is not None and self.core.memory.in_flight:
+        if self.cluster.migrations:
             wait_s = min(wait_s, UNDER_WAY_S)
         self._next_tick_s = now_s + wait_s
 

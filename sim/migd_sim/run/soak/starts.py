@@ -132,17 +132,23 @@ class StartChecks:
         if self._past.is_barred(guest.uuid, target):
             yield "placement", "the target has refused it for good"
 
-    def _places(self) -> Mapping[str, str]:
-        """Where every guest will be once all that is under way is done, as far as it was told and recorded."""
+    def _places(self, cause: str) -> Mapping[str, str]:
+        """Where every guest will be once all that is under way is done, as far as it was told and recorded.
+
+        What the same decision asks for later is no reason for or against what it asks for first.
+        """
+        decision, _, number = cause.rpartition(".")
+        later = {f"{decision}.{n}" for n in range(int(number) + 1, int(number) + 64)}
         place = {uuid: each.arriving_at or each.host for uuid, each in self._known.guests.items()}
-        place |= {each.guest: each.target for each in self._journal.open.values() if each.guest in place}
+        known = [each for each in self._journal.open.values() if each.cause not in later and each.guest in place]
+        place |= {each.guest: each.target for each in known}
         for move_set in self._journal.sets.values():
             place |= {step.guest: step.target for step in move_set.waiting if step.guest in place}
         return place
 
     def _rules(self, start: Start, guest: PoolGuest) -> Iterator[tuple[str, str]]:
         source, target = start.command.source, start.command.target
-        place = {uuid: host for uuid, host in self._places().items() if uuid != guest.uuid}
+        place = {uuid: host for uuid, host in self._places(start.command.cause).items() if uuid != guest.uuid}
         guests = self._known.guests
         for tag in guest.tags:
             mates = [place[uuid] for uuid in place if tag in guests[uuid].tags]
