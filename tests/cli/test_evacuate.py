@@ -84,6 +84,7 @@ def test_an_interrupt_ends_the_watching_and_says_how_to_go_on(controller) -> Non
         env={**os.environ, "MIGD_SOCKET": str(controller.socket), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background shells ignore it
     )
     try:
         assert process.stdout is not None
