@@ -23,6 +23,7 @@ from migd_core import keys, systemd
 PREFIX: Final = "migd:leader:"
 _PURPOSE: Final = b"migd leadership"
 _NONCE_BYTES: Final = 12
+_MOST_DIGITS: Final = 18
 
 
 def key_of(number: int) -> str:
@@ -43,11 +44,11 @@ def claims_in(entries: Mapping[str, str]) -> tuple[Claim, ...]:
     found = []
     for key, text in entries.items():
         number = key.removeprefix(PREFIX)
-        if not key.startswith(PREFIX) or not number.isascii() or not number.isdigit():
+        if not key.startswith(PREFIX) or not number.isascii() or not number.isdigit() or len(number) > _MOST_DIGITS:
             continue
         try:
             claim = msgspec.json.decode(text, type=Claim)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             claim = Claim(number=0, seat="", life=text, attempt=0, lease_s=0.0)
         found.append(msgspec.structs.replace(claim, number=int(number)))
     return tuple(found)

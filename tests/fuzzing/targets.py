@@ -26,6 +26,8 @@ from migd_cli.links.across import Endpoint
 from migd_controller.config import ControllerConfig
 from migd_controller.http.answers import decoded as decoded_body
 from migd_controller.http.tokens import TokensFile
+from migd_controller.leader_claims import PREFIX, claims_in, text_of
+from migd_controller.leadership import Claim
 from migd_controller.pool_records import PoolMirror, UnreadableRecords, batch_of
 from migd_controller.rrd import RrdError, sample_of
 from migd_controller.slurm_drain import nodes
@@ -97,6 +99,15 @@ def _files(*names: str) -> tuple[bytes, ...]:
 
 def _configuration(type_: type[msgspec.Struct], *modules: str, seeds: tuple[bytes, ...]) -> Target:
     return Target(modules, _text(lambda text: config.parse(text, type_)), (ConfigError,), seeds)
+
+
+CLAIM: Final = Claim(number=7, seat="a", life="b", attempt=1, lease_s=15.0, sessions=("c",))
+
+
+def _claims(text: str) -> object:
+    """The number and the text of one claim in the pool's database."""
+    number, _, claim = text.partition("\n")
+    return claims_in({PREFIX + number: claim})
 
 
 def _screen(text: str) -> object:
@@ -272,6 +283,7 @@ TARGETS: Final[dict[str, Target]] = {
     "sinfo": Target(("migd_controller.slurm_drain",), nodes, (), (b"n1|idle|none\nn2|drained|migd: host xen1 is failing\n",)),
     "job, as asked for": Target(("migd_controller.http.answers",), lambda data: decoded_body(data, JobRequest, "POST /v1/jobs"), (ConfigError,), (JOB,)),
     "event.from, as answered": Target(("migd_controller.pool_records", "migd_controller.xapi_transport", "migd_controller.xapi"), _pool, (xmlrpc.client.Error, ExpatError, UnreadableRecords), (_pool_answer(),)),
+    "claims to lead": Target(("migd_controller.leader_claims",), _text(_claims), (), (b"7\n" + text_of(CLAIM).encode(), b"9" * 5000 + b"\n{}", b"1\n{}")),
     "XML-RPC call": Target(("migd_xapi.wire.xml_rpc",), xml_rpc.read_call, (xml_rpc.NotXmlRpc,), (CALL,)),
     "JSON-RPC call": Target(("migd_xapi.wire.json_rpc",), json_rpc.read_call, (json_rpc.NotJsonRpc,), (b'{"jsonrpc":"2.0","method":"VM.x","params":["a",{"b":[1]}],"id":7}',)),
     "value in a call": Target(("migd_xapi.datamodel.types",), _value, (msgspec.DecodeError, UnicodeDecodeError, RecursionError), (b'"20260101T00:00:00Z"', b"12", b"1.5", b'["a","b"]', b'{"a":"b"}', b"9" * 400)),
