@@ -109,7 +109,6 @@ AGENT = """\
 [controller]
 endpoint = {endpoint}
 lease_endpoint = {lease_endpoint}
-others = [{others}]
 public_key_file = {public_key_file}
 secret_key_file = {secret_key_file}
 
@@ -332,11 +331,13 @@ class LiveCluster:
         first, *rest = (until(lambda each=each: _ready_line(each), _child(each)) for each in (controller, *others))
         self._listen, self._leases = first["telemetry"], first["leases"]
         also = ", ".join(f'{{ endpoint = "{at["telemetry"]}", lease_endpoint = "{at["leases"]}" }}' for at in rest)
+        known = f"others = [{also}]\n".replace("{", "{{").replace("}", "}}")
+        template = AGENT.replace("public_key_file", f"{known}public_key_file", 1)
         for host in self._agents:
             config = self.folder / f"{host}.toml"
             config.write_text(
                 toml(
-                    AGENT.replace("{others}", also.replace("{", "{{").replace("}", "}}")),
+                    template,
                     endpoint=self._listen,
                     lease_endpoint=self._leases,
                     collectors_off=self._collectors_off,
