@@ -10,7 +10,7 @@ FUZZ_INPUTS ?= 2000
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-crash test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint lint-ansible man \
+.PHONY: help demo test test-clients test-guards test-crash test-packages test-xen test-xen-integrity test-xen-measure lab lab-stop lint lint-ansible man \
   docs packages bench brams brams-live soak load fuzz audit clean
 
 help:  ## show this list
@@ -20,10 +20,13 @@ demo: $(VENV)/.installed  ## watch migd speed up a job on an emulated pool (abou
 	@$(BIN)/migctl demo $(DEMO)
 
 test: $(NPM_CLIENTS)/.installed $(VENV)/.installed-tools lint  ## run every check that fits in ten minutes
-	$(BIN)/pytest -m 'not clients and not packages and not xen and not crash' $(SIDE_BY_SIDE) $(PYTEST)
+	$(BIN)/pytest -m 'not clients and not packages and not xen and not crash and not guards' $(SIDE_BY_SIDE) $(PYTEST)
 
 test-clients: $(NPM_CLIENTS)/.installed $(VENV)/.installed-clients  ## let every foreign client drive the emulated pool
 	$(BIN)/pytest tests/clients $(PYTEST)
+
+test-guards: $(VENV)/.installed-dev  ## switch each guard of the core off in turn: the soak's checker finds it out (two minutes)
+	$(BIN)/pytest tests/sim/test_soak_without_guards.py -n 2 $(PYTEST)
 
 test-crash: $(VENV)/.installed-dev  ## kill controllers and agents as processes at the worst moments (two minutes)
 	$(BIN)/pytest tests/controller/test_killed_processes.py $(PYTEST)
