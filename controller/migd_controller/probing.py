@@ -26,6 +26,8 @@ UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
 AROUND_S: Final = 5.0
 # From the agent's deadline to the controller's.
 MARGIN_S: Final = 5.0
+# By how much the way of a host's samples may differ, the agent's clock against this one, in the last minute.
+STEADY_S: Final = MARGIN_S
 # After a lease that brought no curve its host is left alone for so long.
 REST_S: Final = 60.0
 
@@ -199,7 +201,9 @@ def _granted(
 def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float, config: ControllerConfig) -> bool:
     age_s = telemetry.age_s(host, now_s)
     is_fresh = age_s is not None and age_s <= config.telemetry.stale_after(known.source)
-    return known.source is Source.AGENT and host in telemetry.listening and is_fresh
+    # The agent's deadline is in its own clock: one that leaps against this controller's would end the probe too late.
+    is_steady = known.jitter_s <= STEADY_S
+    return known.source is Source.AGENT and host in telemetry.listening and is_fresh and is_steady
 
 
 def _may_be_probed(host: str, known: HostTelemetry, inventory: Inventory, memory: Memory) -> Iterator[PoolGuest]:
