@@ -28,6 +28,8 @@ AROUND_S: Final = 5.0
 MARGIN_S: Final = 5.0
 # What an operator has asked for, and nothing came of, is forgotten after so long.
 ASKED_FOR_S: Final = 2 * 3600.0
+# By how much the way of a host's samples may differ, the agent's clock against this one, in the last minute.
+STEADY_S: Final = MARGIN_S
 # After a lease that brought no curve its host is left alone for so long.
 REST_S: Final = 60.0
 
@@ -210,7 +212,9 @@ def _granted(
 def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float, config: ControllerConfig) -> bool:
     age_s = telemetry.age_s(host, now_s)
     is_fresh = age_s is not None and age_s <= config.telemetry.stale_after(known.source)
-    return known.source is Source.AGENT and host in telemetry.listening and is_fresh
+    # The agent's deadline is in its own clock: one that leaps against this controller's would end the probe too late.
+    is_steady = known.jitter_s <= STEADY_S
+    return known.source is Source.AGENT and host in telemetry.listening and is_fresh and is_steady
 
 
 def _may_be_probed(

@@ -248,6 +248,20 @@ def test_a_guest_that_is_tagged_in_mid_probe_is_left_alone_from_the_next_tick_on
     ] * 2
 
 
+def test_an_agent_whose_clock_leaps_gets_no_lease() -> None:
+    """Its own deadline is told in that clock, and is what ends a probe that the controller hears nothing of."""
+    cluster = Probed(pool_guest("g", on="a"))
+    for leap_s in (0.0, 9e11):
+        cluster.now_s += 1.0
+        cluster.sequence += 1
+        sample = replace(cluster.sample("a", {}), sequence=cluster.sequence)
+        cluster.tell(SampleArrived(sample=replace(sample, monotonic_s=sample.monotonic_s + leap_s)))
+    cluster.tell(Tick())
+    assert cluster.begun == []
+    cluster.run(13)
+    assert len(cluster.begun) == 1, "a minute of samples without a leap is enough"
+
+
 def test_a_probe_that_was_given_up_costs_its_host_no_rest() -> None:
     cluster = Probed(pool_guest("g", on="a"), pool_guest("h", on="a"))
     cluster.run(1)

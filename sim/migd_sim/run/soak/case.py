@@ -23,7 +23,7 @@ from migd_controller.config import (
 )
 from migd_core.errors import ConfigError
 from migd_core.job_limits import JobLimitsChange
-from migd_core.units import Lasting, NotNegative, Seconds
+from migd_core.units import Lasting, Seconds
 from migd_policies.rules import RuleSettings
 from migd_sim.model import PoolSpec
 
@@ -153,6 +153,3 @@ def write(case: Case, path: Path) -> None:
     """Keep a case in a file that people can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(case), indent=1) + b"\n")
-
-
-__all__ = ["Case", "Happening", "NotNegative", "What", "read", "write"]

@@ -64,7 +64,7 @@ class Checker:
     def heard(self, event: AnyEvent, now_s: float) -> None:
         """The core is about to be told of something."""
         self.known.take(event, now_s)
-        self._past.heard(event)
+        self._past.heard(event, now_s)
 
     def commanded(self, event: AnyEvent | None, commands: Sequence[AnyCommand], now_s: float) -> None:
         """The core has answered an event (None: its start) with commands, which are in the journal now."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from migd_controller.commands import AnyCommand, BeginProbe, EndProbe
 from migd_controller.config import GuardsSection
-from migd_controller.events import AnyEvent, GuestReleased, InventoryChanged, PoolGuest, ProbeEnded
+from migd_controller.events import AnyEvent, GuestReleased, InventoryChanged, PoolGuest, ProbeEnded, Tick
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration, State
 
@@ -30,13 +30,15 @@ class Past:
     _quarantine: set[str] = field(default_factory=set)
     _barred: set[tuple[str, str]] = field(default_factory=set)
 
-    def heard(self, event: AnyEvent) -> None:
+    def heard(self, event: AnyEvent, now_s: float) -> None:
         """Take in what lifts holds and ends leases."""
         match event:
             case GuestReleased(guest=guest):
                 self._lift(guest)
             case InventoryChanged(gone=gone):  # what starts again is another run, of which nothing was counted
                 self.probed_at = {guest: at for guest, at in self.probed_at.items() if guest not in gone}
+            case Tick():  # what has cooled down is forgotten, also where the clock is set back later
+                self._at = {guest: at for guest, at in self._at.items() if now_s - at < self.limits.cooldown_s}
             case ProbeEnded(lease=lease, text=text):
                 over = self.leases.pop(lease, None)
                 if over is not None and text.startswith(NOT_BEGUN):
