@@ -248,6 +248,21 @@ def test_a_guest_that_is_tagged_in_mid_probe_is_left_alone_from_the_next_tick_on
     ] * 2
 
 
+def test_what_was_counted_of_a_guest_that_stopped_while_the_pool_was_silent_is_forgotten() -> None:
+    """What starts again is another run of it, and the whole inventory after the silence names no guest that is gone."""
+    cluster = Probed(pool_guest("g", on="a"))
+    cluster.run(1)
+    cluster.says(cluster.begun[0], "done")
+    cluster.run(1)
+    assert len(cluster.core.telemetry.curves("g")) == 1
+    stopped = cluster.guests.pop("g")
+    cluster.curves.clear()
+    cluster.tell_inventory()
+    cluster.guests["g"] = stopped
+    cluster.tell_inventory()
+    assert cluster.core.telemetry.curves("g") == ()
+
+
 def test_an_agent_whose_clock_leaps_gets_no_lease() -> None:
     """Its own deadline is told in that clock, and is what ends a probe that the controller hears nothing of."""
     cluster = Probed(pool_guest("g", on="a"))

@@ -36,7 +36,8 @@ class Past:
             case GuestReleased(guest=guest):
                 self._lift(guest)
             case InventoryChanged(gone=gone):  # what starts again is another run, of which nothing was counted
-                self.probed_at = {guest: at for guest, at in self.probed_at.items() if guest not in gone}
+                running = {guest.uuid for guest in event.guests} if event.is_complete else self.probed_at.keys() - gone
+                self.probed_at = {guest: at for guest, at in self.probed_at.items() if guest in running}
             case Tick():  # what has cooled down is forgotten, also where the clock is set back later
                 self._at = {guest: at for guest, at in self._at.items() if now_s - at < self.limits.cooldown_s}
             case ProbeEnded(lease=lease, text=text):
