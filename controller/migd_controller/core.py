@@ -196,10 +196,10 @@ class Core:
             case MeasuringFailed(host=host, problem=problem):
                 self.telemetry.problems[host] = problem
             case InventoryChanged():
-                before = set(self.inventory.guests)
+                known = set(self.inventory.guests)
                 for guest in self.inventory.apply(event):
                     self.telemetry.rebooted(guest, now_s)
-                self.telemetry.forget(before - self.inventory.guests.keys())  # a complete one names none that is gone
+                self.telemetry.forget(known - self.inventory.guests.keys())  # a complete one names none that is gone
                 self._remember_addresses()
             case PoolReachability(is_reachable=is_reachable):
                 if is_reachable and not self.pool.is_reachable:
