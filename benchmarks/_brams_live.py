@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ import tomli_w
 from migd_cli.client import Client
 from migd_cli.demo.children import Brood, Child, brood
 from migd_cli.demo.configuration import Endpoints, Files, agent_toml, agents_toml
+from migd_cli.demo.emulated_pool import EmulatedPool
+from migd_cli.demo.staging import endpoints_of
 from migd_cli.failures import Failure
 from migd_core import keys
 from migd_core.api import JobRequest, MaintenanceRequest, MigrationView, StatusView
@@ -72,8 +73,8 @@ min_gain_s = {min_gain_s}
 apart_s = {apart_s}
 guest_time_ratio = 0.05
 first_age_s = {first_age_s}
-window_at_least_s = {window_s}
-window_at_most_s = {window_s}
+window_at_least_s = 2.5
+window_at_most_s = 2.5
 
 [ledger]
 rule_set = "{rule_set}"
@@ -100,19 +101,6 @@ class Deed:
     do: Callable[["Cluster"], None]
 
 
-class JobTruth(msgspec.Struct, frozen=True):
-    """A job as it really runs."""
-
-    name: str
-    steps_done: float
-
-
-class Truth(msgspec.Struct, frozen=True):
-    """What really happens, by the emulated pool's own clock."""
-
-    jobs: tuple[JobTruth, ...]
-
-
 class Cluster:
     """The processes of one run in a folder: pool, controller and agents."""
 
@@ -134,7 +122,7 @@ class Cluster:
         self.began_s = time.monotonic()
         ready = _until(lambda: self._pool.output().partition("\n")[0] or None, self._pool)
         told = json.loads(ready)
-        self._control, settings = told["control"], _settings(case.pool, times)
+        self.truth, settings = EmulatedPool(told["control"]).truth, _settings(case.pool, times)
         self._files.config("controller").write_text(
             CONTROLLER.format(folder=folder, url=told["url"], rule_set=case.pool.rule_set, **settings), encoding="utf-8"
         )
@@ -145,14 +133,10 @@ class Cluster:
             text.replace("tcp://127.0.0.1:*", endpoints.telemetry), encoding="utf-8"
         )
         for host in hosts:
-            config = agent_toml(self._files, host.name, host.uuid, endpoints, self._control)
+            config = agent_toml(self._files, host.name, host.uuid, endpoints, told["control"])
             self._files.config(host.name).write_text(config, encoding="utf-8")
             children.start(f"agent-{host.name}", "migd_agent", "--config", str(self._files.config(host.name)))
         _until(lambda: self._sees(len(hosts)), self.controller)
-
-    def truth(self) -> Truth:
-        """Return what really happens. Raises MigdError."""
-        return msgspec.json.decode(_get(f"{self._control}/truth"), type=Truth)
 
     def add_job(self, name: str, guests: tuple[str, ...]) -> None:
         asked_s = self.case.asked_s[name] / self._times
@@ -178,7 +162,7 @@ class Cluster:
 
     def _start_controller(self) -> tuple[Child, Endpoints]:
         child = self._children.start("controller", "migd_controller", "--config", str(self._files.config("controller")))
-        return child, _until(lambda: _endpoints(child), child)
+        return child, _until(lambda: endpoints_of(child), child)
 
     def _sees(self, hosts: int) -> StatusView | None:
         try:
@@ -244,7 +228,6 @@ def _settings(pool: PoolSpec, times: float) -> dict[str, float]:
         "min_gain_s": 10.0,
         "apart_s": 3600.0,
         "first_age_s": 0.05,
-        "window_s": 8.0,
         "horizon_s": 14400.0,
         "life_at_least_s": 120.0,
         "warm_up_s": 1.0,
@@ -255,22 +238,6 @@ def _settings(pool: PoolSpec, times: float) -> dict[str, float]:
         "same_switch": pool.levels[Level.SAME_SWITCH].bandwidth_bytes_per_s * times,
     }
     return {name: value / times for name, value in defaults_s.items()} | links
-
-
-def _endpoints(controller: Child) -> Endpoints | None:
-    for line in controller.log().splitlines():
-        if '"controller ready"' in line:
-            known = json.loads(line)
-            return Endpoints(known["telemetry"], known["leases"], known["url"])
-    return None
-
-
-def _get(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return bytes(answer.read())
-    except OSError as error:
-        raise MigdError(f"the emulated pool does not answer {url}: {error}") from error
 
 
 def _until(look: Callable[[], T | None], child: Child) -> T:
@@ -297,7 +264,11 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--faster", type=float, default=12.0, help="how many times faster the cluster is")
     options.add_argument("--weather-h", type=int, default=48, help="hours of weather that are forecast")
     asked = options.parse_args(arguments)
-    live = run(asked.seed, asked.faster, asked.weather_h)
+    try:
+        live = run(asked.seed, asked.faster, asked.weather_h)
+    except MigdError as error:
+        print(error, file=sys.stderr)
+        return 1
     virtual = compare(brams(asked.seed, asked.weather_h))
     best_h, nobody_h = virtual.best_forecast_s / 3600, virtual.of(NOBODY).forecast_s / 3600
     figures = {

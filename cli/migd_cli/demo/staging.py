@@ -61,7 +61,7 @@ def raise_stage(folder: Path, children: Brood, pause: Pause) -> Stage:
     files.password.write_text("migd\n", encoding="utf-8")
     files.config("controller").write_text(controller_toml(files, ready.url), encoding="utf-8")
     controller = children.start("controller", "migd_controller", "--config", str(files.config("controller")))
-    endpoints = _until(lambda: _endpoints(controller), controller, "come up", pause)
+    endpoints = _until(lambda: endpoints_of(controller), controller, "come up", pause)
     for host in known.hosts:
         text = agent_toml(files, host.name, host.uuid, endpoints, ready.control)
         files.config(host.name).write_text(text, encoding="utf-8")
@@ -93,7 +93,7 @@ def _ready(pool: Child) -> Ready | None:
     return msgspec.json.decode(line, type=Ready) if newline else None
 
 
-def _endpoints(controller: Child) -> Endpoints | None:
+def endpoints_of(controller: Child) -> Endpoints | None:
     """Return where the controller talks to agents, as it logs once it is ready."""
     for line in controller.log().splitlines():
         if '"controller ready"' in line:
