@@ -116,7 +116,7 @@ REASONS: Mapping[str, tuple[str, int]] = {
     "the pool does not allow it": ("movable", 11),
     "it is being migrated": ("one-at-a-time", 7),
     "migd ": ("probe-and-migration", 29),
-    "snapshot is under way": ("movable", 10),
+    "snapshot is under way": ("movable", 50),
     "it is in quarantine": ("quarantine", 93),
     "its host is frozen": ("stale", 11),
 }
