@@ -19,6 +19,9 @@ from migd_lab.guest import Guest
 from migd_lab.lab import Lab
 
 T = TypeVar("T")
+# Xen's own weight of a domain, and what the lab's Dom0 gives itself (deploy/lab/dom0/init).
+GUEST_WEIGHT: Final = 256
+DOM0_WEIGHT: Final = 2048
 # Lists the agents of a Dom0, by process id.
 AGENTS: Final = "pgrep -f '[p]ython3 -m migd_agent' || true"
 
@@ -71,6 +74,21 @@ class Migd:
                 for node in nodes:
                     node.run(f"xl destroy {guest.name} 2>/dev/null || true")  # on the one it is on now
             self.sees(hosts=len(nodes), guests=0)
+
+    @contextmanager
+    def equal_shares(self) -> Iterator[None]:
+        """Let Dom0 have no more of its node's one CPU than a guest meanwhile.
+
+        The lab puts Dom0 first, lest busy guests starve it. Whatever Dom0 has to do then keeps a guest from its turns
+        for up to a second: it spins less than it was told to, and a curve is that of a guest that stood still.
+        """
+        for node in self.lab.nodes:
+            node.run(f"xl sched-credit2 -d 0 -w {GUEST_WEIGHT}")
+        try:
+            yield
+        finally:
+            for node in self.lab.nodes:
+                node.run(f"xl sched-credit2 -d 0 -w {DOM0_WEIGHT}")
 
     def probe_often(self) -> None:
         """Start the controller anew, so that it probes a guest again once there was time to restart its agent."""
