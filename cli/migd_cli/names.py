@@ -38,12 +38,11 @@ def _answer(context: click.Context, path: str) -> list[dict[str, Any]]:
     """Return what the controller lists; nothing where it does not answer at once: a completion says no errors."""
     import msgspec
 
-    from migd_cli.client import Client
     from migd_cli.failures import Failure
 
     session = context.find_object(Session) or Session()
     try:
-        return msgspec.json.decode(Client(session.socket, LIMIT_S).ask("GET", path), type=list[dict[str, Any]])
+        return msgspec.json.decode(session.client(LIMIT_S).ask("GET", path), type=list[dict[str, Any]])
     except (Failure, msgspec.DecodeError):
         return []
 

@@ -47,15 +47,19 @@ class Session:
                 click.echo(failure.body)
             raise
 
-    def client(self) -> "Client":
-        """Return what asks the controller, for a command that asks more than one thing."""
+    def client(self, timeout_s: float | None = None) -> "Client":
+        """Return what asks the controller, over its socket or at its URL; it waits for an answer as `Client` does.
+
+        Raises Failure where the URL, the token or the authorities cannot be used.
+        """
+        from migd_cli.client import TIMEOUT_S, Client
+
+        timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
         if self.url:
             from migd_cli.over_tcp import TcpClient
 
-            return TcpClient(self.url, self.token_file, self.ca_file)
-        from migd_cli.client import Client
-
-        return Client(self.socket)
+            return TcpClient(self.url, self.token_file, self.ca_file, timeout_s)
+        return Client(self.socket, timeout_s)
 
     def show(self, answer: bytes, type_: type[T], lines: "Callable[[T, Screen], list[str]]") -> None:
         """Print an answer: as it came with `--json`, otherwise the lines that `lines` makes of it as a `type_`."""

@@ -26,11 +26,14 @@ CLASSES: Final = (
 )
 # Those that failures name by reference.
 NAMED: Final = ("host", "vm", "sr", "network")
-# What is read of the records that there are most of; a VM's has a hundred fields, and a pool may have 20,000 VMs.
+# What is read of the records that there are most of, or that change most often: a VM's has a hundred fields, and a pool
+# may have 20,000 VMs. A change of other fields is none.
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "vbd": frozenset({"VDI", "empty"}),
+    "host_metrics": frozenset({"memory_total", "live"}),
+    "sr": frozenset({"uuid", "name_label"}),
+    "vbd": frozenset({"VM", "VDI", "empty"}),
     "vdi": frozenset({"SR"}),
-    "vif": frozenset({"MAC", "network"}),
+    "vif": frozenset({"VM", "MAC", "network"}),
     "vm": frozenset(
         {
             *("uuid", "name_label", "tags", "other_config", "groups", "domid", "domain_type", "power_state"),
@@ -42,6 +45,10 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
 }
+# Classes whose records tell of guests everywhere, and those that hosts are made of.
+_OF_MANY_GUESTS: Final = frozenset({"sr", "network", "vm_group"})
+_CONTROL_DOMAIN: Final = "vm of a host"
+_OF_HOSTS: Final = frozenset({"host", "host_metrics", "pbd", "pif", "sr", "network", _CONTROL_DOMAIN})
 _REF: Final = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 
 
@@ -82,8 +89,9 @@ class PoolMirror:
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, Record]] = {name: {} for name in CLASSES}
+        self._host_uuids: dict[str, str] = {}
         self._hosts: dict[str, PoolHost] = {}
-        self._guests: dict[str, PoolGuest] = {}
+        self._guests: dict[str, PoolGuest] = {}  # by reference
         self._is_complete = True
         self._names: Mapping[str, str] = {}
 
@@ -100,31 +108,69 @@ class PoolMirror:
             ) from error
 
     def _applied(self, events: Iterable[Record]) -> InventoryChanged | None:
-        concerns_inventory = self._is_complete
-        for event in events:
-            table = self._tables.get(event["class"])
-            if table is None:
-                continue
-            concerns_inventory |= event["class"] != "task"
-            if event["operation"] == "del":
-                table.pop(event["ref"], None)
-            else:
-                table[event["ref"]] = event["snapshot"]
-        if not concerns_inventory:
+        changed, vms = self._taken_in(events)
+        if not (self._is_complete or changed - {"task"}):
             return None
-        self._names = {ref: record["name_label"] for name in NAMED for ref, record in self._tables[name].items()}
-        hosts, guests = self._inventory()
-        changed = InventoryChanged(
+        if changed & {*NAMED}:
+            self._names = {ref: record["name_label"] for each in NAMED for ref, record in self._tables[each].items()}
+        host_uuids = self._uuids("host")
+        if changed & _OF_MANY_GUESTS or host_uuids != self._host_uuids:
+            vms = dict.fromkeys((*self._tables["vm"], *vms))
+        self._host_uuids = host_uuids
+        hosts = self._hosts_now() if changed & _OF_HOSTS else self._hosts
+        gone = set(self._hosts.keys() - hosts.keys())
+        guests: list[PoolGuest] = []
+        for ref in vms:
+            vm, known = self._tables["vm"].get(ref), self._guests.pop(ref, None)
+            if vm is not None and _is_running_guest(vm):
+                guest = self._guests[ref] = self._guest(vm)
+                if guest != known:
+                    guests.append(guest)
+            elif known is not None:
+                gone.add(known.uuid)
+        told = InventoryChanged(
             hosts=tuple(host for uuid, host in hosts.items() if self._hosts.get(uuid) != host),
-            guests=tuple(guest for uuid, guest in guests.items() if self._guests.get(uuid) != guest),
-            gone=tuple(sorted((self._hosts.keys() | self._guests.keys()) - hosts.keys() - guests.keys())),
+            guests=tuple(guests),
+            gone=tuple(sorted(gone)),
             is_complete=self._is_complete,
         )
-        self._hosts, self._guests = hosts, guests
-        if not (changed.hosts or changed.guests or changed.gone or changed.is_complete):
+        self._hosts = hosts
+        if not (told.hosts or told.guests or told.gone or told.is_complete):
             return None
         self._is_complete = False
-        return changed
+        return told
+
+    def _taken_in(self, events: Iterable[Record]) -> tuple[set[str], dict[str, None]]:
+        """Return the classes of which records changed, and the VMs whose own records did, in order of the events."""
+        changed: set[str] = set()
+        vms: dict[str, None] = {}
+        vdis: set[str] = set()
+        for event in events:
+            name, ref = event["class"], event["ref"]
+            table = self._tables.get(name)
+            if table is None:
+                continue
+            old, new = table.get(ref), None if event["operation"] == "del" else event["snapshot"]
+            if new == old:
+                continue
+            if new is None:
+                del table[ref]
+            else:
+                table[ref] = new
+            changed.add(name)
+            records = [record for record in (old, new) if record is not None]
+            match name:
+                case "vm":
+                    vms[ref] = None
+                    if any(record["is_control_domain"] for record in records):
+                        changed.add(_CONTROL_DOMAIN)
+                case "vif" | "vbd":
+                    vms |= {record["VM"]: None for record in records}
+                case "vdi":
+                    vdis.add(ref)
+        if vdis:
+            vms |= {vbd["VM"]: None for vbd in self._tables["vbd"].values() if vbd["VDI"] in vdis}
+        return changed, vms
 
     def view(self) -> PoolView:
         """Return what to know of the pool besides its inventory, as it is now."""
@@ -144,11 +190,10 @@ class PoolMirror:
         """Return whether the pool has other numbers of objects than are known here."""
         return any(len(table) != counts.get(name, len(table)) for name, table in self._tables.items())
 
-    def _inventory(self) -> tuple[dict[str, PoolHost], dict[str, PoolGuest]]:
-        vms, host_uuids = self._tables["vm"].values(), self._uuids("host")
-        control_domains: dict[str, list[Record]] = {ref: [] for ref in host_uuids}
-        for vm in vms:
-            if vm["is_control_domain"] and vm["resident_on"] in host_uuids:
+    def _hosts_now(self) -> dict[str, PoolHost]:
+        control_domains: dict[str, list[Record]] = {ref: [] for ref in self._host_uuids}
+        for vm in self._tables["vm"].values():
+            if vm["is_control_domain"] and vm["resident_on"] in control_domains:
                 control_domains[vm["resident_on"]].append(vm)
         storages, networks = self._uuids("sr"), self._uuids("network")
         hosts = {}
@@ -161,16 +206,15 @@ class PoolMirror:
                 storages=tuple(sorted({storages[each] for each in pbds if each in storages})),
                 networks=tuple(sorted({networks[each] for each in pifs if each in networks})),
             )
-        guests = {vm["uuid"]: self._guest(vm, host_uuids) for vm in vms if _is_running_guest(vm)}
-        return hosts, guests
+        return hosts
 
-    def _guest(self, vm: Record, host_uuids: Mapping[str, str]) -> PoolGuest:
+    def _guest(self, vm: Record) -> PoolGuest:
         vifs = self._found("vif", vm["VIFs"])
         disks = self._found("vdi", [vbd["VDI"] for vbd in self._found("vbd", vm["VBDs"]) if not vbd["empty"]])
         networks = [network for network in self._found("network", [vif["network"] for vif in vifs]) if network["PIFs"]]
         groups = self._found("vm_group", vm.get("groups", ()))  # pools before 2024 have none
         return replace(
-            _guest(vm, host_uuids),
+            _guest(vm, self._host_uuids),
             macs=tuple(sorted(vif["MAC"].lower() for vif in vifs)),
             storages=_resources(self._found("sr", [disk["SR"] for disk in disks])),
             networks=_resources(networks),  # one without interfaces is internal to a host, and can be had on any

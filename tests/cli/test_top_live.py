@@ -15,6 +15,7 @@ from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from migd_cli.client import Client
 from migd_cli.demo.children import brood
 from migd_cli.top.app import Top
 from migd_cli.top.dialogs import Filter, Question, Reader
@@ -72,7 +73,7 @@ def under_cursor(app: Top) -> str:
 
 
 async def test_the_screen_shows_the_cluster_and_its_keys_steer_it(live: LiveController) -> None:
-    app = Top(str(live.socket))
+    app = Top(Client(str(live.socket)))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: len(lines(app, "hosts")) == 5, "two hosts with three guests")
         assert [line.split()[:2] for line in lines(app, "hosts")[0::4]] == [["▾", "xen1"], ["▾", "xen2"]]
@@ -108,7 +109,7 @@ async def test_the_screen_shows_the_cluster_and_its_keys_steer_it(live: LiveCont
 
 
 async def test_a_migration_is_cancelled_after_a_question_and_only_then(live: LiveController) -> None:
-    app = Top(str(live.socket))
+    app = Top(Client(str(live.socket)))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: len(lines(app, "hosts")) == 5, "two hosts with three guests")
         live.ask("POST", "/v1/migrations", guest="big", host="xen2")
@@ -129,7 +130,7 @@ async def test_a_migration_is_cancelled_after_a_question_and_only_then(live: Liv
 async def test_what_is_recommended_is_approved_or_refused_after_a_question(live: LiveController) -> None:
     live.ask("PUT", "/v1/automation", level="recommend")
     live.ask("PUT", "/v1/policy", name="least-loaded", config={"sustained_periods": 1})
-    app = Top(str(live.socket))
+    app = Top(Client(str(live.socket)))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: lines(app, "recommendations"), "a recommendation")
         (waits,) = live.ask("GET", "/v1/recommendations")
@@ -164,7 +165,7 @@ async def test_what_is_recommended_is_approved_or_refused_after_a_question(live:
 
 
 async def test_nothing_is_lost_when_the_controller_is_away_and_no_key_waits_for_it(live: LiveController) -> None:
-    app = Top(str(live.socket))
+    app = Top(Client(str(live.socket)))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: len(lines(app, "hosts")) == 5, "two hosts with three guests")
         await pilot.press("s", "end", "up")
@@ -192,7 +193,7 @@ async def test_nothing_is_lost_when_the_controller_is_away_and_no_key_waits_for_
 
 
 async def test_the_cursor_returns_to_what_it_was_put_on_and_else_stays_with_its_row(tmp_path: Path) -> None:
-    app = Top(str(tmp_path / "nobody.sock"))
+    app = Top(Client(str(tmp_path / "nobody.sock")))
     async with app.run_test(size=(80, 24)) as pilot:
         hosts = app.query_one("#hosts", RowList)
 
@@ -206,7 +207,7 @@ async def test_the_cursor_returns_to_what_it_was_put_on_and_else_stays_with_its_
 
 
 async def test_a_terminal_that_is_resized_is_filled_or_told_what_room_is_needed(live: LiveController) -> None:
-    app = Top(str(live.socket))
+    app = Top(Client(str(live.socket)))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.resize_terminal(40, 10)
         assert words(app, "too-small") == "terminal too small: 40×10, needs 60×16; enlarge it, or q to quit"

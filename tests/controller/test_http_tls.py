@@ -15,7 +15,7 @@ from served import LOOPBACK, OverTcp
 
 from migd_controller import daemon
 from migd_controller.config import ControllerConfig, HttpSection
-from migd_controller.events import Paused
+from migd_controller.events import InventoryChanged, Paused
 from migd_controller.http import listener, places
 from migd_controller.http.certificate import Certificate
 from migd_core.api import Role
@@ -68,6 +68,24 @@ async def test_migctl_asks_over_tls_with_a_token(tmp_path: Path) -> None:
         served.service.tokens.revoke("the-viewer")
         code, _, err = await migctl("hosts", *over_tcp)
         assert (code, err[:60]) == (1, "migctl: the token is not one of this controller, or it was r")
+
+
+async def test_migctl_watches_an_evacuation_over_tls(tmp_path: Path) -> None:
+    """A command that asks more than once asks the same controller each time."""
+    keys = pair(tmp_path)
+    served = OverTcp(tmp_path, keys.section)
+    async with served.answering():
+        mine = token_file(tmp_path, served.token(Role.OPERATOR))
+        over_tcp = ("--url", served.url, "--token-file", mine, "--ca-file", str(keys.certificate))
+        nobody = ("--socket", str(tmp_path / "nobody.sock"))
+        watching = asyncio.create_task(migctl("evacuate", "a", *nobody, *over_tcp))
+        async with asyncio.timeout(LIMIT_S):
+            while not served.cluster.core.memory.maintenance:  # noqa: ASYNC110 - the other process asks for it
+                await asyncio.sleep(0.05)
+        served.cluster.tell(InventoryChanged(gone=("hog", "rank0", "rank1")))
+        code, out, err = await watching
+        assert (code, err) == (0, "")
+        assert out.splitlines()[-1].startswith("a is empty")
 
 
 async def test_a_certificate_that_expired_is_told_by_migctl_and_by_the_controller(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 import xmlrpc.client
+from functools import cache
 from io import BytesIO
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from migd_controller.events import PoolGuest, PoolHost, Resource
 from migd_controller.pool_records import CLASSES, NULL_REF, PoolMirror, migration_task_of
@@ -79,7 +82,7 @@ def mirror_of(*events: dict[str, Any]) -> PoolMirror:
             event("host", "host-a", host()),
             event("host_metrics", "metrics-a", {"memory_total": str(64 * GIB), "live": True}),
             event("vm", "dom0-a", vm(uuid="dom0", is_control_domain=True, memory_dynamic_min=str(2 * GIB))),
-            event("vif", "vif-g", {"MAC": "00:16:3E:00:00:0A", "network": NULL_REF}),
+            event("vif", "vif-g", {"VM": "vm-g", "MAC": "00:16:3E:00:00:0A", "network": NULL_REF}),
             *events,
         ]
     )
@@ -164,7 +167,7 @@ def test_an_operation_under_way_makes_a_guest_busy_not_blocked() -> None:
 
 def disk(number: int, storage: str, *, empty: bool = False) -> list[dict[str, Any]]:
     return [
-        event("vbd", f"vbd-{number}", {"empty": empty, "VDI": f"vdi-{number}"}),
+        event("vbd", f"vbd-{number}", {"VM": "vm-g", "empty": empty, "VDI": f"vdi-{number}"}),
         event("vdi", f"vdi-{number}", {"SR": f"ref-{storage}"}),
         event("sr", f"ref-{storage}", {"uuid": storage, "name_label": storage.upper()}),
     ]
@@ -192,8 +195,8 @@ def test_networks_are_needed_where_hosts_have_interfaces_on_them() -> None:
     mirror = mirror_of(
         event("network", "ref-lan", {"uuid": "lan", "name_label": "LAN", "PIFs": ["pif"]}),
         event("network", "ref-inner", {"uuid": "inner", "name_label": "inner", "PIFs": []}),
-        event("vif", "vif-1", {"MAC": "a", "network": "ref-lan"}),
-        event("vif", "vif-2", {"MAC": "b", "network": "ref-inner"}),
+        event("vif", "vif-1", {"VM": "vm-g", "MAC": "a", "network": "ref-lan"}),
+        event("vif", "vif-2", {"VM": "vm-g", "MAC": "b", "network": "ref-inner"}),
         event("pif", "pif", {"network": "ref-lan"}),
     )
     changed = mirror.apply(
@@ -315,13 +318,78 @@ class Answer(BytesIO):
         return default
 
 
-def test_what_is_left_out_of_records_on_arrival_changes_nothing_of_the_inventory() -> None:
+def told_of_in_the_end(mirror: PoolMirror, batches: list[list[dict[str, Any]]]) -> dict[str, PoolHost | PoolGuest]:
+    """What somebody knows who keeps to what the mirror says after each batch."""
+    known: dict[str, PoolHost | PoolGuest] = {}
+    for batch in batches:
+        if (changed := mirror.apply(batch)) is not None:
+            known |= {each.uuid: each for each in (*changed.hosts, *changed.guests)}
+            for uuid in changed.gone:
+                del known[uuid]
+    return known
+
+
+@cache
+def answer_of_a_pool() -> bytes:
+    """What an emulated pool of three hosts answers to the first event.from, on the wire."""
     server = Server(backend_of(3, 5), "pool", Settings(guests={"rank1": GuestSettings(pci_devices=1)}))
-    batch = asyncio.run(events_from(server.pool.db, Subscription.parse(CLASSES), "", 0.0, lambda: None))
-    whole: Any = xmlrpc.client.loads(success(batch).decode())[0][0]
+    return success(asyncio.run(events_from(server.pool.db, Subscription.parse(CLASSES), "", 0.0, lambda: None)))
+
+
+@cache
+def events_of_a_pool() -> list[dict[str, Any]]:
+    """Those of that answer."""
+    told: Any = xmlrpc.client.loads(answer_of_a_pool().decode())[0][0]
+    return list(told["Value"]["events"])
+
+
+# What may change of a record: a text, a reference to another class or none, or a list, which gets shorter.
+TEXTS = {("sr", "name_label"), ("network", "uuid"), ("host", "uuid"), ("vm", "name_label"), ("vif", "MAC")}
+LEADS = {
+    ("vm", "resident_on"): "host",
+    ("vbd", "VDI"): "vdi",
+    ("vdi", "SR"): "sr",
+    ("vif", "network"): "network",
+    ("pbd", "SR"): "sr",
+    ("pif", "network"): "network",
+}
+LISTS = {("vm", "VIFs"), ("vm", "VBDs"), ("network", "PIFs"), ("host", "PBDs")}
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_changes_one_by_one_amount_to_the_inventory_as_it_is_in_the_end(data: st.DataObject) -> None:
+    """A guest is read anew when its own records change; whichever change in whatever batches, none is missed."""
+    records = {(each["class"], each["ref"]): dict(each["snapshot"]) for each in events_of_a_pool()}
+    refs = {name: [ref for of, ref in records if of == name] for name in CLASSES}
+    gone: dict[tuple[str, str], Any] = {}
+    batches = [[event(name, ref, dict(record), "add") for (name, ref), record in records.items()]]
+    for number in range(data.draw(st.integers(1, 8))):
+        name, field = data.draw(st.sampled_from(sorted({*TEXTS, *LEADS, *LISTS, ("vdi", ""), ("vif", ""), ("vm", "")})))
+        ref = data.draw(st.sampled_from(refs[name]))
+        if (name, ref) in gone:
+            record = records[name, ref] = gone.pop((name, ref))
+        elif not field:
+            record, gone[name, ref] = None, records.pop((name, ref))
+        else:
+            record = records[name, ref]
+            if (name, field) in LEADS:
+                record[field] = data.draw(st.sampled_from([*refs[LEADS[name, field]], NULL_REF]))
+            else:
+                record[field] = f"new-{number}" if (name, field) in TEXTS else record[field][1:]
+        if data.draw(st.booleans()):
+            batches.append([])
+        batches[-1].append(event(name, ref, record and dict(record), "mod" if record else "del"))
+    at_once = [event(name, ref, record) for (name, ref), record in records.items()]
+    assert told_of_in_the_end(PoolMirror(), batches) == told_of_in_the_end(PoolMirror(), [at_once])
+
+
+def test_what_is_left_out_of_records_on_arrival_changes_nothing_of_the_inventory() -> None:
+    answer = answer_of_a_pool()
+    whole: Any = xmlrpc.client.loads(answer.decode())[0][0]
     transport = Transport()
     transport.verbose = False  # type: ignore[attr-defined]
-    (thin,) = transport.parse_response(Answer(success(batch)))
+    (thin,) = transport.parse_response(Answer(answer))
     mirrors = [PoolMirror(), PoolMirror()]
     known = [mirror.apply(answer["Value"]["events"]) for mirror, answer in zip(mirrors, (whole, thin), strict=True)]
     assert known[0] == known[1]

@@ -38,9 +38,9 @@ def evacuate(session: Session, host: str, dry_run: bool, stop: bool) -> None:
     if session.wants_json or dry_run or stop:
         session.show(answer, EvacuationView, evacuation_lines)
         return
-    from migd_cli.client import Client, decode
+    from migd_cli.client import decode
 
-    client, screen = Client(session.socket), Screen.of_stdout()
+    client, screen = session.client(), Screen.of_stdout()
     first = decode(answer, EvacuationView)
     looks = _looks(first, lambda: client.get(path, EvacuationView))
     try:

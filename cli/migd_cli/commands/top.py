@@ -27,6 +27,6 @@ def top(session: Session) -> None:
         raise Failure("migctl top draws with textual, which is not installed; pip install 'migd[top]' brings it")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Failure("migctl top needs a terminal; `migctl status` and `migctl hosts` can be piped")
-    from migd_cli.top.app import run
+    from migd_cli.top.app import TIMEOUT_S, run
 
-    run(session.socket)
+    run(session.client(TIMEOUT_S))

@@ -59,12 +59,12 @@ class Top(App[None]):
         Binding("question_mark", "help", "Help", key_display="?"),
     ]
 
-    def __init__(self, socket: str) -> None:
+    def __init__(self, client: Client) -> None:
         # The terminal's own colours on its own background. Said to both: textual makes its filter for NO_COLOR before
         # it knows the theme, and the one for other themes would paint these black on black.
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
-        self._client = Client(socket, TIMEOUT_S)
+        self._client = client
         self._choice = Choice()
         self._reading: Reading | None = None
         self._unreachable = ""
@@ -298,11 +298,11 @@ class Top(App[None]):
         return None if row is None else row.subject
 
 
-def run(socket: str) -> None:
-    """Show the controller on `socket` until the operator quits."""
+def run(client: Client) -> None:
+    """Show the controller that `client` asks until the operator quits."""
     if not _has_colours():
         os.environ["NO_COLOR"] = "1"  # textual asks for this only
-    Top(socket).run()
+    Top(client).run()
 
 
 def _has_colours() -> bool:
