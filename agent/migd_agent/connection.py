@@ -8,12 +8,10 @@ import zmq
 
 from migd_agent.identity import Keys
 from migd_core.errors import ConfigError
+from migd_core.tcp import notice_silence
 
 RECONNECT_MS: Final = 100
 RECONNECT_MAX_MS: Final = 2000
-# A controller's machine that dies closes no connection; this notices within seconds.
-HEARTBEAT_MS: Final = 2000
-HEARTBEAT_TIMEOUT_MS: Final = 6000
 # libzmq gives up for good once a peer refuses the handshake (seen with 4.3.5, status 400), but an operator may let the
 # key in at any time.
 RETRY_REFUSED_S: Final = 2.0
@@ -35,7 +33,7 @@ class Connection:
         socket.curve_serverkey = keys.controller_public
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
         socket.reconnect_ivl, socket.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
-        socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+        notice_silence(socket)
         self._monitor = socket.get_monitor_socket(sum(_REFUSALS))
         try:
             socket.connect(endpoint)

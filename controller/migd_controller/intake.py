@@ -24,6 +24,7 @@ from migd_core.agents_file import AllowedAgents
 from migd_core.errors import ConfigError, FrameError, MigdError
 from migd_core.frames import MAX_MESSAGE_BYTES, decode_sample
 from migd_core.messages import HostSample
+from migd_core.tcp import notice_silence
 
 # Messages taken in one go before the loop may see to anything else.
 BATCH: Final = 512
@@ -79,6 +80,7 @@ class Intake:
         self._socket.rcvhwm = QUEUE_MESSAGES
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
         self._socket.backlog, self._socket.handshake_ivl = BACKLOG, HANDSHAKE_WITHIN_MS
+        notice_silence(self._socket)
         self._socket.zap_domain = ZAP_DOMAIN
         self._socket.curve_server = True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret

@@ -19,11 +19,12 @@ from migd_controller.cutting import cut
 from migd_controller.events import AgentListens
 from migd_controller.http.limits import Buckets
 from migd_controller.intake import BACKLOG, HANDSHAKE_WITHIN_MS, ZAP_DOMAIN
-from migd_controller.memory_stream import HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS, follower_of
+from migd_controller.memory_stream import follower_of
 from migd_core import keys, systemd
 from migd_core.errors import MigdError
 from migd_core.frames import encode_request
 from migd_core.messages import ProbeLease, ProbeRevoked
+from migd_core.tcp import notice_silence
 
 QUEUE_REQUESTS: Final = 1000
 # Of subscriptions, each connection: an agent has one, of some 40 bytes. The messages of the handshake have some 350.
@@ -62,7 +63,7 @@ class LeaseOutbox:
         self._socket.linger, self._socket.sndhwm, self._socket.rcvhwm = 0, QUEUE_REQUESTS, QUEUE_SUBSCRIPTIONS
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
         self._socket.backlog, self._socket.handshake_ivl = BACKLOG, HANDSHAKE_WITHIN_MS
-        self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+        notice_silence(self._socket)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of each, so that nobody hides behind another's topic
         self._socket.zap_domain, self._socket.curve_server = ZAP_DOMAIN, True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret

@@ -17,12 +17,11 @@ import zmq
 from migd_controller.inheritance import Heard
 from migd_controller.leader_claims import Seal
 from migd_core import keys, systemd
+from migd_core.tcp import notice_silence
 
 log = structlog.get_logger()
 TOPIC: Final = b"migd-memory:"
 MAX_MEMORY_BYTES: Final = 64 * 1024 * 1024
-HEARTBEAT_MS: Final = 2000
-HEARTBEAT_TIMEOUT_MS: Final = 6000
 # libzmq connects no more once a peer has refused it, and a leader tells something every control period.
 SILENCE_S: Final = 30.0
 
@@ -85,7 +84,7 @@ class MemoryFollower:
     def _fresh(self) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = self._context.socket(zmq.SUB)
         socket.linger, socket.rcvhwm, socket.maxmsgsize = 0, 16, MAX_MEMORY_BYTES
-        socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+        notice_silence(socket)
         socket.curve_serverkey = socket.curve_publickey = self._public
         socket.curve_secretkey = self._secret
         socket.subscribe(self._topic)

@@ -29,6 +29,12 @@ NAMED: Final = ("host", "vm", "sr", "network")
 # What is read of the records that there are most of, or that change most often: a VM's has a hundred fields, and a pool
 # may have 20,000 VMs. A change of other fields is none.
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "host": frozenset(
+        {
+            *("uuid", "name_label", "address", "enabled", "metrics", "PBDs", "PIFs", "memory_overhead"),
+            *("current_operations", "cpu_info", "virtual_hardware_platform_versions"),
+        }
+    ),
     "host_metrics": frozenset({"memory_total", "live"}),
     "sr": frozenset({"uuid", "name_label"}),
     "vbd": frozenset({"VM", "VDI", "empty"}),
@@ -49,6 +55,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 _OF_MANY_GUESTS: Final = frozenset({"sr", "network", "vm_group"})
 _CONTROL_DOMAIN: Final = "vm of a host"
 _OF_HOSTS: Final = frozenset({"host", "host_metrics", "pbd", "pif", "sr", "network", _CONTROL_DOMAIN})
+_NOTHING: Final[Mapping[type, Any]] = {list: [], dict: {}}
 _REF: Final = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 
 
@@ -70,9 +77,13 @@ class PoolView:
 
 
 def thinned(class_name: str, record: Record) -> Record:
-    """Return what is read here of a record that an event tells of."""
+    """Return what is read here of a record that an event tells of, one list and one map in place of all empty ones."""
     fields = FIELDS.get(class_name)
-    return record if fields is None else {name: value for name, value in record.items() if name in fields}
+    if fields is None:
+        return record
+    return {
+        name: _NOTHING[type(value)] if value in ([], {}) else value for name, value in record.items() if name in fields
+    }
 
 
 def batch_of(answer: Any) -> tuple[str, Sequence[Record], Mapping[str, int]]:

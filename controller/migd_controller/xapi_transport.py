@@ -12,7 +12,6 @@ import ssl
 import xmlrpc.client
 from collections.abc import Iterable
 from pathlib import Path
-from sys import intern
 from typing import Any, Final
 
 from migd_controller.pool_records import thinned
@@ -20,8 +19,8 @@ from migd_core.errors import ConfigError
 
 # For TCP and TLS to come up; a host that takes longer is taken for dead, and the next one is tried.
 CONNECT_S: Final = 5.0
-# Texts as short as this are mostly the same ones again and again: names of fields, states, operations, 0 and 1.
-SHORT: Final = 32
+# Texts as short as this are mostly the same ones again and again: names of fields, states, references, 0 and 1.
+SHORT: Final = 64
 
 
 class WrongCertificate(OSError):
@@ -36,6 +35,7 @@ class _Sparing(xmlrpc.client.Unmarshaller):
 
     def __init__(self) -> None:
         super().__init__()
+        self._known: dict[str, str] = {}
         mine: dict[str, Any] = {"string": self._string, "name": self._string, "struct": self._struct}
         # The base class calls them with itself, as functions.
         bound = {tag: lambda _, data, read=read: read(data) for tag, read in mine.items()}
@@ -46,7 +46,7 @@ class _Sparing(xmlrpc.client.Unmarshaller):
         self._string(data)
 
     def _string(self, data: str) -> None:
-        super().end_string(intern(data) if len(data) <= SHORT else data)
+        super().end_string(self._known.setdefault(data, data) if len(data) <= SHORT else data)
 
     def _struct(self, data: str) -> None:
         self.end_struct(data)
