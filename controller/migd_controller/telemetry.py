@@ -114,7 +114,9 @@ class Telemetry:
         known.guests = {guest.uuid: _followed(known.guests.get(guest.uuid), guest, weight) for guest in sample.guests}
         known.flows = _followed_flows(known.flows, sample.flows, weight)
         for guest in sample.guests:
-            activity = self.activities.setdefault(guest.uuid, Activity(now_s - sample.interval_s))
+            activity = self.activities.get(guest.uuid)
+            if activity is None:
+                activity = self.activities[guest.uuid] = Activity(now_s - sample.interval_s)
             activity.follow(guest, sample.interval_s, now_s)
             if guest.dirty_curve is not None:
                 at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
