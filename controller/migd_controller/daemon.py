@@ -42,6 +42,7 @@ from migd_controller.rrd_poll import RrdPoll
 from migd_controller.slurm import SlurmWatch
 from migd_controller.succession import Succession
 from migd_controller.timeline_store import TimelineStore
+from migd_controller.unused_memory import give_back
 from migd_controller.webhooks import Webhooks
 from migd_controller.xapi import Pool
 from migd_core import systemd
@@ -137,6 +138,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(service.run(), name="http"),
                         *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                         tasks.create_task(_feed_watchdog(), name="watchdog"),
+                        tasks.create_task(give_back(), name="unused memory"),
                     ]
                     if succession is None:
                         control.adopt()
