@@ -121,10 +121,16 @@ def test_a_secret_key_that_is_open_to_everybody_says_what_to_do(folder: Path) ->
     assert f"(mode 0644); chmod 0600 {folder / 'agent.key_secret'}" in message
 
 
-@pytest.mark.parametrize("program", ["migd_controller", "migd_agent"])
-def test_a_configuration_that_is_not_there_says_what_to_do(program: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "mend"),
+    [
+        ("migd_controller", "write it, or name the one that is meant"),
+        ("migd_agent", "`migd-agent join CONTROLLER KEY` writes it; or name another with --config"),
+    ],
+)
+def test_a_configuration_that_is_not_there_says_what_to_do(program: str, mend: str, tmp_path: Path) -> None:
     _, message = said(program, "--config", str(tmp_path / "absent.toml"))
-    assert f"{tmp_path / 'absent.toml'}: there is no such file; write it, or name the one that is meant" in message
+    assert f"{tmp_path / 'absent.toml'}: there is no such file; {mend}" in message
 
 
 @pytest.mark.parametrize(

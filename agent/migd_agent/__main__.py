@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     join = commands.add_parser(
         "join", help="as root: write this host's configuration and keys, start the agent, and say how it is let in"
     )
-    join.add_argument("controller", help="the controller's NAME or NAME:PORT")
+    join.add_argument(
+        "controller", nargs="+", help="the controller's NAME or NAME:PORT; of several that share a key, each"
+    )
     join.add_argument("key", help="its public key, as `migctl keys list` shows it")
     join.set_defaults(answer=_join)
     key = commands.add_parser("key", help="show this host's uuid and the agent's public key; or change the key")

@@ -126,4 +126,4 @@ class AgentConfig(Section, frozen=True, kw_only=True):
 
 def load(path: Path) -> AgentConfig:
     """Return the configuration in the file at `path`. Raises ConfigError."""
-    return config.load(path, AgentConfig)
+    return config.load(path, AgentConfig, "`migd-agent join CONTROLLER KEY` writes it; or name another with --config")

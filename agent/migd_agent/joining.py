@@ -1,8 +1,9 @@
-"""How a host joins: its agent's own keys, which never leave it, and the configuration that names its controller."""
+"""How a host joins: its agent's own keys, which never leave it, and the configuration that names its controllers."""
 
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ _CONFIG: Final = """\
 
 [controller]
 endpoint = "{endpoint}"
-public_key_file = "{folder}/controller.key"
+{others}public_key_file = "{folder}/controller.key"
 secret_key_file = "{folder}/secrets/agent.key_secret"
 """
 _CONTROLLER_KEY: Final = """\
@@ -35,31 +36,58 @@ curve
 """
 
 
-def join(controller: str, key: str, folder: Path = FOLDER) -> str:
-    """Write the controller's address and key, make this agent's keys where it has none, and return what to do next.
+def join(controllers: Sequence[str], key: str, folder: Path = FOLDER) -> str:
+    """Write the controllers' addresses and key, make this agent's keys where it has none, and return what to do next.
 
-    A second time the controller's key is replaced, and a configuration that is there must name the same controller.
-    Raises MigdError.
+    A second time the controllers' key is replaced. A configuration that is there must name them all, or is given those
+    that it lacks where nobody has edited it. Raises MigdError.
     """
-    address = controller.removeprefix("tcp://")
-    endpoint = f"tcp://{address}" if _HAS_PORT.search(address) else f"tcp://{address}:{_PORT}"
+    wanted = tuple(dict.fromkeys(_endpoint(each) for each in controllers))
     if not keys.is_public_key(key):
         raise ConfigError(
             f"{key!r} is no public key (40 characters of Z85); `migctl keys list` on the controller shows its own"
         )
-    path, text = folder / "agent.toml", _CONFIG.format(endpoint=endpoint, folder=folder)
+    path, text = folder / "agent.toml", _configuration(wanted, folder)
     parse(text, config.AgentConfig, name="the controller's address")  # what the agent would refuse is not written
-    if path.exists() and (there := config.load(path).controller.endpoint) != endpoint:
-        raise ConfigError(f"{path}: names another controller, {there}; change it there, or remove the file")
+    is_new = not path.exists() or _lacks_some(path, wanted, folder)
     make_keys(folder)
     try:
-        if not path.exists():
+        if is_new:
             _write(path, text)
         _write(folder / "controller.key", _CONTROLLER_KEY.format(key=key))
     except OSError as error:
         raise MigdError(f"{error.filename}: cannot be written: {error.strerror}; run this as root") from error
     host, public = _host_and_key(path, _NAME, folder)
-    return f"on the controller: migctl keys authorise {host} '{public}'\n"
+    where = "on the controller" if len(wanted) == 1 else "on each controller"
+    return f"{where}: migctl keys authorise {host} '{public}'\n"
+
+
+def _endpoint(controller: str) -> str:
+    address = controller.removeprefix("tcp://")
+    return f"tcp://{address}" if _HAS_PORT.search(address) else f"tcp://{address}:{_PORT}"
+
+
+def _configuration(endpoints: Sequence[str], folder: Path) -> str:
+    others = f"others = [{_others(endpoints[1:])}]\n" if len(endpoints) > 1 else ""
+    return _CONFIG.format(endpoint=endpoints[0], others=others, folder=folder)
+
+
+def _others(endpoints: Sequence[str]) -> str:
+    return ", ".join(f'{{ endpoint = "{each}" }}' for each in endpoints)
+
+
+def _lacks_some(path: Path, wanted: Sequence[str], folder: Path) -> bool:
+    """Return whether a file is to be written anew, to name all of `wanted`. Raises ConfigError where it may not be."""
+    there = [each.endpoint for each in config.load(path).controller.all]
+    if set(wanted) <= set(there):
+        return False
+    if not set(there) < set(wanted):
+        raise ConfigError(f"{path}: names another controller, {', '.join(there)}; change it there, or remove the file")
+    if path.read_text(encoding="utf-8") != _configuration(there, folder):
+        others = _others([each for each in wanted if each != there[0]])
+        text = f"was edited; put `others = [{others}]` into its section [controller], and join again"
+        raise ConfigError(f"{path}: {text}")
+    return True
 
 
 def restart() -> None:

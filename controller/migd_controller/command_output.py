@@ -28,32 +28,45 @@ async def output_of(command: Sequence[str], timeout_s: float, limit_bytes: int) 
     """
     name = command[0]
     loop = asyncio.get_running_loop()
-    try:
-        process, heard = await loop.subprocess_exec(
+    # Cancelled while it connects the pipes, asyncio waits for ever for those that it has not (seen with Python 3.11.7).
+    starting = loop.create_task(
+        loop.subprocess_exec(
             lambda: _Heard(loop, limit_bytes),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CommandFailed(f"{name}: cannot be run: {why}; is it installed here, and in the PATH?") from error
+    )
     try:
+        await asyncio.wait({starting})
+        process, heard = starting.result()
         async with asyncio.timeout(timeout_s):
             await heard.end
     except TimeoutError as error:
         raise CommandFailed(f"{name}: has not answered within {format_duration(timeout_s)} and was ended") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CommandFailed(f"{name}: cannot be run: {why}; is it installed here, and in the PATH?") from error
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is somebody else's (sudo)
-            os.killpg(process.get_pid(), signal.SIGKILL)
-        process.close()
-        await asyncio.wait({heard.exit}, timeout=KILLED_WITHIN_S)
+        await _ended(starting)
     if heard.size_bytes > limit_bytes:
         raise CommandFailed(f"{name}: printed more than {limit_bytes} bytes and was ended")
     if status := process.get_returncode() or 0:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         raise CommandFailed(f"{name}: {how}: {heard.complaint or 'it said nothing'}")
     return b"".join(heard.parts)
+
+
+async def _ended(starting: asyncio.Task[tuple[asyncio.SubprocessTransport, "_Heard"]]) -> None:
+    """Kill what was started, if it was, with all that it has started itself."""
+    await asyncio.wait({starting})
+    if starting.exception() is not None:
+        return
+    process, heard = starting.result()
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is somebody else's (sudo)
+        os.killpg(process.get_pid(), signal.SIGKILL)
+    process.close()
+    await asyncio.wait({heard.exit}, timeout=KILLED_WITHIN_S)
 
 
 class _Heard(asyncio.SubprocessProtocol):

@@ -259,6 +259,7 @@ class NoticeKind(StrEnum):
     HOST_HEALTH = "host-health"
     POOL_LOST = "pool-lost"
     TELEMETRY_REFUSED = "telemetry-refused"
+    LEADER_CHANGED = "leader-changed"
 
 
 class WebhookSection(Section, frozen=True, kw_only=True):

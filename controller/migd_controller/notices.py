@@ -7,7 +7,7 @@ import msgspec
 from migd_controller.commands import AnyCommand, RecordHealth, RecordMigration
 from migd_controller.config import NoticeKind
 from migd_controller.core import BY_HAND
-from migd_controller.events import AnyEvent, MigrationEnded, PoolReachability, Tick
+from migd_controller.events import AnyEvent, MigrationEnded, PoolReachability, Tick, TookOver
 from migd_controller.holds import Hold
 from migd_controller.migration import Migration, State
 from migd_controller.pool_failures import CANCELLED, Then
@@ -28,6 +28,12 @@ def notices(event: AnyEvent, commands: Sequence[AnyCommand], holds: Collection[H
     found: list[Notice] = []
     if isinstance(event, PoolReachability) and not event.is_reachable:
         found.append(Notice(kind=NoticeKind.POOL_LOST, text=f"the pool cannot be reached: {event.problem}", at=now_s))
+    if isinstance(event, TookOver) and event.predecessor not in ("", event.name):
+        text = (
+            f"controller {event.name} leads now in place of {event.predecessor}; "
+            "`migctl doctor` says whether anybody stands by"
+        )
+        found.append(Notice(kind=NoticeKind.LEADER_CHANGED, text=text, at=now_s))
     leaving: list[Migration] = []
     for command in commands:
         if isinstance(command, RecordHealth) and command.health.state in (HealthState.DEGRADED, HealthState.FAILING):

@@ -22,12 +22,15 @@ _INVALID_VALUE = re.compile(r"[Ii]nvalid enum value '(?P<value>[^']*)'")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<field>[^`]*)`")
 
 
-def load(path: Path, type_: type[T]) -> T:
-    """Return the configuration in the file at `path` as a `type_`. Raises ConfigError."""
+def load(path: Path, type_: type[T], absent: str = "write it, or name the one that is meant") -> T:
+    """Return the configuration in the file at `path` as a `type_`. Raises ConfigError.
+
+    `absent` says what to do where there is no such file.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file; write it, or name the one that is meant") from error
+        raise ConfigError(f"{path}: there is no such file; {absent}") from error
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; `ls -ld {path.parent} {path}` shows who may read it"

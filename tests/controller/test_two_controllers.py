@@ -1,9 +1,13 @@
 """Two controllers of one pool as processes: one leads, the other takes over within two leases, and no guest moves twice."""
 
+import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from live_cluster import LIMIT_S, LiveCluster, LiveController, until
@@ -19,12 +23,38 @@ Pair = tuple[LiveController, LiveController]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveCluster, Pair]]:
+def notices() -> Iterator[tuple[str, list[Any]]]:
+    """A webhook's URL, and what it was told."""
+    told: list[Any] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/", told
+        server.shutdown()
+        thread.join(LIMIT_S)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, notices: tuple[str, list[Any]]
+) -> Iterator[tuple[LiveCluster, Pair]]:
     folder = tmp_path_factory.mktemp("pair")
     with brood(folder) as children:
         cluster = LiveCluster(folder, children)
         pair = cluster.contender("ctl1", LEASE_S), cluster.contender("ctl2", LEASE_S)
         for each in pair:
+            with each.config.open("a") as config:
+                config.write(f'[[webhooks]]\nname = "ops"\nurl = "{notices[0]}"\nevents = ["leader-changed"]\n')
             each.start()
         cluster.start_agents(*pair)
         yield cluster, pair
@@ -156,9 +186,17 @@ def test_a_leader_that_was_stopped_wakes_up_and_moves_nobody(pool: LiveCluster, 
     assert pool.pool.migrations()[before:] == []
 
 
-def test_a_leader_that_ends_hands_over_without_a_wait(pair: Pair) -> None:
+def test_a_leader_that_ends_hands_over_without_a_wait_and_a_webhook_is_told(
+    pair: Pair, notices: tuple[str, list[Any]]
+) -> None:
     leader, standby = pair
+    _, told = notices
+    gone, name = leader_of(leader).name, leader_of(standby).name
+    before = len(told)
     ended_s = time.monotonic()
     leader.end()
     took_s = taken_over(standby, ended_s)
     assert took_s < LEASE_S
+    until(lambda: len(told) > before)
+    text = f"migd: controller {name} leads now in place of {gone}; `migctl doctor` says whether anybody stands by"
+    assert [(each["kind"], each["text"]) for each in told[before:]] == [("leader-changed", text)]

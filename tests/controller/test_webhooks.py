@@ -13,7 +13,7 @@ from served import OverTcp, a_hog_and_two_ranks
 
 from migd_controller import webhooks as module
 from migd_controller.config import ControllerConfig, NoticeKind, WebhookSection
-from migd_controller.events import MigrationEnded, MigrationRequested, PoolReachability, Tick
+from migd_controller.events import MigrationEnded, MigrationRequested, PoolReachability, Tick, TookOver
 from migd_controller.notices import Notice, notices
 from migd_controller.webhooks import Webhook, Webhooks
 from migd_core.config import convert
@@ -207,6 +207,15 @@ def test_a_host_that_fails_and_a_pool_that_is_lost_are_told_and_what_goes_well_i
     ]
     assert notices(PoolReachability(is_reachable=False, problem="gone"), [], [], 5.0) == [LOST]
     assert notices(PoolReachability(is_reachable=True), [], [], 5.0) == []
+
+
+def test_another_controller_that_leads_is_told_and_one_that_leads_first_or_again_is_not() -> None:
+    text = "controller ctl2 leads now in place of ctl1; `migctl doctor` says whether anybody stands by"
+    told = [
+        notices(TookOver(name="ctl2", number=7, predecessor=predecessor, memory=b""), [], [], 7.0)
+        for predecessor in ("ctl1", "ctl2", "")
+    ]
+    assert told == [[Notice(kind=NoticeKind.LEADER_CHANGED, text=text, at=7.0)], [], []]
 
 
 Section = dict[str, Any]

@@ -37,7 +37,7 @@ def promtool(*arguments: str) -> str:
 
 
 def test_promtool_takes_the_rules() -> None:
-    assert "SUCCESS: 19 rules found" in promtool("check", "rules", RULES.name)
+    assert "SUCCESS: 20 rules found" in promtool("check", "rules", RULES.name)
 
 
 def test_promtool_takes_the_scrape_configuration() -> None:
@@ -51,7 +51,7 @@ def test_each_alert_is_heard_when_it_should_be_and_not_before() -> None:
 def test_every_alert_has_such_a_test() -> None:
     alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
     tested = set(re.findall(r"alertname: (\w+)\n", RULE_TESTS.read_text()))  # those that say what is heard
-    assert len(alerts) == 19
+    assert len(alerts) == 20
     assert set(alerts) == tested
 
 
@@ -76,6 +76,21 @@ async def test_every_metric_that_dashboard_and_rules_ask_for_is_told_by_the_cont
     lines = [line for line in RULES.read_text().splitlines() if "summary:" not in line and "description:" not in line]
     asked |= set(_METRIC.findall("\n".join(lines)))
     assert asked - told == set()
+
+
+def test_promtool_can_read_what_each_panel_asks_for(tmp_path: Path) -> None:
+    """As rules, with a value in the place of each of Grafana's variables."""
+    asked = list(expressions(json.loads(DASHBOARD.read_text())))
+    texts = [re.sub(r"\$\{?__\w+\}?", "5m", text) for text in asked]
+    texts = [re.sub(r"\$\{?\w+(:\w+)?\}?", "any", text) for text in texts]
+    assert [text for text in texts if "$" in text] == []
+    rules = [{"record": f"panel:expression_{n}", "expr": text} for n, text in enumerate(texts)]
+    file = tmp_path / "panels.yml"
+    file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    assert f"SUCCESS: {len(asked)} rules found" in promtool("check", "rules", str(file))
+    file.write_text(file.read_text().replace('"expr": "', '"expr": "sum(', 1))
+    with pytest.raises(AssertionError, match="parse error"):
+        promtool("check", "rules", str(file))
 
 
 def test_the_dashboards_panels_do_not_overlap_and_each_says_what_it_shows() -> None:

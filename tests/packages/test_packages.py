@@ -324,7 +324,7 @@ def test_the_playbook_lets_a_bare_host_in_and_changes_nothing_a_second_time(inst
 
     def play() -> str:
         program = Path(sys.executable).with_name("ansible-playbook")
-        values = {"migd_package": str(package), "migd_agent_endpoint": "127.0.0.1", "ansible_become": False}
+        values = {"migd_package": str(package), "migd_agent_endpoints": ["127.0.0.1"], "ansible_become": False}
         here = {"ANSIBLE_CONNECTION_PLUGINS": str(Path(__file__).parent / "connection_plugins")}
         here |= {"ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
         playbook = PROJECT / "deploy/ansible/agents.yml"

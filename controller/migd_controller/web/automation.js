@@ -1,27 +1,23 @@
-// How much migd does by itself, and the moves that wait for an operator's word: approved or refused here.
+// How much migd does by itself, which is chosen here, and the moves that wait for an operator's word: approved or refused.
 
 import { get } from "./ask.js";
 import { candidate } from "./candidate.js";
 import { fill, h, keep, mark, say } from "./dom.js";
 import { maySteer, steer } from "./frame.js";
+import { levels, MEANINGS } from "./levels.js";
 import { doc, now } from "./live.js";
 import { ago, count, duration } from "./words.js";
 
 const LOOK_MS = 5000;
-const MEANINGS = {
-  off: "nothing is moved but by hand",
-  recommend: "moves wait for an operator's word",
-  automatic: "moves that pass every gate are made",
-};
 
 export function mount(place) {
-  const level = h("div.panel", {});
+  const level = levels(choose);
   const told = h("p.told", { role: "status", tabindex: "-1", hidden: true });
   const head = h("h2", { tabindex: "-1" });
   const none = h("p.nothing", { hidden: true });
   const list = h("ul.waiting");
   const known = new Map();
-  fill(place, h("div.detail", {}, h("h1", {}, "Automation"), h("section", { "aria-label": "Recommendations" }, head, told, none, list), level));
+  fill(place, h("div.detail", {}, h("h1", {}, "Automation"), h("section", { "aria-label": "Recommendations" }, head, told, none, list), level.element));
   let seen = "";
   let timer = 0;
   let isGone = false;
@@ -33,7 +29,7 @@ export function mount(place) {
     try {
       const [automation, found] = await Promise.all([get("/v1/automation"), get("/v1/recommendations")]);
       if (isGone || mine !== turn) return;
-      describe(level, automation);
+      level.update(automation);
       say(head, found.length ? `${count(found.length, "recommendation")} ${found.length === 1 ? "waits" : "wait"} for an operator's word` : "Nothing waits for an operator's word");
       none.hidden = found.length > 0;
       say(none, `Automation is ${automation.level}: ${MEANINGS[automation.level]}.`);
@@ -58,6 +54,12 @@ export function mount(place) {
     look();
   }
 
+  async function choose(job, level) {
+    const view = await steer("PUT", "/v1/automation", { level, job });
+    if (!isGone) look();
+    return view;
+  }
+
   look();
   return {
     title: "Automation",
@@ -73,39 +75,6 @@ export function mount(place) {
       clearTimeout(timer);
     },
   };
-}
-
-function describe(place, automation) {
-  const key = JSON.stringify(automation);
-  if (place.dataset.key === key) return;
-  place.dataset.key = key;
-  const hours = automation.allowed_hours;
-  const facts = [
-    ["The cluster's level", automation.level, MEANINGS[automation.level]],
-    ["Hours in which guests are moved", hours.length ? hours.join(", ") : "any", hours.length ? `${automation.time_zone}; ${automation.is_allowed_hour ? "allowed now" : "not allowed now"}` : ""],
-    ["Lapses", `after ${duration(automation.lapse_s)}`, "unless the policy proposes it again"],
-    ["Once refused", `${duration(automation.refused_for_s)} of rest`, "for its guests, unless they must leave a host"],
-  ];
-  const jobs = automation.jobs.filter((each) => each.own || each.allowed_hours);
-  fill(
-    place,
-    h("dl.facts", {}, facts.map(([term, value, more]) => h("div", {}, h("dt", {}, term), h("dd", {}, value, more ? h("small", {}, more) : null)))),
-    h("p.help", {}, h("code", {}, "migctl automation set"), " changes levels, of one job with ", h("code", {}, "--job"), "; what an operator asks for by hand is done at any level and hour."),
-    jobs.length
-      ? h(
-          "table",
-          {},
-          h("caption.unseen", {}, "Jobs with a level or hours of their own"),
-          h("thead", {}, h("tr", {}, ["Job", "Level", "Hours"].map((text) => h("th", { scope: "col" }, text)))),
-          h("tbody", {}, jobs.map((each) => h("tr", {}, h("th", { scope: "row" }, each.job), h("td", {}, each.level), h("td", {}, hoursOf(each))))),
-        )
-      : null,
-  );
-}
-
-function hoursOf(job) {
-  if (!job.allowed_hours?.length) return "the cluster's";
-  return `${job.allowed_hours.join(", ")}; ${job.is_allowed_hour ? "allowed now" : "not allowed now"}`;
 }
 
 function card(decide) {

@@ -117,12 +117,12 @@ async function turn() {
 }
 
 /** Ask for something to be done; say above the view why it was not. */
-export async function steer(method, path) {
+export async function steer(method, path, body) {
   busy = true;
   problem = "";
   update();
   try {
-    return await ask(method, path);
+    return await ask(method, path, body);
   } catch (error) {
     problem = error.message;
     return null;
@@ -169,7 +169,7 @@ export function askForToken(enter) {
       h("h2", { id: "login-title" }, "Log in to migd"),
       h("label", { for: "token" }, "Token"),
       field,
-      h("p.help", { id: "token-help" }, "On the controller, ", h("code", {}, "migctl token new NAME --role viewer"), " makes one. An operator's may also pause, cancel, approve and refuse."),
+      h("p.help", { id: "token-help" }, "On the controller, ", h("code", {}, "migctl token new NAME --role viewer"), " makes one. An operator's may also pause, cancel, approve, refuse and choose levels."),
       why,
       button,
     ),

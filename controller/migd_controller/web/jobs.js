@@ -32,7 +32,7 @@ export function mount(place, argument) {
     if (!jobs.length) {
       leaveParts();
       name = null;
-      fill(place, h("h1.unseen", {}, "Jobs"), h("div.panel", {}, h("h2", {}, "No job is known"), h("p.nothing", {}, "A job is a set of guests whose ranks wait for each other. ", h("code", {}, "migctl job add NAME GUEST …"), " names one.")));
+      fill(place, h("h1.unseen", {}, "Jobs"), h("div.panel", {}, h("h2", {}, "No job is known"), h("p.nothing", {}, "A job is a set of guests whose ranks wait for each other. ", h("code", {}, "migctl job add NAME --guests A,B,…"), " names one.")));
       return;
     }
     if (!two.isConnected) fill(place, h("h1.unseen", {}, "Jobs"), two);
