@@ -11,6 +11,7 @@ of each move, and evening out tears apart guests that talk with each other (`col
 unknown purpose, and after hosts were added.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -39,7 +40,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `spread_threshold_ratio` is the spread below which nothing is done. The spread times the number of hosts falls by
     at least `min_gain_ratio` with each move: about what moving that share of a host's load between two typical hosts
     does, on clusters of any size. `max_moves` bounds how many guests move at a time, those under way included; the
-    moves of one plan are the best of that number together.
+    moves of one plan are the best of that number together. A host that `max_moves_per_host` guests are on their way to
+    is sent no other until one has arrived, and one that as many are leaving is left by no other: the next best moves.
     """
 
     name: ClassVar[str] = "balance"
@@ -52,6 +54,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     min_gain_ratio: Annotated[float, Meta(gt=0, le=100)] = 0.05
     sustained_periods: Annotated[int, Meta(ge=1, le=120)] = 3
     max_moves: Annotated[int, Meta(ge=1, le=100_000)] = 4
+    max_moves_per_host: Annotated[int, Meta(ge=1, le=64)] = 1
 
     def propose(self, world: World) -> Plan:
         problem = _Problem(self, world)
@@ -78,6 +81,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         text = f"load is spread by {before:.2f} over {len(problem.hosts)} hosts (threshold {threshold:g})"
         if not moves:
             text += f", but no move lowers that by {step:.2g} in each of {self.sustained_periods} periods"
+            text += problem.busy_text
             return Plan((), Reason("no-gain", text, before, threshold, "ratio"))
         text += f"; guests to move: {len(moves)}, which lowers it to {after:.2f}"
         return Plan(moves, Reason("uneven", text, before, threshold, "ratio"))
@@ -107,6 +111,16 @@ class _Problem:
         self._index = {host.uuid: index for index, host in enumerate(self.hosts)}
         there = [guest for guest in world.guests.values() if self._projection.host_of(guest.uuid) in self._index]
         self._guests: Sequence[Guest] = sorted(there, key=lambda guest: guest.uuid)
+        limit, under_way = settings.max_moves_per_host, world.moves_in_flight
+        leaving, arriving = Counter(move.source for move in under_way), Counter(move.target for move in under_way)
+        self._full_sources = {uuid for uuid, count in leaving.items() if count >= limit}
+        self._full_targets = {uuid for uuid, count in arriving.items() if count >= limit}
+
+    @property
+    def busy_text(self) -> str:
+        """Say how many hosts are left out because guests are on their way off or to them; nothing where none is."""
+        busy = len((self._full_sources | self._full_targets) & self._index.keys())
+        return f"; guests are on their way already off or to {busy} of the {len(self.hosts)} hosts" if busy else ""
 
     def cluster(self) -> Cluster:
         """Return the cluster with the hosts' mean CPU load of the last periods."""
@@ -212,7 +226,8 @@ class _Problem:
     def _may_go(self) -> Flags:
         may_go = np.zeros((len(self._guests), len(self.hosts)), dtype=np.bool_)
         for row, guest in zip(may_go, self._guests, strict=True):
-            if self._projection.may_leave(guest):
+            if self._projection.may_leave(guest) and guest.host not in self._full_sources:
                 row[:] = True
                 row[[self._index[uuid] for uuid in guest.barred if uuid in self._index]] = False
+        may_go[:, [self._index[uuid] for uuid in self._full_targets if uuid in self._index]] = False
         return may_go

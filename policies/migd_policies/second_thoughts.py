@@ -1,14 +1,17 @@
 """Whether a migration that is under way is still worth finishing, once its copying has been watched for a while.
 
 What the source host has sent since tells how fast the guest is copied at the most, far better than any assumption
-does. With that the migration is predicted again (`FirstRound`), and what is left of its cost is held against the gain G
-for which it was begun, the part of it that comes in time. Loads are not looked at again: copying itself disturbs them.
+does. With that the migration is predicted again (`FirstRound`), and what is left of its cost is held against what is
+left of the gain G within L for which it was begun. Loads are not looked at again: copying itself disturbs them.
 
-    rest = (T' − t)(1 − v·g) + pause' + warm-up        for going on, after t seconds and with T' predicted now
-    going on is worth G · (1 − (T' − t) / L) − rest, giving up nothing
+    rest = (T' − pause' − t)(1 − v·g) + pause' + warm-up        for going on, after t seconds and with T' predicted now
+    going on is worth G · (1 − x / L) − rest, giving up nothing
 
-What was lost until now is lost either way. Only a migration that is worth less than nothing even at the cheap end of
-its interval is given up: giving up throws away what was copied, and the same move may be wanted again.
+As in the ledger, 1 − v·g has in it that the job of the guest does not gain before the guest has arrived, so of that
+part of G only the past is gone: x = t. For the rest of it, other jobs' and that of sets, x is the delay T' − T if that
+is more, T being what was predicted at first. What was lost until now is lost either way: one that goes as it was priced
+is not given up if it was worth beginning. Only a migration that is worth less than nothing even at the cheap end of its
+interval is given up: giving up throws away what was copied, and the same move may be wanted again.
 """
 
 from dataclasses import dataclass, replace
@@ -80,19 +83,25 @@ def reconsider(
         first_round=first,
     )
     (migration,) = predict_many([request], RULE_SETS[then.rule_set], widening=then.learned.widening)
-    (priced,) = price(then, [move]).moves
+    plan = price(then, [move])
+    (priced,) = plan.moves
+    first_s = priced.migration.total_s.median
     speed = (priced.cost_s.median - priced.migration.pause_s.median - then.pricing.warm_up_s) / max(
-        1e-9, priced.migration.total_s.median - priced.migration.pause_s.median
+        1e-9, first_s - priced.migration.pause_s.median
     )  # what a second of copying costs the job: 1 − v·g
+    gain_rate = gain_s / lasts_s if lasts_s > 0 else 0.0
+    own_rate = sum(max(0.0, job.gain_rate) for job in plan.jobs if job.job == priced.job)
+    late_rate = max(0.0, gain_rate - own_rate)
 
     def rest_s(total_s: float, pause_s: float) -> float:
         return max(0.0, total_s - pause_s - elapsed_s) * speed + pause_s + then.pricing.warm_up_s
 
+    def left_s(total_s: float) -> float:
+        late_s = max(0.0, total_s - first_s - elapsed_s)
+        return max(0.0, gain_s - gain_rate * elapsed_s - late_rate * late_s)
+
     def worth_s(total_s: float, pause_s: float) -> float:
-        # The gain does not begin before the guest has arrived.
-        late_s = max(0.0, total_s - elapsed_s)
-        in_time = max(0.0, 1.0 - late_s / lasts_s) if lasts_s > 0 else 0.0
-        return gain_s * in_time - rest_s(total_s, pause_s)
+        return left_s(total_s) - rest_s(total_s, pause_s)
 
     total_s, pause_s = migration.total_s, migration.pause_s
     net_s = worth_s(total_s.median, pause_s.median)
@@ -105,6 +114,6 @@ def reconsider(
         text=(
             f"it copies at no more than {format_bytes(seen)}/s (assumed {format_bytes(assumed)}/s), so it would take "
             f"{format_duration(total_s.median)} in all; finishing it costs {format_duration(costs_s)} more and gains "
-            f"{format_duration(max(0.0, net_s + costs_s))}"
+            f"{format_duration(left_s(total_s.median))}"
         ),
     )

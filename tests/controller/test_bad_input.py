@@ -193,3 +193,25 @@ def test_a_policy_that_proposes_the_impossible_is_told_so_by_the_first_gate() ->
     cluster = Crowded()
     cluster.core.policy = Proposes(Move("rank", "b", "a", Reason("told", "told")))
     assert [gate.text for gate in cluster.judged().gates] == ["guest rank is on a, not on b"]
+
+
+def test_explain_names_the_rules_that_contradict_each_other() -> None:
+    cluster = Crowded()
+    cluster.becomes(tags=("migd:pin=a", "migd:pin=b"))
+    assert "its rules contradict each other: migd:pin=a and migd:pin=b leave no host for rank" in told(cluster)
+
+
+class Speechless:
+    """A policy whose answer is no plan."""
+
+    name = "speechless"
+
+    def propose(self, world: World) -> Plan:
+        return None  # type: ignore[return-value]
+
+
+def test_explain_says_that_a_policy_answered_with_no_plan() -> None:
+    cluster = Crowded()
+    cluster.core.policy = Speechless()
+    why = "policy speechless failed with TypeError: propose returned NoneType, not a Plan; nothing moves because of it"
+    assert why in told(cluster)

@@ -2,7 +2,7 @@
 
 from builders import guest, host, move, world
 from migd_core.units import GIB
-from migd_core.world import Plan, World
+from migd_core.world import Move, Plan, World
 from migd_policies.balance import Balance
 
 POLICY = Balance()
@@ -87,7 +87,7 @@ def test_network_load_counts_where_every_link_is_known():
 def test_a_guest_on_its_way_counts_as_arrived():
     before = crowded_a()
     under_way = world(*before.hosts.values(), *before.guests.values(), in_flight=[move("g0", "a", "b")])
-    assert [target for _, _, target in moves_of(POLICY.propose(under_way))] == ["c"]
+    assert [target for _, _, target in moves_of(Balance(max_moves_per_host=2).propose(under_way))] == ["c"]
 
 
 def test_a_host_without_the_memory_is_passed_over():
@@ -112,3 +112,30 @@ def test_while_as_many_as_allowed_are_moving_nothing_more_is_proposed():
     under_way = world(*before.hosts.values(), *before.guests.values(), in_flight=[move("g0", "a", "b")])
     plan = Balance(max_moves=1).propose(under_way)
     assert (plan.moves, plan.reason.code, plan.reason.value) == ((), "already-moving", 1.0)
+
+
+def test_while_the_best_host_receives_a_guest_the_next_best_takes_others():
+    """Host b is empty and the best place for every guest of a, until one is on its way there."""
+    guests = [guest(f"g{number}", on="a") for number in range(8)]
+    coming = guest("coming", on="d", demand=0.1, memory_bytes=GIB)
+    there = (host("a", cpus=4), host("b", cpus=4), host("c", cpus=4, load=0.5), host("d", cpus=4, load=1.0))
+
+    def target(*under_way: Move, per_host: int = 1) -> list[str]:
+        policy = Balance(max_moves=1 + len(under_way), max_moves_per_host=per_host)
+        plan = policy.propose(world(*there, *guests, coming, in_flight=under_way))
+        return [to for _, _, to in moves_of(plan)]
+
+    assert target() == ["b"]
+    assert target(move("coming", "d", "b")) == ["c"]
+    assert target(move("coming", "d", "b"), per_host=2) == ["b"]
+
+
+def test_a_host_that_a_guest_is_leaving_is_left_by_no_other_and_the_reason_counts_it():
+    guests = [guest(f"g{number}", on="a") for number in range(4)]
+    hosts = [host(name, cpus=4) for name in "abc"]
+    plan = POLICY.propose(world(*hosts, *guests, in_flight=[move("g0", "a", "b")]))
+    assert (plan.moves, plan.reason.code) == ((), "no-gain")
+    assert plan.reason.text == (
+        "load is spread by 0.35 over 3 hosts (threshold 0.1), but no move lowers that by 0.017 in each of 3 periods; "
+        "guests are on their way already off or to 2 of the 3 hosts"
+    )

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from builders import guest, host, job, move, world
 from migd_core.messages import DirtyCurve
 from migd_core.units import GIB
 from migd_core.world import World
-from migd_policies.second_thoughts import Copying, reconsider
+from migd_policies.ledger import bandwidth_bytes_per_s, price
+from migd_policies.second_thoughts import WATCHED_AT_LEAST_S, Copying, reconsider
 
 BUSY = DirtyCurve((0.1, 1.0, 10.0, 20.0), (400, 4_000, 30_000, 50_000))
 AWAY = move("rank0", "a", "b")
@@ -42,6 +45,39 @@ def test_one_that_crawls_is_given_up_and_says_why() -> None:
     assert found is not None
     assert not found.is_worth_finishing
     assert found.text.startswith("it copies at no more than 5.36 MiB/s (assumed 107 MiB/s), so it would take ")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    beyond=st.floats(1.0, 4.0),
+    link_bytes_per_s=st.sampled_from([11.7e6, 125e6, 1.25e9]),
+    load=st.floats(0.8, 3.0),
+    memory_gib=st.integers(1, 64),
+    part=st.floats(0.0, 1.0),
+)
+def test_one_that_was_worth_beginning_and_goes_as_predicted_is_never_given_up(
+    beyond: float, link_bytes_per_s: float, load: float, memory_gib: int, part: float
+) -> None:
+    """However little the job runs beyond the break-even, and whenever one looks."""
+    parts = (
+        host("a", load=load, link_bytes_per_s=link_bytes_per_s),
+        host("b", link_bytes_per_s=link_bytes_per_s),
+        guest("rank0", on="a", memory_bytes=memory_gib * GIB, dirty_curve=BUSY),
+    )
+    even_s = price(world(*parts), [AWAY]).break_even_s
+    assert even_s is not None
+    parts += (job("brams", "rank0", remaining_s=beyond * even_s),)
+    before = world(*parts)
+    priced = price(before, [AWAY])
+    assume(priced.net_s >= 0)
+    (mine,), (own,) = priced.moves, priced.jobs
+    copying_s = mine.migration.total_s.median - mine.migration.pause_s.median
+    watched_s = WATCHED_AT_LEAST_S + part * copying_s
+    assume(watched_s <= copying_s)
+    copying = seen(bandwidth_bytes_per_s(before, AWAY), for_s=watched_s)
+    found = reconsider(world(*parts, in_flight=[AWAY]), AWAY, watched_s, copying, priced.gain_s, own.lasts_s)
+    assert found is not None
+    assert found.is_worth_finishing, found.text
 
 
 def test_what_was_lost_already_does_not_count() -> None:

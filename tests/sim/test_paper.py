@@ -41,8 +41,8 @@ def test_a_guest_under_hpl_takes_104_s_if_it_hits_a_page_every_1_to_5_s(tau_s: f
     assert hpl(RandomWrites(pages=HPL_PAGES, tau_s=tau_s)) == pytest.approx((104.0, pause_s), rel=0.05)
 
 
-@pytest.mark.parametrize(("period_s", "pause_s"), [(2.5, 14.9), (4.0, 14.4), (5.0, 13.7), (7.0, 11.7), (8.0, 10.3)])
-def test_a_guest_under_hpl_takes_104_s_if_it_sweeps_its_matrix_in_2_5_to_8_s(period_s: float, pause_s: float) -> None:
+@pytest.mark.parametrize(("period_s", "pause_s"), [(2.5, 14.9), (4.0, 14.4), (5.0, 14.0), (8.0, 12.2), (12.0, 9.5)])
+def test_a_guest_under_hpl_takes_104_s_if_it_sweeps_its_matrix_in_2_5_to_12_s(period_s: float, pause_s: float) -> None:
     assert hpl(ArraySweep(pages=HPL_PAGES, period_s=period_s)) == pytest.approx((104.0, pause_s), rel=0.05)
 
 
@@ -52,8 +52,8 @@ def test_a_guest_under_hpl_takes_104_s_if_it_sweeps_its_matrix_in_2_5_to_8_s(per
         (RandomWrites(pages=HPL_PAGES, tau_s=0.1), 45.0),
         (RandomWrites(pages=HPL_PAGES, tau_s=0.5), 80.0),
         (ArraySweep(pages=HPL_PAGES, period_s=2.0), 91.5),
-        (ArraySweep(pages=HPL_PAGES, period_s=10.0), 95.4),
-        (ArraySweep(pages=HPL_PAGES, period_s=15.0), 68.1),
+        (ArraySweep(pages=HPL_PAGES, period_s=15.0), 91.8),
+        (ArraySweep(pages=HPL_PAGES, period_s=20.0), 54.6),
     ],
 )
 def test_faster_or_slower_writes_than_that_give_other_times(writes: RandomWrites | ArraySweep, total_s: float) -> None:

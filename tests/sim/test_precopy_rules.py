@@ -1,14 +1,17 @@
 """Pre-copy by hand: rounds, stops and pauses that can be worked out on paper."""
 
+import numpy as np
 import pytest
 from pools import Rules, guest, host, migrate, pool, two_hosts, uuid_of
 
+from migd_core.precopy import RULE_SETS
 from migd_core.units import GIB, PAGE_BYTES
 from migd_sim.model import CannotMigrate, Cluster, MigrationEnd
 from migd_sim.model.cluster import UNACKNOWLEDGED
 from migd_sim.model.precopy import ACKNOWLEDGE_S, RESUME_S, SETUP_S, SUSPEND_S
 from migd_sim.model.spec import TRACKED_SPEED_RATIO, GuestSpec
 from migd_sim.model.writes import ArraySweep, RandomWrites
+from migd_sim.pages import PagedGuest, Passes, copy_guest
 
 PAGES = GIB // PAGE_BYTES
 LINK = 100e6
@@ -76,6 +79,32 @@ def test_legacy_xen_skips_pages_that_are_written_again_before_their_turn() -> No
     hot = writing(RandomWrites(pages=20_000, tau_s=0.01))
     first_round = migrate(two_hosts(hot, link=LINK, rules="xen-legacy")).pages_by_round[0]
     assert first_round == pytest.approx(PAGES - 20_000, rel=0.01)
+
+
+def test_legacy_xen_skips_nothing_of_what_a_slow_sweep_wrote_last() -> None:
+    """Pages written in the first 10 s of a pass of 40 come again 30 s later, when the second round is long over."""
+    sweep = writing(ArraySweep(pages=100_000, period_s=40.0))
+    first, second = migrate(two_hosts(sweep, link=LINK, rules="xen-legacy")).pages_by_round[:2]
+    round_1_s = first * PAGE_BYTES / LINK
+    assert second == pytest.approx(100_000 * round_1_s * TRACKED_SPEED_RATIO / 40.0, abs=1)
+
+
+@pytest.mark.parametrize(("share", "period_s"), [(0.5, 4.0), (0.5, 5.0), (0.9, 5.0)])
+def test_legacy_xen_copies_a_sweep_in_the_time_that_page_by_page_copying_takes(share: float, period_s: float) -> None:
+    """On average over where the sweep stands at the start: here each page is copied when its turn comes."""
+    pages = round(share * PAGES)
+    end = migrate(two_hosts(writing(ArraySweep(pages=pages, period_s=period_s)), link=LINK, rules="xen-legacy"))
+    pass_s = period_s / TRACKED_SPEED_RATIO
+    passes = np.arange(200)
+    swept = Passes(np.arange(pages), passes * pass_s, (passes + 1) * pass_s, np.zeros(200, dtype=np.int64))
+    nobody_draws, rules = np.random.default_rng(0), RULE_SETS["xen-legacy"]
+    paged = [
+        copy_guest(PagedGuest(PAGES, [swept]), LINK / PAGE_BYTES, rules, start * pass_s, nobody_draws)
+        for start in (1.0, 1.25, 1.5, 1.75)
+    ]
+    assert end.ended_s - end.started_s - SETUP_S - SUSPEND_S - RESUME_S == pytest.approx(
+        np.mean([copied.live_s + copied.final_s for copied in paged]), rel=0.07
+    )
 
 
 def test_two_migrations_from_one_host_share_its_link() -> None:

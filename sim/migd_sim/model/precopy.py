@@ -2,7 +2,9 @@
 
 A round sends the pages that were dirty when it began. Under the rules since Xen 4.6 it sends each of them. Legacy Xen
 skips a page that was written again before its turn: with m(s) pages of the round still clean after s seconds, its
-progress x grows by dx/ds = B / m(s). Ages count the guest's own activity: a guest that is slowed down dirties slower.
+progress x grows by dx/ds = B / m(s). What a sweep wrote last it writes again last, so what is clean still of the pages
+that were written in a round of t seconds is D(t + s) − D(s). Ages count the guest's own activity: a guest that is
+slowed down dirties slower.
 """
 
 from copy import copy
@@ -12,7 +14,7 @@ from math import inf
 
 from migd_core.precopy import StopRules
 from migd_core.units import PAGE_BYTES
-from migd_sim.model.writes import Writes
+from migd_sim.model.writes import Writes, unique_pages
 
 # Set-up is the toolstack's handshake, suspend the guest's own, resume devices and the first packet: of the order that
 # an idle guest shows on real Xen 4.17, where it stands still for a few hundred milliseconds.
@@ -52,12 +54,11 @@ class PreCopy:
     _progress: float = 0.0
     _fixed_left_s: float = 0.0
     _still: float = 0.0
-    _written: list[float] = field(default_factory=list)
+    _collected_s: float = inf  # how long this round's pages were being written: the first round's have been always
 
     def __post_init__(self) -> None:
         self._fixed_left_s = SETUP_S / self.clock_ratio
-        self._written = [float(part.pages) for part in self.writes]
-        self._still = max(0.0, self.memory_pages - sum(self._written))
+        self._still = max(0.0, self.memory_pages - unique_pages(self.writes, inf))
 
     @property
     def sent_pages(self) -> float:
@@ -67,7 +68,7 @@ class PreCopy:
     @property
     def round_pages(self) -> float:
         """Pages that were dirty when this round began."""
-        return self._still + sum(self._written)
+        return self._still + unique_pages(self.writes, self._collected_s)
 
     @property
     def progress_ratio(self) -> float:
@@ -106,7 +107,7 @@ class PreCopy:
                 self.phase = Phase.LIVE
                 self.pages_by_round.append(0.0)
             case Phase.LIVE:
-                self._written = [part.pages * part.dirtied_ratio(self._age_s) for part in self.writes]
+                self._collected_s = self._age_s
                 self._still = self._age_s = self._progress = 0.0
                 cap = self.rules.volume_cap_memories
                 is_last = (
@@ -147,7 +148,5 @@ class PreCopy:
 
     def _left_clean(self) -> float:
         """Pages of this round that were not written again since it began."""
-        return self._still + sum(
-            pages * (1.0 - part.dirtied_ratio(self._age_s))
-            for pages, part in zip(self._written, self.writes, strict=True)
-        )
+        collected = unique_pages(self.writes, self._collected_s + self._age_s)
+        return self._still + collected - unique_pages(self.writes, self._age_s)
