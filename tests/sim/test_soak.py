@@ -39,9 +39,10 @@ def test_a_case_is_drawn_by_its_seed_and_survives_its_file(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_no_case_is_named(tmp_path: Path) -> None:
-    (tmp_path / "case.json").write_text('{"seed": 1, "storm": 2}', encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"case\.json: expected a case that `make soak` has written"):
-        read(tmp_path / "case.json")
+    for content in (b'{"seed": 1, "storm": 2}', b'{"seed": "\xff\xfe"}', b"[" * 5000, b""):
+        (tmp_path / "case.json").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"case\.json: expected a case that `make soak` has written"):
+            read(tmp_path / "case.json")
 
 
 def test_everything_that_can_happen_is_drawn_sometimes() -> None:

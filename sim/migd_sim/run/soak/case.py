@@ -145,7 +145,7 @@ def read(path: Path) -> Case:
     """Return the case in a file that `write` has made. Raises ConfigError naming what is wrong with it."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Case)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a case that `make soak` has written: {error}") from error
 
 
