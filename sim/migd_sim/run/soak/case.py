@@ -104,7 +104,8 @@ class Happening(Part, frozen=True, kw_only=True):
 class Case(Part, frozen=True, kw_only=True):
     """One case. Guests' `disks` are on a storage each, which the hosts of `storages` have; hosts are named.
 
-    `groups` are anti-affinity groups by guest, `agentless` the hosts that XAPI's own measurements stand in for.
+    `groups` are anti-affinity groups by guest, `agentless` the hosts that XAPI's own measurements stand in for. The
+    memory of guests that are `shrinking` may be less after a migration than before.
     """
 
     seed: Annotated[int, Meta(ge=0)]
@@ -122,6 +123,7 @@ class Case(Part, frozen=True, kw_only=True):
     storages: dict[str, tuple[str, ...]] = {}
     disks: dict[str, str] = {}
     groups: dict[str, str] = {}
+    shrinking: tuple[str, ...] = ()
     happenings: tuple[Happening, ...] = ()
 
     @property
