@@ -276,8 +276,9 @@ class StartChecks:
     def _refused(self, step: SetStep) -> str:
         """Say which gates refuse a step wherever this event's decisions are about it; empty if they do not."""
         found = [each for each in self._journal.candidates if (each.guest, each.target) == (step.guest, step.target)]
-        refused = [{gate.name for gate in each.gates if not gate.passed} - WAITS for each in found]
-        return ", ".join(sorted(min(refused, key=len, default=set())))
+        refused = [sorted({gate.name for gate in each.gates if not gate.passed} - WAITS) for each in found]
+        fewest: list[str] = min(refused, key=len, default=[])
+        return ", ".join(fewest)
 
 
 def _is_within(window: str, now_s: float) -> bool:
