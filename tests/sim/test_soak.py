@@ -92,6 +92,21 @@ def test_the_command_tells_figures_as_json_and_its_exit_code_says_that_nothing_i
     assert "0 violations" in found.stderr
 
 
+@pytest.mark.parametrize(
+    "words", ["--minutes nan", "--minutes -1", "--minutes 0", "--processes 0", "--seed -5", "--first -7", "--seeds -3"]
+)
+def test_what_would_run_nothing_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_a_soak_that_ran_nothing_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--minutes", "1e-9", "--processes", "1"]) == 1
+    assert "no case was run" in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_replayed_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--replay", "nowhere.json"]) == 2
     assert "nowhere.json: expected a case" in capsys.readouterr().err
