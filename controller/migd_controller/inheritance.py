@@ -63,7 +63,7 @@ def inherited(own: Memory, left: bytes) -> Memory:
     """Return a memory as the `will` of a leader has it, and else as one's own. Raises MigdError."""
     try:
         last = msgspec.msgpack.decode(zlib.decompress(left), type=Memory)
-    except (zlib.error, msgspec.DecodeError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MigdError(
             f"what the last leader has left in the pool cannot be read: {error}; both controllers need the same release"
         ) from error

@@ -108,7 +108,7 @@ class MemoryFollower:
         opened = self._seal.opened(newest.decode(errors="replace"))
         try:
             heard = msgspec.msgpack.decode(opened, type=Heard) if opened is not None else None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._complain(f"it cannot be read: {error}; both controllers need the same release")
             return False
         if heard is None:

@@ -33,7 +33,7 @@ class TimelineStore:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(_SCHEMA)
             kept = {step_s: self._read(step_s) for step_s, _ in STEPS}
-        except (sqlite3.Error, msgspec.DecodeError) as error:
+        except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             self._give_up(error)
         self.timeline = Timeline(kept)
 

@@ -169,7 +169,12 @@ def test_a_record_that_was_cut_off_is_read_up_to_there_and_goes_on(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "has no measurement: there is no runs.jsonl in it"), (b"{}\n", "cannot be read"), (b"", "not a plan")],
+    [
+        (None, "has no measurement: there is no runs.jsonl in it"),
+        (b"{}\n", "cannot be read"),
+        (b'{"type":"plan","guest":"\xff\xfe"}\n', "cannot be read"),
+        (b"", "not a plan"),
+    ],
 )
 def test_a_folder_without_a_measurement_is_named(content: bytes | None, why: str, tmp_path: Path) -> None:
     if content is not None:

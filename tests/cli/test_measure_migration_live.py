@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import XenAPI
 from live_cluster import LiveCluster, LiveController, until
 
 from migd_cli.demo.children import brood
 from migd_cli.experiment.runs import FILE, Record, order
+from migd_cli.experiment.site import UNREACHABLE_AT_MOST_S
 from migd_core.automation import Automation
 
 # rank0 takes about a second to move in this pool, and on a loaded machine two.
@@ -55,6 +59,17 @@ def measure(
         timeout=120,
         env=environment,
     )
+
+
+def is_movable(controller: LiveController, name: str) -> bool:
+    (found,) = [guest.immovable_because for guest in controller.ask("GET", "/v1/guests") if guest.name == name]
+    return found is None
+
+
+def held_by(pid: int) -> set[int]:
+    """Return the signals that a process holds back."""
+    (mask,) = re.findall(r"SigBlk:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return {number for number in range(1, 65) if int(mask, 16) >> (number - 1) & 1}
 
 
 def place(controller: LiveController, name: str) -> str:
@@ -210,6 +225,36 @@ def test_the_pause_is_what_a_ping_of_the_guest_was_silent_for(controller: LiveCo
     deaf = measure(controller, tmp_path / "deaf", "--repeat", "1", "--ping", "240.0.0.1")
     assert deaf.returncode == 1
     assert "ping of 240.0.0.1: expected two answers at least, found 0" in deaf.stderr
+
+
+def test_a_controller_that_never_answered_is_not_waited_for(tmp_path: Path) -> None:
+    command = ("measure", "migration", "--socket", str(tmp_path / "none"), "--guest", "g", "--to", "h", "--", "true")
+    began_s = time.monotonic()
+    ended = subprocess.run([sys.executable, "-m", "migd_cli", *command], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "there is no controller socket at" in ended.stderr
+    assert time.monotonic() - began_s < UNREACHABLE_AT_MOST_S / 3
+
+
+def test_who_is_interrupted_while_the_guest_may_not_move_yet_has_measured_nothing(
+    cluster: LiveCluster, controller: LiveController, tmp_path: Path
+) -> None:
+    session = XenAPI.Session(cluster.pool.url)
+    session.xenapi.login_with_password("root", "migd", "1.0", "test")
+    (guest,) = session.xenapi.VM.get_by_name_label("rank0")
+    session.xenapi.VM.add_tags(guest, "migd:never")
+    assert controller.child is not None
+    until(lambda: not is_movable(controller, "rank0"), controller.child)
+    command = words(controller, tmp_path / "results", command=("true",))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until(lambda: signal.SIGTERM in held_by(process.pid), controller.child)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    session.xenapi.VM.remove_tags(guest, "migd:never")
+    session.xenapi.session.logout()
+    session("close")()
+    until(lambda: is_movable(controller, "rank0"), controller.child)
+    assert (process.returncode, errors) == (1, "migctl: interrupted before anything was measured\n")
 
 
 @pytest.mark.parametrize(

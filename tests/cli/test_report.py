@@ -90,6 +90,12 @@ def test_a_record_is_reported_without_a_controller_and_its_end_alone_if_asked(ru
     assert [each.label for each in found.comparison.contenders] == ["least-loaded", "job-time", "nobody"]
 
 
+def test_a_time_with_one_control_period_in_it_is_drawn(run):
+    found, _ = report_of(run, [], 1.0)
+    assert len(found.history.at) == 1
+    assert "<svg" in page(found)
+
+
 def test_the_file_is_whole_by_itself(view):
     text = page(view)
     assert re.findall('<section id="([a-z]+)">', text) == SECTIONS

@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 from cluster_of_events import Cluster, pool_host
 from msgspec.structs import replace
 
@@ -94,6 +95,23 @@ def test_a_damaged_file_costs_the_past_and_nothing_else(tmp_path: Path) -> None:
     assert store.timeline.add(at(100.0)) == []
     assert [each.at for each in store.timeline.since(0.0)] == [100.0]
     store.close()
+
+
+def test_a_damaged_moment_costs_the_past_and_nothing_else(tmp_path: Path) -> None:
+    """SQLite has no checksum that would tell it of a disk's wrong byte."""
+    whole = msgspec.msgpack.encode(at(60.0, brams=JobMoment(done=5.0)))
+    for number, body in enumerate((whole[:-1], whole.replace(b"brams", b"br\xffms"), b"\xc1", "text")):
+        path = tmp_path / f"{number}.sqlite"
+        first = TimelineStore(path)
+        watch(first, 3)
+        first.close()
+        with sqlite3.connect(path) as other:
+            other.execute("UPDATE moments SET body = ?", (body,))
+        other.close()
+        store = TimelineStore(path)
+        assert store.timeline.add(at(100.0)) == []
+        assert [each.at for each in store.timeline.since(0.0)] == [100.0]
+        store.close()
 
 
 def test_a_file_that_cannot_be_written_any_more_is_given_up(tmp_path: Path) -> None:

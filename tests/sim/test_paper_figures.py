@@ -1,7 +1,8 @@
 """`migctl measure migration --simulate` on the paper's cluster gives Figures 5 to 8 (Neves et al. 2007).
 
 What a pool file takes from the paper is no result here: the run times without Xen, what links carry (Figs. 3 and 4), the
-1.1 % of Fig. 6 and the 4 % of Fig. 8 that Xen costs. That the rest follows from these, is.
+1.1 % of Fig. 6 and the 4 % of Fig. 8 that Xen costs. That the rest follows from these, and from what docs/measuring.md says is
+assumed, is.
 """
 
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_figure_6_hpl_with_one_guest_a_node_is_1_percent_slower_on_xen() -> None
 
 
 def test_figure_7_a_migration_of_one_of_three_guests_under_hpl_takes_104_s_and_costs_28_percent() -> None:
-    """Of 28.4 %, 27 follow from queues and windows that nobody fitted; 15 s of standing still were derived."""
+    """Of 28.4 %, 27 follow from a queue and a window that are assumed; 15 s of standing still were derived."""
     found = measured("hpl-3", target="node4")
     assert found.migration_s is not None
     assert found.pause_s is not None

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import zstandard
 
 from migd_controller.record.format import FIRST_LINE, RecordError
 from migd_controller.record.parts import Parts, part_files
+from migd_core import __version__
 from migd_sim.run import recorded, scenario
 from migd_sim.run.replay.replaying import Difference, Replayed, replay
 
@@ -134,6 +136,26 @@ def test_a_byte_that_is_wrong_is_found(hog: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "000001.record"
     damaged.write_bytes(body)
     assert re.match(rf"{damaged}: (is damaged; \d{{3,}} events|event \d{{3,}} cannot be read)", complaint(damaged))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (__version__.encode(), "its beginning"),
+        (b"least-loaded", "the state that it begins with"),
+        (b"InventoryChanged", "event 3"),
+        (b"RecordDecision", r"what event \d+ led to"),
+    ],
+)
+def test_text_that_is_no_text_any_more_is_told(text: bytes, said: str, hog: Path, tmp_path: Path) -> None:
+    """A wrong byte may leave the stream and the message whole."""
+    (whole,) = part_files(hog)
+    unpacked = zstandard.ZstdDecompressor().decompressobj().decompress(whole.read_bytes().removeprefix(FIRST_LINE))
+    assert text in unpacked
+    damaged = tmp_path / "000001.record"
+    body = unpacked.replace(text, text[:-2] + b"\xff\xfe", 1)
+    damaged.write_bytes(FIRST_LINE + zstandard.ZstdCompressor().compress(body))
+    assert re.match(f"{damaged}: {said} cannot be read", complaint(damaged))
 
 
 def test_a_decision_that_is_not_as_recorded_is_named_by_event_and_field(

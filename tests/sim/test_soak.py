@@ -39,9 +39,10 @@ def test_a_case_is_drawn_by_its_seed_and_survives_its_file(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_no_case_is_named(tmp_path: Path) -> None:
-    (tmp_path / "case.json").write_text('{"seed": 1, "storm": 2}', encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"case\.json: expected a case that `make soak` has written"):
-        read(tmp_path / "case.json")
+    for content in (b'{"seed": 1, "storm": 2}', b'{"seed": "\xff\xfe"}', b"[" * 5000, b""):
+        (tmp_path / "case.json").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"case\.json: expected a case that `make soak` has written"):
+            read(tmp_path / "case.json")
 
 
 def test_everything_that_can_happen_is_drawn_sometimes() -> None:
@@ -89,6 +90,21 @@ def test_the_command_tells_figures_as_json_and_its_exit_code_says_that_nothing_i
     assert (found.returncode, figures["first_seed"], figures["seeds"], figures["failures"]) == (0, 3, 2, [])
     assert figures["cluster_hours"] >= 10.0
     assert "0 violations" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["--minutes nan", "--minutes -1", "--minutes 0", "--processes 0", "--seed -5", "--first -7", "--seeds -3"]
+)
+def test_what_would_run_nothing_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_a_soak_that_ran_nothing_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--minutes", "1e-9", "--processes", "1"]) == 1
+    assert "no case was run" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_replayed_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from migd_controller import (
     snapshot,
 )
 from migd_controller.automation import Stance
-from migd_controller.commands import FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.commands import EndProbe, FollowMigration, RecordDecision, RecordMigration, StartMigration
 from migd_controller.decision import Gate
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
@@ -99,6 +99,7 @@ GATES: Mapping[str, tuple[set[str], int]] = {
     "stall": ({"stall"}, 24),
     "gain": ({"gain"}, 69),
 }
+# `together`, which sets alone meet, is switched off below (`sets_are_begun_in_part`).
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -109,7 +110,8 @@ def test_a_core_without_a_gate_is_found_out(name: str, monkeypatch: Patch) -> No
 
 
 # Not here is that a guest was not measured on its host yet: that lasts from its arrival to its second sample there, and
-# no seed was found in which somebody asks for it just then; policies are kept from it by `cooldown` as well.
+# no seed was found in which somebody asks for it just then; policies are kept from it by `cooldown` as well. Nor is
+# "no other host could run it", which says at once what the gate `placement` would say of each.
 # Why a guest may not be moved: how the reason begins, the invariant, and a seed.
 REASONS: Mapping[str, tuple[str, int]] = {
     "it is tagged migd:never": ("never", 20),
@@ -117,6 +119,7 @@ REASONS: Mapping[str, tuple[str, int]] = {
     "it is being migrated": ("one-at-a-time", 7),
     "migd ": ("probe-and-migration", 29),
     "snapshot is under way": ("movable", 50),
+    "its dynamic memory minimum": ("movable", 7),
     "it is in quarantine": ("quarantine", 93),
     "its host is frozen": ("stale", 11),
 }
@@ -131,6 +134,22 @@ def test_a_core_that_moves_immovable_guests_is_found_out(text: str, monkeypatch:
 
 def nobody_restricts(patch: Patch) -> None:
     without(patch, automation, "stance", Stance(Gate(name="automation", passed=True, text="")))
+
+
+def sets_are_begun_in_part(patch: Patch) -> None:
+    patch.setattr(set_course, "_together", lambda judged, _: list(judged))
+
+
+def sets_are_begun_whatever_is_refused(patch: Patch) -> None:
+    """Neither the gate `together` nor what begins a set looks at what refuses a step of it."""
+    begin = set_course.begin
+
+    def anyhow(*known: Any) -> Any:
+        with pytest.MonkeyPatch.context() as meanwhile:
+            meanwhile.setattr(set_course, "objection", lambda _: None)
+            return begin(*known)
+
+    patch.setattr(core, "begin", anyhow)
 
 
 def steps_begin_at_once(patch: Patch) -> None:
@@ -161,6 +180,10 @@ def silence_is_overlooked(patch: Patch) -> None:
         return None if host.uuid in telemetry.hosts else silent_because(host, telemetry, *rest)
 
     patch.setattr(snapshot, "_silent_because", because)
+
+
+def whatever_a_host_says_is_believed(patch: Patch) -> None:
+    without(patch, snapshot, "_doubtful_because", None)
 
 
 def what_moves_takes_no_memory(patch: Patch) -> None:
@@ -246,6 +269,10 @@ def probes_go_to_whoever_is_there(patch: Patch) -> None:
     without(patch, probing, "_is_fit", True)
 
 
+def agents_clocks_may_leap(patch: Patch) -> None:
+    patch.setattr(probing, "STEADY_S", float("inf"))
+
+
 def hosts_have_many_probes(patch: Patch) -> None:
     granted = probing._granted
 
@@ -268,6 +295,15 @@ def probes_end_before_their_agents(patch: Patch) -> None:
     patch.setattr(probing, "MARGIN_S", -60.0)
 
 
+def leases_are_over_when_they_were_to_be(patch: Patch) -> None:
+    """A controller that starts again takes its clock for the one of before."""
+
+    def as_they_were(memory: Any, *_: Any) -> Any:
+        return memory, [EndProbe(lease=lease) for lease in memory.leases.values() if lease.is_ending]
+
+    patch.setattr(probing, "on_start", as_they_were)
+
+
 def blocks_are_left_behind(patch: Patch) -> None:
     without(patch, probing, "_left_behind", ())
 
@@ -275,11 +311,14 @@ def blocks_are_left_behind(patch: Patch) -> None:
 OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (nobody_restricts, {"automation"}, 61),
     (steps_begin_at_once, {"turn"}, 102),
+    (sets_are_begun_in_part, {"together"}, 4),
+    (sets_are_begun_whatever_is_refused, {"together"}, 8),
     (rules_are_overlooked, {"rules"}, 2),
     (nothing_is_in_maintenance, {"maintenance", "pretext"}, 16),
     (failures_are_forgotten, {"rest", "quarantine", "placement"}, 2),
     (debts_are_forgotten, {"behind", "stall"}, 34),
     (silence_is_overlooked, {"stale", "target", "probe"}, 2),
+    (whatever_a_host_says_is_believed, {"doubtful", "target"}, 117),
     (what_moves_takes_no_memory, {"capacity"}, 29),
     (migrations_are_not_followed, {"never-quiet"}, 6),
     (migrations_are_asked_for_again, {"started-twice", "journal"}, 6),
@@ -290,9 +329,11 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (tags_do_not_keep_from_probes, {"unprobed"}, 1),
     (probes_follow_each_other, {"probe-share"}, 1),
     (probes_go_to_whoever_is_there, {"probe"}, 4),
+    (agents_clocks_may_leap, {"probe-and-migration"}, 3759),
     (hosts_have_many_probes, {"one-probe-a-host"}, 1),
     (probes_are_given_in_a_pause, {"pause"}, 2),
     (probes_end_before_their_agents, {"probe-and-migration"}, 1),
+    (leases_are_over_when_they_were_to_be, {"probe-and-migration"}, 519),
     (blocks_are_left_behind, {"never-quiet"}, 1),
 )
 

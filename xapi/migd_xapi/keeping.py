@@ -53,7 +53,7 @@ class Kept:
             raise ConfigError(f"--state {folder}: {error.strerror}; name a folder that can be written") from error
         try:
             self._guests = msgspec.json.decode(text, type=_Guests)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{self._path}: {error}; mend it, or remove it: then nothing is blocked") from error
 
     def close(self) -> None:

@@ -193,7 +193,11 @@ def _measure(
             record = Record.read(folder)
             _refuse_other_plan(record.plan, wanted, folder)
         else:
-            record = Record.begin(folder, _at_home(wanted, site))
+            try:
+                plan = _at_home(wanted, site)
+            except Interrupted as error:
+                raise Failure("interrupted before anything was measured") from error
+            record = Record.begin(folder, plan)
         experiment = Experiment(site, record, settle_s, ping, _tell)
         hold = Hold(site, record, _tell, is_wanted=not no_hold)
         failure: Failure | None = None

@@ -144,7 +144,7 @@ class Record:
             lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
         except FileNotFoundError as error:
             raise Failure(f"{folder} has no measurement: there is no {FILE} in it") from error
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Failure(f"{path}: cannot be read as a measurement: {error}") from error
         if not lines or not isinstance(lines[0], Plan):
             raise Failure(f"{path}: the first line is not a plan; a measurement begins with one")

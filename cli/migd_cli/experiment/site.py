@@ -1,4 +1,7 @@
-"""The cluster as a measurement sees and steers it: the controller's API, with patience while that restarts."""
+"""The cluster as a measurement sees and steers it: the controller's API, with patience while that restarts.
+
+One that never answered is not waited for: it may not be there at all.
+"""
 
 import time
 from collections.abc import Callable
@@ -41,6 +44,7 @@ class Site:
 
     def __init__(self, client: Client, wait: Callable[[float], None]) -> None:
         self._client, self.wait = client, wait
+        self._has_answered = False
 
     def guest(self, name: str) -> GuestView:
         """Return a running guest, by name or uuid. Raises Failure."""
@@ -106,8 +110,11 @@ class Site:
         until_s = time.monotonic() + UNREACHABLE_AT_MOST_S
         while True:
             try:
-                return ask()
+                answer = ask()
             except Unreachable:
-                if time.monotonic() > until_s:
+                if not self._has_answered or time.monotonic() > until_s:
                     raise
+            else:
+                self._has_answered = True
+                return answer
             self.wait(AGAIN_EVERY_S)

@@ -67,7 +67,7 @@ def measure(via: str, server: Endpoint, client: Endpoint) -> Mapping[int, Sequen
                 raise _failure(client, sending, words)
     try:
         return msgspec.json.decode(answer, type=dict[int, list[float]])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failure(f"{client.host}: expected times as JSON, found {answer[:_LAST_WORDS]!r}: {error}") from error
 
 

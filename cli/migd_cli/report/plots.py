@@ -211,7 +211,8 @@ def known_since(history: HistoryView) -> float:
 
 
 def _over_time(axes: Axes, history: HistoryView) -> None:
-    axes.set_xlim(*_dates([known_since(history), history.until]))
+    begins = min(known_since(history), history.until - 1.0)  # what is known may be of one moment
+    axes.set_xlim(*_dates([begins, history.until]))
     locator = mdates.AutoDateLocator(minticks=5, maxticks=12)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -11,8 +11,12 @@ _NOTHING: Final = object()
 
 
 def differences(recorded: bytes, replayed: bytes) -> list[str]:
-    """Return for each command (encoded lists of them) that is not the same the first field that differs."""
-    pairs = zip_longest(msgspec.msgpack.decode(recorded), msgspec.msgpack.decode(replayed), fillvalue=_NOTHING)
+    """Return for each command (encoded lists of them) that is not the same the first field that differs.
+
+    Raises what msgspec does where one is no such list.
+    """
+    was_now = [msgspec.msgpack.decode(each, type=list[Any]) for each in (recorded, replayed)]
+    pairs = zip_longest(*was_now, fillvalue=_NOTHING)
     found = []
     for number, (was, now) in enumerate(pairs, start=1):
         if was is _NOTHING:

@@ -4,6 +4,7 @@ A part that follows on another goes on with the core as it is then, and its own 
 After a gap (a part was taken away, the controller restarted) the state that the part begins with is restored.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,8 @@ def cores(run: Path, found: Replayed, begun: Begun | None = None) -> Iterator[tu
         if core is not None and before is not None and not before.cut and _follows(header, before.header):
             now = encode(state_of(core)) if begun is None else bytes(header.state)
             if now != bytes(header.state):
-                line = state_difference(bytes(header.state), now)
+                with _legible(part, "the state that it begins with"):
+                    line = state_difference(bytes(header.state), now)
                 found.difference = Difference(path, 0, header.at, "the state that the part begins with", (line,))
         else:
             if before is not None and header.run == before.header.run:
@@ -118,17 +120,24 @@ def answer(core: Core, frame: Frame) -> tuple[Sequence[AnyCommand], str]:
 
 
 def _restored(part: Part) -> Core:
-    try:
+    with _legible(part, "the state that it begins with"):
         state = msgspec.msgpack.decode(part.header.state, type=CoreState)
-    except msgspec.DecodeError as error:
-        raise RecordError(
-            f"{part.path}: the state that it begins with cannot be read: {error}; it was recorded by migd "
-            f"{part.header.release}, this is {__version__}"
-        ) from error
     core = restored(part.header.config, state)
     if part.header.wants is not None:
         core.policy = Told(part.header.wants)
     return core
+
+
+@contextlib.contextmanager
+def _legible(part: Part, what: str) -> Iterator[None]:
+    """Raise RecordError where something of a part, that is decoded inside, cannot be read."""
+    try:
+        yield
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(
+            f"{part.path}: {what} cannot be read: {error}; it was recorded by migd {part.header.release}, this is "
+            f"{__version__}, or it is damaged"
+        ) from error
 
 
 def _follows(header: Header, before: Header) -> bool:
@@ -141,7 +150,8 @@ def compared(part: Part, number: int, frame: Frame, commands: Sequence[AnyComman
     if failure != frame.failure:
         lines.append(f"failure was {frame.failure or 'none'}, is {failure or 'none'}")
     if now != bytes(frame.commands):
-        lines += differences(bytes(frame.commands), now)
+        with _legible(part, f"what event {number} led to"):
+            lines += differences(bytes(frame.commands), now)
     event = "the start" if frame.event is None else type(frame.event).__name__
     return Difference(part.path, number, frame.at, event, tuple(lines)) if lines else None
 

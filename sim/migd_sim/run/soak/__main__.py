@@ -1,10 +1,11 @@
 """`python -m migd_sim.run.soak`: run cases until time is over, or one of them again.
 
 Figures go to standard error for people, and as JSON to standard output. Of the first seed that fails a short case is
-made, and written to a file that `--replay` reads. The exit code is 1 where anything is wrong.
+made, and written to a file that `--replay` reads. The exit code is 1 where anything is wrong, or nothing was run.
 """
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -27,11 +28,11 @@ SEEDS: Final = 2**31
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; return the exit code."""
     options = argparse.ArgumentParser(prog=COMMAND, description="The controller's core with everything going wrong.")
-    options.add_argument("--minutes", type=float, default=10.0, help="for how long to run cases (default: 10)")
-    options.add_argument("--seeds", type=int, default=0, metavar="N", help="no more cases than these")
-    options.add_argument("--first", type=int, metavar="SEED", help="the first seed (default: drawn)")
-    options.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
-    options.add_argument("--seed", type=int, help="run the case of this seed alone, and tell its story")
+    options.add_argument("--minutes", type=_minutes, default=10.0, help="for how long to run cases (default: 10)")
+    options.add_argument("--seeds", type=_seed, default=0, metavar="N", help="no more cases than these")
+    options.add_argument("--first", type=_seed, metavar="SEED", help="the first seed (default: drawn)")
+    options.add_argument("--processes", type=_processes, default=len(os.sched_getaffinity(0)), metavar="N")
+    options.add_argument("--seed", type=_seed, help="run the case of this seed alone, and tell its story")
     options.add_argument("--replay", type=Path, metavar="FILE", help="run the case in a file, and tell its story")
     options.add_argument("--folder", type=Path, default=Path("build/soak"), help="where short cases are written")
     asked = options.parse_args(arguments)
@@ -50,7 +51,27 @@ def main(arguments: list[str]) -> int:
     _say(text(found))
     if found.failures:
         _shorten(draw(found.failures[0].seed), found.failures[0].violation.invariant, asked.folder)
-    return int(bool(found.failures))
+    if not found.seeds:
+        _say(f"no case was run within {asked.minutes:g} minutes, so nothing is shown; --minutes takes more")
+    return int(bool(found.failures) or not found.seeds)
+
+
+def _minutes(text: str) -> float:
+    if not 0.0 < (found := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"expected minutes, more than 0, found {text}")
+    return found
+
+
+def _seed(text: str) -> int:
+    if (found := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text}")
+    return found
+
+
+def _processes(text: str) -> int:
+    if (found := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected one process at least, found {text}")
+    return found
 
 
 def text(found: Figures) -> str:

@@ -104,7 +104,8 @@ class Happening(Part, frozen=True, kw_only=True):
 class Case(Part, frozen=True, kw_only=True):
     """One case. Guests' `disks` are on a storage each, which the hosts of `storages` have; hosts are named.
 
-    `groups` are anti-affinity groups by guest, `agentless` the hosts that XAPI's own measurements stand in for.
+    `groups` are anti-affinity groups by guest, `agentless` the hosts that XAPI's own measurements stand in for. The
+    memory of guests that are `shrinking` may be less after a migration than before.
     """
 
     seed: Annotated[int, Meta(ge=0)]
@@ -122,6 +123,7 @@ class Case(Part, frozen=True, kw_only=True):
     storages: dict[str, tuple[str, ...]] = {}
     disks: dict[str, str] = {}
     groups: dict[str, str] = {}
+    shrinking: tuple[str, ...] = ()
     happenings: tuple[Happening, ...] = ()
 
     @property
@@ -145,7 +147,7 @@ def read(path: Path) -> Case:
     """Return the case in a file that `write` has made. Raises ConfigError naming what is wrong with it."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Case)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a case that `make soak` has written: {error}") from error
 
 

@@ -50,6 +50,7 @@ TAGS: Final = (
     "migd:apart?=soak",
     "migd:hosts=some",
 )
+SHRINKING_RATIO: Final = 0.01
 HOURS_OF_DAY: Final = ("00:00-02:00", "01:00-03:00", "03:00-06:00", "22:00-01:00")
 
 
@@ -106,6 +107,7 @@ def draw(seed: int) -> Case:
         storages={host.name: tuple(each for each in STORAGES if rng.random() < 0.8) for host in hosts},
         disks={guest.name: rng.choice(STORAGES) for guest in guests if rng.random() < 0.3},
         groups={guest.name: "spread" for guest in guests if rng.random() < 0.25} if rng.random() < 0.4 else {},
+        shrinking=tuple(each.name for each in guests if Random(f"soak {seed} {each.name}").random() < SHRINKING_RATIO),
         happenings=_happenings(rng, _Storm(rng, hosts, guests, jobs), jobs, length_s),
     )
 

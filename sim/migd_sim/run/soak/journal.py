@@ -111,6 +111,11 @@ class Journal:
                 expect(is_recorded, "journal", f"{command.cause} is asked for, and not recorded before")
                 expect(self.candidate(command) is not None, "journal", f"{command.cause} was decided on by nobody")
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All that this event's decisions were about."""
+        return [each for decision in self.decisions for each in decision.candidates]
+
     def candidate(self, command: StartMigration) -> Candidate | None:
         """Return the accepted candidate of this event's decision that a request comes from; None if there is none."""
         name, _, number = command.cause.rpartition(".")

@@ -123,6 +123,7 @@ class SimPool:
             storages=(Resource(disk, disk),) if disk is not None else (),
             group=Resource(group, group) if group is not None else None,
             domid=state.domid,
+            memory_may_shrink=state.spec.name in self.case.shrinking,
         )
 
     def host_of(self, guest: str) -> str | None:

@@ -11,7 +11,7 @@ from migd_controller.commands import StartMigration
 from migd_controller.decision import Candidate, Price
 from migd_controller.events import AnyEvent, MigrationRequested, PoolGuest, RecommendationApproved
 from migd_controller.migration import Migration, State
-from migd_controller.move_sets import StepState
+from migd_controller.move_sets import SetStep, StepState
 from migd_core.automation import Automation
 from migd_core.health import HealthState
 from migd_sim.run.soak.case import Case
@@ -22,6 +22,8 @@ from migd_sim.run.soak.violation import Violated
 
 OBSERVE = "observe"
 NEVER = "migd:never"
+# Gates that only let a step of a set wait for its turn.
+WAITS = frozenset({"pool-limit", "source-limit", "target-limit", "turn"})
 # Sums of floats in another order.
 NEARLY = 1e-6
 
@@ -79,7 +81,7 @@ class StartChecks:
             return
         yield from self._allowed(start, now_s)
         yield from self._worth(start, now_s)
-        yield from self._order(start)
+        yield from self._set(start, now_s)
 
     def _others(self, cause: str) -> list[Migration]:
         return [each for each in self._journal.open.values() if each.cause != cause]
@@ -101,6 +103,8 @@ class StartChecks:
             yield "never", "it is tagged so"
         if guest.blocked_because or guest.busy_with:
             yield "movable", guest.blocked_because or guest.busy_with
+        if guest.memory_may_shrink:
+            yield "movable", "it would have less memory afterwards"
         if guest.arriving_at is not None:
             yield "one-at-a-time", "somebody is migrating it"
         if guest.probed_by or any(lease.guest == guest.uuid for lease in self._past.leases.values()):
@@ -252,15 +256,29 @@ class StartChecks:
             step.guest == start.command.guest and step.state is StepState.DONE for step in move_set.steps
         )
 
-    def _order(self, start: Start) -> Iterator[tuple[str, str]]:
-        move_set = self._journal.set_of(start.command.cause)
+    def _set(self, start: Start, now_s: float) -> Iterator[tuple[str, str]]:
+        """Whether what belongs together is begun as a whole, and goes on in its order."""
+        move_set, price = self._journal.set_of(start.command.cause), start.candidate.price
         if move_set is None:
+            if price is not None and price.together is not None:
+                yield "together", f"it is begun without {', '.join(price.together.others)}, with whom it gains anything"
             return
+        if move_set.at == now_s:
+            for step in move_set.steps:
+                if why := self._refused(step):
+                    yield "together", f"{move_set.name} is begun, and {step.guest_name}'s part of it refused by {why}"
         step = next(each for each in move_set.steps if each.migration == start.command.cause)
         for number in step.after:
             before = self._journal.migrations.get(move_set.steps[number].migration)
             if before is None or before.state is not State.MOVED:
                 yield "turn", f"step {step.number + 1} of {move_set.name} begins before step {number + 1} is done"
+
+    def _refused(self, step: SetStep) -> str:
+        """Say which gates refuse a step wherever this event's decisions are about it; empty if they do not."""
+        found = [each for each in self._journal.candidates if (each.guest, each.target) == (step.guest, step.target)]
+        refused = [sorted({gate.name for gate in each.gates if not gate.passed} - WAITS) for each in found]
+        fewest: list[str] = min(refused, key=len, default=[])
+        return ", ".join(fewest)
 
 
 def _is_within(window: str, now_s: float) -> bool:
