@@ -10,6 +10,7 @@ from migd_cli.failures import RequestFailed, Unreachable
 from migd_cli.unreachable import why_unreachable
 from migd_core import __version__
 from migd_core.api import Problem
+from migd_core.decoding import UNDECODABLE
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ def decode(answer: bytes, type_: type[T]) -> T:
     """Return an answer's body as a `type_`. Raises RequestFailed when it is not one."""
     try:
         return msgspec.json.decode(answer, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise RequestFailed(
             f"the controller's answer is not what this migctl ({__version__}) understands: {error}; "
             "the two are of different releases, so update the older one (--json prints answers unread)"
@@ -83,7 +84,7 @@ def decode(answer: bytes, type_: type[T]) -> T:
 def _failure(method: str, path: str, status: int, body: bytes) -> RequestFailed:
     try:
         problem = msgspec.json.decode(body, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         if status in (404, 405):
             text = (
                 f"the controller does not know {method} {path}; it is of another release than this migctl "

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from migd_controller.leadership import Claim
 from migd_controller.memory import Memory
+from migd_core.decoding import UNDECODABLE
 from migd_core.errors import MigdError
 from migd_policies.job_progress import Track
 
@@ -63,7 +64,7 @@ def inherited(own: Memory, left: bytes) -> Memory:
     """Return a memory as the `will` of a leader has it, and else as one's own. Raises MigdError."""
     try:
         last = msgspec.msgpack.decode(zlib.decompress(left), type=Memory)
-    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (zlib.error, *UNDECODABLE) as error:
         raise MigdError(
             f"what the last leader has left in the pool cannot be read: {error}; both controllers need the same release"
         ) from error

@@ -17,6 +17,7 @@ import zmq
 from migd_controller.inheritance import Heard
 from migd_controller.leader_claims import Seal
 from migd_core import keys, systemd
+from migd_core.decoding import UNDECODABLE
 from migd_core.tcp import notice_silence
 
 log = structlog.get_logger()
@@ -108,7 +109,7 @@ class MemoryFollower:
         opened = self._seal.opened(newest.decode(errors="replace"))
         try:
             heard = msgspec.msgpack.decode(opened, type=Heard) if opened is not None else None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             self._complain(f"it cannot be read: {error}; both controllers need the same release")
             return False
         if heard is None:

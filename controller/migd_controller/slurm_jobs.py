@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from migd_controller.slurm_hostlist import expanded
+from migd_core.decoding import UNDECODABLE
 from migd_core.errors import MigdError
 
 # NO_VAL and INFINITE of slurm/slurm.h, which older versions print as they are; 64-bit ones are larger still.
@@ -74,7 +75,7 @@ def decoded(text: bytes) -> list[SlurmJob]:
     """Return every job that `squeue --json` told of. Raises SlurmProblem where it told of errors or cannot be read."""
     try:
         answer = msgspec.json.decode(text, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise SlurmProblem(
             f"squeue: what it printed is not the JSON of Slurm 21.08 to 24.11: {error}; the first of {len(text)} bytes "
             f"are {text[:60]!r}; try `squeue --json` by hand as the user that the controller runs as"

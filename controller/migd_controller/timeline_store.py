@@ -12,6 +12,7 @@ from migd_controller.commands import AnyCommand
 from migd_controller.core import Core
 from migd_controller.events import AnyEvent, Tick
 from migd_controller.timeline import STEPS, Moment, Timeline, moment
+from migd_core.decoding import UNDECODABLE
 
 log = structlog.get_logger()
 _SCHEMA: Final = """
@@ -33,7 +34,7 @@ class TimelineStore:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(_SCHEMA)
             kept = {step_s: self._read(step_s) for step_s, _ in STEPS}
-        except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
+        except (sqlite3.Error, *UNDECODABLE, TypeError) as error:
             self._give_up(error)
         self.timeline = Timeline(kept)
 

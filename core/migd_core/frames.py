@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from migd_core.decoding import UNDECODABLE
 from migd_core.errors import FrameError
 from migd_core.messages import HostSample, ProbeLease, ProbeRevoked
 
@@ -69,7 +70,7 @@ def _decode(frames: Sequence[bytes], decoder: msgspec.msgpack.Decoder[_Message])
         raise FrameError(f"expected at most {MAX_MESSAGE_BYTES} bytes, found {len(payload)}")
     try:
         message = decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise FrameError(f"host {_printable(topic)}: message refused: {error}") from error
     if topic != message.host_uuid.encode():
         raise FrameError(f"topic {_printable(topic)} carries a message of host {message.host_uuid}")

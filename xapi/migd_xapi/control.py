@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from migd_core.decoding import UNDECODABLE
 from migd_core.units import Lasting
 from migd_xapi.addresses import bound_socket
 from migd_xapi.backend import BackendRefusal
@@ -173,7 +174,7 @@ class Control:
     async def _start_hog(self, request: web.Request) -> web.Response:
         try:
             hog = msgspec.json.decode(await request.read(), type=Hog)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise web.HTTPBadRequest(
                 text=f'expected {{"guest": ..., "vcpus": ..., "lasts_s": ...}}: {error}'
             ) from error
@@ -194,7 +195,7 @@ class Control:
     async def _inject(self, request: web.Request) -> web.Response:
         try:
             fault = decoded_fault(await request.read())
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise web.HTTPBadRequest(
                 text=f'expected a fault like {{"kind": "host-dies", "host": "xen1"}}: {error}'
             ) from error

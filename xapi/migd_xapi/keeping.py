@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from migd_core.decoding import UNDECODABLE
 from migd_core.errors import ConfigError
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import Value
@@ -53,7 +54,7 @@ class Kept:
             raise ConfigError(f"--state {folder}: {error.strerror}; name a folder that can be written") from error
         try:
             self._guests = msgspec.json.decode(text, type=_Guests)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             raise ConfigError(f"{self._path}: {error}; mend it, or remove it: then nothing is blocked") from error
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from migd_agent.control_endpoint import Answer, ControlEndpoint, PendingAnswer
 from migd_agent.xen.log_dirty import OutOfTime, StoodBack
 from migd_core.counters import HostCounters
+from migd_core.decoding import UNDECODABLE
 from migd_core.errors import MigdError
 from migd_core.messages import DirtyCurve
 
@@ -86,7 +87,7 @@ def parse(answer: Answer, host_uuid: str) -> HostCounters:
         raise UnusableAnswer(f"GET {answer.url}: expected status 200, found {answer.status}: {_start(answer)}")
     try:
         counters = _decode_counters(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise UnusableAnswer(
             f"GET {answer.url}: expected counters of a host as JSON: {error}; found {_start(answer)}"
         ) from error
@@ -108,7 +109,7 @@ def parse_curve(answer: Answer) -> DirtyCurve | None:
         raise UnusableAnswer(f"GET {answer.url}: expected status 200, 404 or 409, found {answer.status}")
     try:
         curve = _decode_curve(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise UnusableAnswer(
             f"GET {answer.url}: expected a dirty curve as JSON: {error}; found {_start(answer)}"
         ) from error

@@ -14,6 +14,7 @@ import msgspec
 
 from migd_cli.failures import Failure
 from migd_core.automation import Automation
+from migd_core.decoding import UNDECODABLE
 
 FILE: Final = "runs.jsonl"
 
@@ -144,7 +145,7 @@ class Record:
             lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
         except FileNotFoundError as error:
             raise Failure(f"{folder} has no measurement: there is no {FILE} in it") from error
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, *UNDECODABLE) as error:
             raise Failure(f"{path}: cannot be read as a measurement: {error}") from error
         if not lines or not isinstance(lines[0], Plan):
             raise Failure(f"{path}: the first line is not a plan; a measurement begins with one")

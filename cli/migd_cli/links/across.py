@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from migd_cli.failures import Failure
+from migd_core.decoding import UNDECODABLE
 
 COMES_UP_WITHIN_S: Final = 40.0
 MEASURES_WITHIN_S: Final = 130.0
@@ -67,7 +68,7 @@ def measure(via: str, server: Endpoint, client: Endpoint) -> Mapping[int, Sequen
                 raise _failure(client, sending, words)
     try:
         return msgspec.json.decode(answer, type=dict[int, list[float]])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Failure(f"{client.host}: expected times as JSON, found {answer[:_LAST_WORDS]!r}: {error}") from error
 
 

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from migd_core import api
+from migd_core.decoding import UNDECODABLE
 from migd_core.errors import ConfigError, MigdError, Refused, UnknownName
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -90,7 +91,7 @@ def decoded(content: bytes, type_: type[T], what: str) -> T:
     """Return JSON as a `type_`; `what` stands for it in errors. Raises ConfigError."""
     try:
         return msgspec.json.decode(content, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise ConfigError(f"{what}: {error}") from error
 
 

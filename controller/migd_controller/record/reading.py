@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import msgspec
 import zstandard
 
 from migd_controller.record.format import (
@@ -22,6 +21,7 @@ from migd_controller.record.format import (
 )
 from migd_controller.record.parts import part_files
 from migd_core import __version__
+from migd_core.decoding import UNDECODABLE
 
 # What is read at once: of a damaged file, so much before the damage cannot be made out.
 READ_BYTES: Final = 1 << 12
@@ -67,7 +67,7 @@ def read(path: Path) -> Part:
         header = decode_header(next(chunks))
     except (_Cut, StopIteration) as error:
         raise EmptyPart(f"{path}: was cut off or damaged before anything was recorded in it") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
+    except (*UNDECODABLE, TypeError) as error:
         raise RecordError(
             f"{path}: its beginning cannot be read: {error}; it was written by another release of migd, or is damaged"
         ) from error
@@ -84,7 +84,7 @@ def _frames(part: Part, chunks: Iterator[bytes]) -> Iterator[Frame]:
             yield decode_frame(chunk)
     except _Cut as cut:
         part.cut = f"{part.path}: {cut}; {number} events can be read"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise RecordError(
             f"{part.path}: event {number} cannot be read: {error}; "
             f"it was recorded by migd {part.header.release}, this is {__version__}"

@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from migd_core.decoding import UNDECODABLE
 from migd_xapi.database import Row
 from migd_xapi.datamodel.types import Value
 from migd_xapi.failure import Failure
@@ -32,7 +33,7 @@ def read_call(body: bytes) -> Request:
     """Return the call in a body. Raises NotJsonRpc."""
     try:
         request = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise NotJsonRpc(f"not a call in JSON-RPC: {error}") from error
     if request.jsonrpc not in (None, "2.0"):
         raise NotJsonRpc(f"not a call in JSON-RPC: version {request.jsonrpc!r} is neither left out nor 2.0")

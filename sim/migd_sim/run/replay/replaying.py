@@ -17,6 +17,7 @@ from migd_controller.record.core_state import CoreState, restored, state_of
 from migd_controller.record.format import EmptyPart, Frame, Header, RecordError, encode, failure_text
 from migd_controller.record.reading import Part, parts_of, read
 from migd_core import __version__
+from migd_core.decoding import UNDECODABLE
 from migd_sim.run.replay.difference import differences, state_difference
 from migd_sim.run.told import Told
 
@@ -133,7 +134,7 @@ def _legible(part: Part, what: str) -> Iterator[None]:
     """Raise RecordError where something of a part, that is decoded inside, cannot be read."""
     try:
         yield
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise RecordError(
             f"{part.path}: {what} cannot be read: {error}; it was recorded by migd {part.header.release}, this is "
             f"{__version__}, or it is damaged"
