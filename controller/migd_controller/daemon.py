@@ -138,7 +138,7 @@ async def run(config: ControllerConfig) -> None:
                         tasks.create_task(service.run(), name="http"),
                         *(tasks.create_task(each.run(), name=f"webhook {each.name}") for each in webhooks.all),
                         tasks.create_task(_feed_watchdog(), name="watchdog"),
-                        tasks.create_task(give_back(), name="unused memory"),
+                        tasks.create_task(give_back(lambda: core.inventory.is_known), name="unused memory"),
                     ]
                     if succession is None:
                         control.adopt()

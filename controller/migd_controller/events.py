@@ -78,7 +78,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     cpu_features_pv: str = ""
 
 
-class PoolGuest(msgspec.Struct, frozen=True, kw_only=True):
+class PoolGuest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One running guest as the pool describes it.
 
     `memory_bytes` is what an arriving guest needs (dynamic-min and overhead); `arriving_at` is the target of a

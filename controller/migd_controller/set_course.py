@@ -21,7 +21,7 @@ from migd_controller.decision import Candidate, Gate, Price
 from migd_controller.guards import Situation, objection, refused_with
 from migd_controller.move_sets import MoveSet, SetStep, StepState
 from migd_controller.quiet import PHASE
-from migd_controller.snapshot import UNMEASURED
+from migd_controller.residents import UNMEASURED
 from migd_core.world import Move, World
 from migd_policies.move_order import Step, Steps, kept_apart, order_moves
 from migd_policies.move_schedule import Parallel, starting

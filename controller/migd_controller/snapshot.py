@@ -10,41 +10,28 @@ from types import MappingProxyType
 from typing import Final
 
 from migd_controller.config import ControllerConfig, TelemetrySection
-from migd_controller.demand import demand_vcpus
-from migd_controller.events import PoolGuest, PoolHost
-from migd_controller.holds import barred_targets, quarantine, quarantine_text
+from migd_controller.events import PoolHost
 from migd_controller.inventory import Inventory
 from migd_controller.jobs import described
-from migd_controller.leases import lease_text
 from migd_controller.memory import Memory
-from migd_controller.probing import NEVER_TAG
+from migd_controller.residents import Residents
 from migd_controller.telemetry import HostTelemetry, Telemetry
 from migd_core.health import HealthState
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Topology, World
 
 # The agent's collector of the host's own figures; while it fails, samples repeat the last ones.
 DOM0: Final = "dom0"
-# Of a guest that has just arrived.
-UNMEASURED: Final = "it is not measured on its host yet"
 
 
 def build_world(
     now_s: float, inventory: Inventory, telemetry: Telemetry, memory: Memory, config: ControllerConfig
 ) -> World:
     """Return the cluster as it is known at `now_s` (Unix time)."""
-    residents: dict[str, list[PoolGuest]] = {uuid: [] for uuid in inventory.hosts}
-    for guest in inventory.guests.values():
-        residents.setdefault(guest.host, []).append(guest)
     moves = tuple(
         Move(m.guest, m.source, m.target, Reason("in-flight", f"under way as {m.cause}"))
         for m in memory.in_flight.values()
     )
-    rests = {guest: config.guards.cooldown_s - max(0.0, now_s - at) for guest, at in memory.last_moved_at.items()}
-    for hold in memory.holds.values():
-        if hold.until is not None:
-            rests[hold.guest] = max(rests.get(hold.guest, 0.0), hold.until - now_s)
-    refused = barred_targets(memory.holds)
-    job_of = {guest: job.name for job in memory.jobs.values() for guest in job.guests}
+    residents = Residents(now_s, inventory, telemetry, memory, config.guards.cooldown_s)
     reserved = _reserved_bytes(inventory, memory)
     fastest = max((host.cpu_mhz for host in inventory.hosts.values()), default=0.0)
     hosts: dict[str, Host] = {}
@@ -59,17 +46,7 @@ def build_world(
         is_enabled = pool_host.is_enabled and not pool_host.is_evacuating and closed is None
         is_to_be_left = health.state is HealthState.FAILING or not is_enabled
         kept_because = silent_because if is_to_be_left else frozen_because
-        found = [
-            replace(
-                _guest(guest, known, job_of, rests),
-                dirty_curves=telemetry.curves(guest.uuid),
-                booted_at=telemetry.booted_at.get(guest.uuid, 0.0),
-                immovable_because=_immovable_because(guest, known, kept_because, inventory, memory, now_s),
-                barred=_barred(guest, inventory, refused),
-            )
-            for guest in residents[uuid]
-        ]
-        found = _with_demand(found, known)
+        found = residents.of(uuid, kept_because)
         guests.update((guest.uuid, guest) for guest in found)
         host = _host(pool_host, known, found, reserved.get(uuid, 0), frozen_because)
         stood_s = max(0.0, now_s - known.standing.since_s) if known is not None and known.standing is not None else 0.0
@@ -121,83 +98,6 @@ def _doubtful_because(host: PoolHost, telemetry: Telemetry) -> str | None:
     if newest.cpus != host.cpus:
         return f"its {known.source} sees {newest.cpus} CPUs, the pool {host.cpus}: one of them is wrong"
     return None
-
-
-def _guest(
-    guest: PoolGuest, known: HostTelemetry | None, job_of: Mapping[str, str], rests: Mapping[str, float]
-) -> Guest:
-    rates = known.guests.get(guest.uuid) if known is not None else None
-    used = rates.cpu_ratio * guest.vcpus if rates is not None else 0.0
-    return Guest(
-        uuid=guest.uuid,
-        name=guest.name,
-        host=guest.host,
-        vcpus=guest.vcpus,
-        memory_bytes=guest.memory_bytes,
-        cpu_demand_vcpus=used,
-        cpu_used_vcpus=used,
-        rx_bytes_per_s=rates.rx_bytes_per_s if rates is not None else 0.0,
-        tx_bytes_per_s=rates.tx_bytes_per_s if rates is not None else 0.0,
-        job=job_of.get(guest.uuid),
-        tags=frozenset(guest.tags),
-        cooldown_s=max(0.0, rests.get(guest.uuid, 0.0)),
-        group=guest.group.name if guest.group is not None else None,
-        arriving_at=guest.arriving_at,
-    )
-
-
-def _barred(guest: PoolGuest, inventory: Inventory, refused: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    barred = inventory.barred(guest)
-    return MappingProxyType({**barred, **refused[guest.uuid]}) if guest.uuid in refused else barred
-
-
-def _immovable_because(
-    guest: PoolGuest,
-    known: HostTelemetry | None,
-    host_frozen: str | None,
-    inventory: Inventory,
-    memory: Memory,
-    now_s: float,
-) -> str | None:
-    if NEVER_TAG in guest.tags:
-        return f"it is tagged {NEVER_TAG}"
-    if guest.blocked_because:
-        return f"the pool does not allow it: {guest.blocked_because}"
-    if guest.arriving_at is not None:
-        return "it is being migrated"
-    if (lease := next((each for each in memory.leases.values() if each.guest == guest.uuid), None)) is not None:
-        return lease_text(lease, now_s)
-    if guest.probed_by:
-        return f"migd has kept it from being migrated for {guest.probed_by}, and is about to allow it again"
-    if guest.busy_with:
-        return f"{guest.busy_with} is under way"
-    if (hold := quarantine(memory.holds, guest.uuid)) is not None:
-        return f"it is {quarantine_text(hold)}"
-    if guest.memory_may_shrink:
-        return (
-            "its dynamic memory minimum is below its maximum, so a migration would shrink it; "
-            "set memory_dynamic_min = memory_dynamic_max"
-        )
-    if host_frozen is not None:
-        return f"its host is frozen: {host_frozen}"
-    if known is None or guest.uuid not in known.guests:
-        return UNMEASURED
-    return _pinned_because(guest, inventory)
-
-
-def _pinned_because(guest: PoolGuest, inventory: Inventory) -> str | None:
-    barred = inventory.barred(guest)
-    others = len(inventory.hosts) - 1
-    if not others or len(barred) - (guest.host in barred) < others:
-        return None
-    return "no other host could run it: " + next(reason for host, reason in barred.items() if host != guest.host)
-
-
-def _with_demand(guests: list[Guest], known: HostTelemetry | None) -> list[Guest]:
-    if known is None:
-        return guests
-    wanted = demand_vcpus(known.cpu_ratio, {g.uuid: (g.vcpus, g.cpu_used_vcpus / g.vcpus) for g in guests})
-    return [replace(guest, cpu_demand_vcpus=wanted[guest.uuid]) for guest in guests]
 
 
 def _host(

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -67,6 +67,13 @@ class HostTelemetry:
         return max(self.transits_s) - min(self.transits_s) if self.transits_s else 0.0
 
 
+class Curve(NamedTuple):
+    """A dirty curve as its agent told it, by the agent's own clock, and the same dated in Unix time."""
+
+    told: DirtyCurve
+    dated: DirtyCurve
+
+
 @dataclass(frozen=True, slots=True)
 class _Said:
     """What was last said of a host's health, and when."""
@@ -81,7 +88,7 @@ class Telemetry:
     def __init__(self, smoothing_s: float) -> None:
         self._smoothing_s = smoothing_s
         self.hosts: dict[str, HostTelemetry] = {}
-        self._curves: dict[str, list[tuple[float, DirtyCurve]]] = {}
+        self._curves: dict[str, tuple[Curve, ...]] = {}
         self.activities: dict[str, Activity] = {}
         self.booted_at: dict[str, float] = {}  # by guest: when it was seen to be booted anew (Unix time)
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
@@ -119,21 +126,21 @@ class Telemetry:
                 activity = self.activities[guest.uuid] = Activity(now_s - sample.interval_s)
             activity.follow(guest, sample.interval_s, now_s)
             if guest.dirty_curve is not None:
-                at_s = now_s - max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
-                if self._take_curve(guest.uuid, at_s, guest.dirty_curve):
-                    activity.count(replace(guest.dirty_curve, measured_s=at_s), now_s - at_s)
+                age_s = max(0.0, sample.monotonic_s - guest.dirty_curve.measured_s)
+                if (dated := self._take_curve(guest.uuid, guest.dirty_curve, now_s - age_s)) is not None:
+                    activity.count(dated, age_s)
             if guest.progress is not None:
                 self._follow_progress(guest.uuid, guest.progress, now_s)
         return True
 
-    def _take_curve(self, guest: str, at_s: float, curve: DirtyCurve) -> bool:
-        """Keep the newest few; False for one that is known: agents repeat theirs in every sample."""
-        known = self._curves.setdefault(guest, [])
-        if known and known[-1][1] == curve:
-            return False
-        known.append((at_s, curve))
-        del known[:-CURVES]
-        return True
+    def _take_curve(self, guest: str, told: DirtyCurve, at_s: float) -> DirtyCurve | None:
+        """Keep the newest few; return it dated, None for one that is known: agents repeat theirs in every sample."""
+        known = self._curves.get(guest, ())
+        if known and known[-1].told == told:
+            return None
+        dated = replace(told, measured_s=at_s)
+        self._curves[guest] = (*known, Curve(told, dated))[-CURVES:]
+        return dated
 
     def listens(self, host: str, listens: bool) -> None:
         """Take in whether the agent of a host listens for leases."""
@@ -144,7 +151,7 @@ class Telemetry:
 
         They go along when the guest migrates; the agents' own clocks differ from host to host.
         """
-        return tuple(replace(curve, measured_s=at_s) for at_s, curve in self._curves.get(guest, ()))
+        return tuple([curve.dated for curve in self._curves.get(guest, ())])
 
     def rebooted(self, guest: str, now_s: float) -> None:
         """Take in that a guest was booted anew: what it did before says nothing of it any more."""
@@ -154,7 +161,7 @@ class Telemetry:
     def measured_at(self, guest: str) -> float:
         """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
         known = self._curves.get(guest)
-        return known[-1][0] if known else -math.inf
+        return known[-1].dated.measured_s if known else -math.inf
 
     def forget(self, gone: Iterable[str]) -> None:
         """Forget the curves and the progress of guests that no longer run."""

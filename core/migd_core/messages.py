@@ -3,6 +3,9 @@
 Rates are formed by the agent from cumulative counters, over `interval_s`. Bounds stand in the types, so that a message
 with a negative rate or a ratio above one is refused while it is decoded, with the path of the offending value.
 Unknown fields are ignored, so that a newer agent can talk to an older controller.
+
+What a controller keeps ten thousands of is hidden from Python's search for cycles (`gc=False`): such values are in
+none, and looking through them all keeps a controller from its work for a part of a second.
 """
 
 from typing import Annotated, Literal
@@ -23,7 +26,7 @@ MAX_GUESTS = 1024
 MAX_FLOWS = 8192
 
 
-class DirtyCurve(msgspec.Struct, frozen=True):
+class DirtyCurve(msgspec.Struct, frozen=True, gc=False):
     """Unique pages dirtied since a clean bitmap, against the time since then.
 
     `unique_pages[i]` pages had been written at least once `ages_s[i]` seconds after the bitmap was cleaned; both
@@ -45,7 +48,7 @@ class DirtyCurve(msgspec.Struct, frozen=True):
         return None
 
 
-class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
+class GuestSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one guest did during the interval, as Dom0 counts it.
 
     `cpu_ratio` is CPU time over `vcpus` × interval; rx and tx are from the guest's point of view, read and written are
@@ -64,7 +67,7 @@ class GuestSample(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
 
 
-class FlowSample(msgspec.Struct, frozen=True, array_like=True):
+class FlowSample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Bytes per second from one MAC address to another, as the bridge of this Dom0 saw them."""
 
     source_mac: Name

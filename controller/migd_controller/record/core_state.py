@@ -5,18 +5,18 @@ turn after it: a state is taken before a tick, which makes that anew. This modul
 keep for themselves; `test_core_state` finds a field that is new there and missing here.
 """
 
-from array import array
 from collections import deque
 
 import msgspec
+from msgspec.structs import replace
 
-from migd_controller.activity import Activity, Bins
+from migd_controller.activity import Activity
 from migd_controller.config import ControllerConfig
 from migd_controller.core import Core
 from migd_controller.events import PoolGuest, PoolHost, PoolReachability, Source
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
-from migd_controller.telemetry import HISTORY_PERIODS, TRANSITS, GuestRates, HostTelemetry, Telemetry, _Said
+from migd_controller.telemetry import HISTORY_PERIODS, TRANSITS, Curve, GuestRates, HostTelemetry, Telemetry, _Said
 from migd_core.messages import DirtyCurve, HostSample
 from migd_core.progress import Progress
 from migd_policies.imbalance import Standing
@@ -41,12 +41,12 @@ class HostState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BinsState(msgspec.Struct, frozen=True, array_like=True):
-    """A `Bins`: of each rate the means, as machine floats of four bytes."""
+    """A `Bins`."""
 
-    width_s: float
-    values: tuple[bytes, ...]
+    ring: bytes
+    count: int
     filled_s: float
-    sums: list[float]
+    sums: tuple[float, ...]
 
 
 class ActivityState(msgspec.Struct, frozen=True, array_like=True):
@@ -55,6 +55,11 @@ class ActivityState(msgspec.Struct, frozen=True, array_like=True):
     at_s: float
     bins: tuple[BinsState, ...]
     counted: tuple[Counted, ...]
+
+    def __post_init__(self) -> None:
+        sizes, expected = [len(each.ring) for each in self.bins], [len(each.ring) for each in Activity(0.0).bins]
+        if sizes != expected:
+            raise ValueError(f"means of rates: expected rings of {expected} bytes, found {sizes}")
 
 
 class TelemetryState(msgspec.Struct, frozen=True):
@@ -126,7 +131,9 @@ def _inventory_state(inventory: Inventory) -> InventoryState:
 def _telemetry_state(telemetry: Telemetry) -> TelemetryState:
     return TelemetryState(
         hosts=tuple(_host_state(each) for each in telemetry.hosts.values()),
-        curves=telemetry._curves,
+        curves={
+            uuid: [(each.dated.measured_s, each.told) for each in known] for uuid, known in telemetry._curves.items()
+        },
         activities={uuid: _activity_state(each) for uuid, each in telemetry.activities.items()},
         booted_at=telemetry.booted_at,
         listening=sorted(telemetry.listening),
@@ -154,16 +161,16 @@ def _host_state(host: HostTelemetry) -> HostState:
 
 
 def _activity_state(activity: Activity) -> ActivityState:
-    bins = (
-        BinsState(each.width_s, tuple(values.tobytes() for values in each.values), each.filled_s, each.sums)
-        for each in activity.bins
-    )
+    bins = (BinsState(bytes(each.ring), each.count, each.filled_s, each.sums) for each in activity.bins)
     return ActivityState(activity.at_s, tuple(bins), activity.counted)
 
 
 def _restore_telemetry(telemetry: Telemetry, state: TelemetryState) -> None:
     telemetry.hosts = {each.newest.host_uuid: _host(each) for each in state.hosts}
-    telemetry._curves = dict(state.curves)
+    telemetry._curves = {
+        uuid: tuple(Curve(told, replace(told, measured_s=at_s)) for at_s, told in known)
+        for uuid, known in state.curves.items()
+    }
     telemetry.activities = {uuid: _activity(each) for uuid, each in state.activities.items()}
     telemetry.booted_at, telemetry.listening = dict(state.booted_at), set(state.listening)
     telemetry.problems, telemetry._health = dict(state.problems), dict(state.health)
@@ -187,8 +194,7 @@ def _host(state: HostState) -> HostTelemetry:
 
 
 def _activity(state: ActivityState) -> Activity:
-    bins = (
-        Bins(each.width_s, tuple(array("f", values) for values in each.values), each.filled_s, list(each.sums))
-        for each in state.bins
-    )
-    return Activity(state.at_s, tuple(bins), state.counted)
+    activity = Activity(state.at_s, counted=state.counted)
+    for bins, told in zip(activity.bins, state.bins, strict=True):
+        bins.ring[:], bins.count, bins.filled_s, bins.sums = told.ring, told.count, told.filled_s, told.sums
+    return activity

@@ -1,6 +1,6 @@
 """What a record looks like on disk.
 
-A record is a folder of part files, `000001.record` and up. A part is the line `migd-record 1`, then one Zstandard
+A record is a folder of part files, `000001.record` and up. A part is the line `migd-record 2`, then one Zstandard
 stream of frames, each its length in four bytes (big-endian) and a value in MessagePack: a `Header` with the state that
 the core had as the part began, then a `Frame` for each event in its order, with what was commanded for it, byte for
 byte. So each part can be replayed alone. The stream is flushed once a control period: a file that was cut off, by a
@@ -18,7 +18,7 @@ from migd_controller.config import ControllerConfig, RecordSection, TelemetrySec
 from migd_controller.events import AnyEvent
 from migd_core.errors import MigdError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAGIC: Final = b"migd-record "
 FIRST_LINE: Final = MAGIC + b"%d\n" % FORMAT
 SUFFIX: Final = ".record"
