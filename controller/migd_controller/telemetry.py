@@ -42,7 +42,7 @@ class GuestRates:
 
 @dataclass(slots=True)
 class HostTelemetry:
-    """One host's newest sample, when it arrived, and the smoothed rates formed from it and its predecessors.
+    """One host's newest sample without its guests, when it arrived, and the smoothed rates of it and its predecessors.
 
     `dropped_s` is when the agent's count of dropped samples was last seen to grow, None if it never was. `standing` is
     what its load has been about, and since when. `transits_s` are by how much the controller's clock was ahead of the
@@ -113,7 +113,7 @@ class Telemetry:
             sample = replace(sample, flows=known.newest.flows)
         if sample.samples_dropped > known.newest.samples_dropped:
             known.dropped_s = now_s
-        known.newest, known.arrived_s = sample, now_s
+        known.newest, known.arrived_s = replace(sample, guests=()), now_s
         known.transits_s.append(now_s - sample.monotonic_s)
         self._follow_health(sample, now_s)
         known.cpu_ratio += weight * (sample.cpu_ratio - known.cpu_ratio)

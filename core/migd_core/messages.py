@@ -41,9 +41,9 @@ class DirtyCurve(msgspec.Struct, frozen=True, gc=False):
         """Say what makes this curve impossible, or None."""
         if len(self.ages_s) != len(self.unique_pages):
             return f"{len(self.ages_s)} ages but {len(self.unique_pages)} counts"
-        if any(later <= earlier for earlier, later in zip(self.ages_s, self.ages_s[1:], strict=False)):
+        if list(self.ages_s) != sorted(set(self.ages_s)):
             return "ages do not rise"
-        if any(later < earlier for earlier, later in zip(self.unique_pages, self.unique_pages[1:], strict=False)):
+        if list(self.unique_pages) != sorted(self.unique_pages):
             return "unique pages fall with age"
         return None
 

@@ -120,4 +120,4 @@ def test_memory_does_not_grow_while_a_guest_is_watched() -> None:
     for n in range(2 * 3600):
         activity.follow(sample(network=float(n)), 1.0, n + 3.0)
     assert [sys.getsizeof(bins.ring) for bins in activity.bins] == before
-    assert sum(before) < 6500
+    assert sum(before) < 5200

@@ -3,6 +3,9 @@
 Each frame is an event `snapshot` (the document of `live.py`) or `change` (a JSON Merge Patch to it), with an id that
 grows by one a frame. A reader that falls behind is cut off rather than waited for: it connects again, as browsers do by
 themselves, and begins with a new snapshot. So does one that comes back after the controller has restarted.
+
+The document of a large site has megabytes. Readers share one copy of each frame, of which a connection is given a piece
+at a time, and while nobody reads there is no document.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ HEARTBEAT_S: Final = 15.0  # less than the minute after which proxies cut silent
 BETWEEN_FRAMES_S: Final = 0.5
 IDLE_RATIO: Final = 15.0  # after each look, so many times as long as it took
 RETRY_MS: Final = 2000
+PIECE_BYTES: Final = 1 << 16
 
 
 class Reader:
@@ -58,6 +62,7 @@ class EventStream:
         self._life = secrets.token_hex(4)  # of this process, so that ids of two lives differ
         self._number = 0
         self._document: Document = {}
+        self._snapshot: bytes | None = None  # the frame that tells the whole document, once somebody asked for it
         self._readers: set[Reader] = set()
         self._has_changed = asyncio.Event()
         self._is_stale = True
@@ -84,8 +89,12 @@ class EventStream:
             await self._has_changed.wait()
             self._has_changed.clear()
             await asyncio.sleep(max(0.0, self._next_look_s - time.monotonic()))
-            if self._readers and self._is_stale:
+            if not self._is_stale:
+                continue
+            if self._readers:
                 self.publish()
+            else:
+                self._document, self._snapshot = {}, None
 
     async def follow(self, request: web.Request, is_still_let_in: Callable[[], bool]) -> web.StreamResponse:
         """Answer `GET /v1/events` until the reader leaves or is no longer let in. Raises TooMuch."""
@@ -98,7 +107,9 @@ class EventStream:
             self.publish()
         elif self._is_stale:  # readers that come one after the other must not make the loop look all the time
             self._has_changed.set()
-        reader.frames.put_nowait(self._frame("snapshot", self._document))
+        if self._snapshot is None:
+            self._snapshot = self._frame("snapshot", self._document)
+        reader.frames.put_nowait(self._snapshot)
         self._readers.add(reader)
         try:
             return await self._send(request, reader)
@@ -114,6 +125,7 @@ class EventStream:
         """Look again, and hand what changed to every reader."""
         began_s = time.monotonic()
         before, self._document = self._document, self._look()
+        self._snapshot = None
         now_s = time.monotonic()
         self._is_stale, self._next_look_s = False, now_s + max(BETWEEN_FRAMES_S, IDLE_RATIO * (now_s - began_s))
         if not (patch := merge_patch(before, self._document)):
@@ -134,38 +146,31 @@ class EventStream:
 
     async def _send(self, request: web.Request, reader: Reader) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        squeeze: Callable[[bytes | None], bytes] = _unchanged
+        squeeze: Callable[[memoryview], bytes | memoryview] = _unchanged
+        flush: Callable[[int], bytes] = _nothing
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             response.headers["Content-Encoding"] = "gzip"
-            squeeze = _gzip()
+            stream = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header
+            squeeze, flush = stream.compress, stream.flush
+        frame: bytes | None = b"retry: %d\n\n" % RETRY_MS
         with contextlib.suppress(ConnectionError):
             await response.prepare(request)
-            await response.write(squeeze(b"retry: %d\n\n" % RETRY_MS))
-            while True:
-                frame: bytes | None
+            while frame is not None and reader.is_still_let_in():
+                for start in range(0, len(frame), PIECE_BYTES):
+                    await response.write(squeeze(memoryview(frame)[start : start + PIECE_BYTES]))
+                await response.write(flush(zlib.Z_SYNC_FLUSH))  # can be read at once
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         frame = await reader.frames.get()
                 except TimeoutError:
                     frame = b": alive\n\n"
-                if frame is None or not reader.is_still_let_in():
-                    await response.write_eof(squeeze(None))
-                    break
-                await response.write(squeeze(frame))
+            await response.write_eof(flush(zlib.Z_FINISH))
         return response
 
 
-def _unchanged(frame: bytes | None) -> bytes:
-    return frame or b""
+def _unchanged(piece: memoryview) -> memoryview:
+    return piece
 
 
-def _gzip() -> Callable[[bytes | None], bytes]:
-    """Return what compresses frames one after the other, each so that it can be read at once; None is the end."""
-    stream = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)  # | 16: with gzip's header
-
-    def squeeze(frame: bytes | None) -> bytes:
-        if frame is None:
-            return stream.flush()
-        return stream.compress(frame) + stream.flush(zlib.Z_SYNC_FLUSH)
-
-    return squeeze
+def _nothing(_mode: int) -> bytes:
+    return b""

@@ -10,7 +10,7 @@ from collections import deque
 import msgspec
 from msgspec.structs import replace
 
-from migd_controller.activity import Activity
+from migd_controller.activity import Activity, Rates
 from migd_controller.config import ControllerConfig
 from migd_controller.core import Core
 from migd_controller.events import PoolGuest, PoolHost, PoolReachability, Source
@@ -46,7 +46,7 @@ class BinsState(msgspec.Struct, frozen=True, array_like=True):
     ring: bytes
     count: int
     filled_s: float
-    sums: tuple[float, ...]
+    sums: Rates
 
 
 class ActivityState(msgspec.Struct, frozen=True, array_like=True):
