@@ -320,6 +320,7 @@ class Core:
             occupied = {guest.host for guest in self.inventory.guests.values()}
             occupied |= {migration.target for migration in self.memory.in_flight.values()}
             self._out_of_service(maintenance.current(self.memory.maintenance, occupied, now_s))
+        self.last_world = self._decided = None  # a large site's takes 20 MB, and is not needed beside the next
         seen = self.seen(now_s)
         world = self.last_world = seen.singly
         for uuid, known in self.telemetry.hosts.items():
