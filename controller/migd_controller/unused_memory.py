@@ -14,6 +14,10 @@ from collections.abc import Callable
 from typing import Final
 
 EVERY_S: Final = 30.0
+# mallopt(3): blocks from this size on have pages of their own, which go back when they are freed. Left to itself glibc
+# raises it to the size of the largest block that was freed, up to 32 MB.
+M_MMAP_THRESHOLD: Final = -3
+LARGE_BYTES: Final = 128 * 1024
 
 
 def trimmer() -> Callable[[], object]:
@@ -22,11 +26,18 @@ def trimmer() -> Callable[[], object]:
     return (lambda: trim(0)) if trim is not None else lambda: None
 
 
+def keep_large_blocks_apart() -> None:
+    """Let each large block go back as it is freed; nothing happens where the C library cannot (musl)."""
+    if (set_option := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        set_option(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
 async def give_back(is_settled: Callable[[], bool], every_s: float = EVERY_S) -> None:
     """Give back what is free, now and then; in a thread, since it takes some 10 ms for each GB.
 
     Once `is_settled` says so, what is in use by then is left out of the search for cycles.
     """
+    keep_large_blocks_apart()
     trim = trimmer()
     while True:
         await asyncio.sleep(every_s)

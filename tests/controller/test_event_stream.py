@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 from cluster_of_events import pool_guest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -274,3 +276,61 @@ def test_numbers_are_told_as_an_eye_tells_them_apart_and_times_of_day_are_not() 
         "limits": {},
         "stalled_s": 0.0,
     }
+
+
+class Whole(dict[str, Any]):
+    """A document that can be followed to its end."""
+
+
+async def test_there_is_no_document_while_nobody_reads() -> None:
+    gone, looks = asyncio.Event(), []
+
+    def look() -> Whole:
+        document = Whole(a=1)
+        weakref.finalize(document, gone.set)
+        looks.append(1)
+        return document
+
+    stream = event_stream.EventStream(look)
+    stream.publish()
+    assert not gone.is_set()
+    running = asyncio.create_task(stream.run())
+    stream.heard(Paused())
+    async with asyncio.timeout(LIMIT_S):
+        await gone.wait()
+    running.cancel()
+    assert len(looks) == 1, "nobody asked for another"
+
+
+async def test_of_a_large_document_a_connection_is_given_a_piece_at_a_time() -> None:
+    """Several browsers that read slowly would have one copy each of what 20,000 guests do."""
+    large = 16_000_000
+    stream = event_stream.EventStream(lambda: {"a": "x" * large})
+    seen: list[web.Request] = []
+
+    async def follow(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        return await stream.follow(request, lambda: True)
+
+    app = web.Application()
+    app.router.add_get("/", follow)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2], limit=2**14)
+        async with asyncio.timeout(LIMIT_S):
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            sizes: list[int] = []
+            taken = 0
+            while not any(sizes) or taken < large:  # what waits in the kernel comes first
+                if any(sizes):
+                    taken += len(await reader.read(2**16))
+                await asyncio.sleep(0)
+                if seen and seen[0].transport is not None:
+                    sizes.append(seen[0].transport.get_write_buffer_size())
+        assert max(sizes) < 300_000
+    finally:
+        writer.close()
+        await writer.wait_closed()
+        await runner.cleanup()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migd_controller.events import PoolGuest, PoolHost, Resource
-from migd_controller.pool_records import CLASSES, NULL_REF, PoolMirror, migration_task_of
+from migd_controller.pool_records import CLASSES, FIELDS, NULL_REF, PoolMirror, migration_task_of, thinned
 from migd_controller.xapi_transport import Transport
 from migd_xapi.events import Subscription, events_from
 from migd_xapi.server import Server
@@ -396,3 +396,25 @@ def test_what_is_left_out_of_records_on_arrival_changes_nothing_of_the_inventory
     assert mirrors[0].view() == mirrors[1].view()
     sizes = [len(event["snapshot"]) for event in thin["Value"]["events"] if event["class"] == "vm"]
     assert max(sizes) < 30 < min(len(e["snapshot"]) for e in whole["Value"]["events"] if e["class"] == "vm")
+
+
+def test_a_thin_record_has_the_fields_that_are_read_and_no_others() -> None:
+    whole = vm(name_description="long", VIFs=["v"], other_config={"a": "b"})
+    whole.pop("groups", None)
+    thin = thinned("vm", whole)
+    assert dict(thin) == {name: value for name, value in whole.items() if name in FIELDS["vm"]}
+    assert len(thin) == len(dict(thin)), "a pool may be too old to have them all"
+    with pytest.raises(KeyError, match="name_description"):
+        thin["name_description"]
+    with pytest.raises(KeyError, match="groups"):
+        thin["groups"]
+    assert thinned("vm", {**whole, "name_description": "another"}) == thin
+    assert thinned("vm", {**whole, "domid": "8"}) != thin
+
+
+def test_equal_lists_and_maps_of_strings_are_kept_once_and_others_as_they_are() -> None:
+    one, other = (thinned("vm", vm(VIFs=["v", "w"], last_boot_CPU_flags={"vendor": "x"})) for _ in range(2))
+    assert one["VIFs"] is other["VIFs"]
+    assert one["last_boot_CPU_flags"] is other["last_boot_CPU_flags"]
+    for value in ([1, True], [["v"]], {"a": 1}, {"a": ["v"]}, True):
+        assert thinned("vdi", {"SR": value})["SR"] is value

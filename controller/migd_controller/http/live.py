@@ -3,6 +3,9 @@
 Hosts and guests are keyed by uuid, jobs by name, migrations by id, so that a patch names only what changed. In a merge
 patch null deletes; so a field without a value is absent from the document, not null. Numbers are rounded to what an eye
 can tell apart, lest every period change every number.
+
+Of hosts and guests, which there are ten thousands of, the document has the JSON (`msgspec.Raw`): a fifth of what
+dictionaries take.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +40,8 @@ def document(
     plan = _plain(msgspec.to_builtins(status.last_decision)) if status.last_decision is not None else {}
     return {
         "status": glance,
-        "hosts": {each.uuid: _plain(msgspec.to_builtins(each)) for each in hosts},
-        "guests": {each.uuid: _plain(msgspec.to_builtins(each)) for each in guests},
+        "hosts": {each.uuid: _json(each) for each in hosts},
+        "guests": {each.uuid: _json(each) for each in guests},
         "jobs": {each.name: _plain(msgspec.to_builtins(each)) for each in jobs},
         "migrations": {each.cause: _plain(msgspec.to_builtins(each)) for each in migrations},
         "plan": plan,
@@ -52,8 +55,14 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Document
         old = before.get(name)
         if old == value and name in before:
             continue
+        if isinstance(old, msgspec.Raw) and isinstance(value, msgspec.Raw):
+            old, value = msgspec.json.decode(old), msgspec.json.decode(value)
         patch[name] = merge_patch(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return patch
+
+
+def _json(view: msgspec.Struct) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(_plain(msgspec.to_builtins(view))))
 
 
 def _plain(value: Any, name: str = "") -> Any:
