@@ -136,7 +136,7 @@ def _check_host(now: HostCounters) -> None:
         raise Impossible(f"{now.cpus} CPUs")
     if not 0 < now.memory_bytes < _INT64 or not 0 <= now.memory_free_bytes <= now.memory_bytes:
         raise Impossible(f"{now.memory_free_bytes} bytes of memory free of {now.memory_bytes}")
-    if not 0 <= now.link_bytes_per_s <= MAX_BYTES_PER_S:
+    if now.link_bytes_per_s != 0 and not 1 <= now.link_bytes_per_s <= MAX_BYTES_PER_S:
         raise Impossible(f"a link of {now.link_bytes_per_s:g} bytes/s")
 
 

@@ -145,6 +145,7 @@ def test_a_guest_with_impossible_counters_is_left_out_by_name_and_the_others_sta
         {"memory_bytes": 0},
         {"rx_bytes": -5},
         {"link_bytes_per_s": float("inf")},
+        {"link_bytes_per_s": 0.5},
         {"dom0_cpu_s": float("nan")},
     ],
 )
