@@ -118,7 +118,7 @@ from migd_policies.policy import Policy
 from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
-from migd_policies.second_thoughts import Copying, reconsider
+from migd_policies.second_thoughts import Copying, Promise, reconsider
 
 BY_HAND: Final = "by hand"
 
@@ -397,7 +397,15 @@ class Core:
             if seen is None or not migration.is_for_gain or migration.is_cancelling or not is_known:
                 continue
             elapsed_s = now_s - (migration.started_at or migration.asked_at)
-            found = reconsider(world, move, elapsed_s, seen, migration.gain_s, migration.lasts_s)
+            promise = Promise(
+                gain_s=migration.gain_s,
+                own_rate=migration.gain_rate,
+                lasts_s=migration.lasts_s,
+                total_s=migration.predicted_s or 0.0,
+                pause_s=migration.predicted_pause_s or 0.0,
+                cost_s=migration.cost_s,
+            )
+            found = reconsider(world, move, elapsed_s, seen, promise)
             if found is not None and not found.is_worth_finishing:
                 change = operator.methodcaller("given_up", f"given up by migd: {found.text}")
                 commands += self._update(migration.cause, change)
