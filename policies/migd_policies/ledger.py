@@ -30,6 +30,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Self
 
 from migd_core.precopy import RULE_SETS
@@ -158,9 +159,9 @@ def price(
         for move, migration in zip(made, _migrations(world, made), strict=True)
     )
     cost_s = _sum([each.cost_s for each in priced])
-    arrivals = _Arrivals.of(priced)
+    arrivals, lives = _Arrivals.of(priced), _Lives(world, moves)
     jobs = tuple(
-        _job_price(world, moves, arrivals, job, ratio, cost_s.median, may_gain=not for_jobs_only or counts(world, job))
+        _job_price(world, arrivals, lives, job, ratio, cost_s.median, may_gain=not for_jobs_only or counts(world, job))
         for job, ratio in ratios.items()
     )
     return PlanPrice(
@@ -266,10 +267,18 @@ class _Arrivals:
         return max(0.0, (self.last_s if gains else self.first_s) - self.copied_s.get(job, 0.0))
 
 
+class _Lives:
+    """How long the imbalance stands that a plan answers, the first to end of its moves; found once for all jobs."""
+
+    def __init__(self, world: World, moves: Sequence[Move]) -> None:
+        self.outlived_s = [min((outlived_s(world, move, chance) for move in moves), default=0.0) for chance in OUTLIVES]
+        self.stands_s = cache(lambda within_s: min(stands_s(world, move, within_s) for move in moves))
+
+
 def _job_price(
     world: World,
-    moves: Sequence[Move],
     arrivals: _Arrivals,
+    lives: _Lives,
     job: str,
     ratio: StepRatio,
     cost_s: float,
@@ -290,19 +299,15 @@ def _job_price(
     def off_s(within_s: float, loaded_s: float) -> float:
         return rate_sd(rate) * loaded_s + rate_sd(calm_rate) * (within_s - loaded_s)
 
-    def stands(within_s: float) -> float:
-        return min(stands_s(world, move, within_s) for move in moves)
-
     def after_wait(within_s: float, loaded_s: float, loaded_before_s: float) -> tuple[float, float]:
         """For how long after the wait the gain may last, and for how much of that the imbalance stands."""
         return max(0.0, within_s - waits_s), max(0.0, loaded_s - loaded_before_s)
 
-    spans = [after_wait(each, stands(each), stands(waits_s)) for each in within_s]
+    spans = [after_wait(each, lives.stands_s(each), lives.stands_s(waits_s)) for each in within_s]
     gain_s = _mean([gained_s(*span) for span in spans])
     # The interval takes one thing to its ends after the other: how long jobs run, how long the imbalance stands, and g.
-    lives_s = [min(outlived_s(world, move, chance) for move in moves) for chance in OUTLIVES]
     least_s, typical_s, most_s = within_s
-    low_s, life_s, high_s = lives_s
+    low_s, life_s, high_s = lives.outlived_s
     lasting = [(typical_s, life_s), (least_s, life_s), (typical_s, low_s), (typical_s, high_s), (most_s, life_s)]
     typical, *varied = [after_wait(span_s, min(span_s, lasts_s), waits_s) for span_s, lasts_s in lasting]
     median_s, off = gained_s(*typical), TENTH_SDS * off_s(*typical)
