@@ -204,6 +204,7 @@ def _migrations(world: World, moves: Sequence[Move]) -> list[MigrationPrediction
                 bandwidth_bytes_per_s(world, move),
                 world.learned.correction(move.guest, move.source, move.target),
                 guest.booted_at,
+                begins_s=world.now_s,
             )
         )
     return predict_many(requests, RULE_SETS[world.rule_set], widening=world.learned.widening)

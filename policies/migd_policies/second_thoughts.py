@@ -95,6 +95,7 @@ def reconsider(world: World, move: Move, elapsed_s: float, copying: Copying, pro
         then.learned.correction(move.guest, move.source, move.target),
         guest.booted_at,
         first_round=first,
+        begins_s=then.now_s - elapsed_s,
     )
     (migration,) = predict_many([request], RULE_SETS[then.rule_set], widening=then.learned.widening)
     warm_up_s = then.pricing.warm_up_s
