@@ -244,7 +244,8 @@ class _Arrivals:
     """When the first and the last guest of a plan arrive, and how long guests of each job (by name) are copied.
 
     The last has arrived when the busiest link has carried all that is copied over it: two copies that share one take
-    twice as long, or turns. What a plan gains needs all of it, what it makes worse begins with the first arrival.
+    twice as long, or turns. What a plan gains needs all of it, what it makes worse begins with the first arrival. The
+    last to arrive of guests whose dirty pages nobody ever counted is taken to be as late as it may be.
     """
 
     first_s: float
@@ -256,7 +257,7 @@ class _Arrivals:
         link_s: defaultdict[str, float] = defaultdict(float)
         copied_s: defaultdict[str, float] = defaultdict(float)
         for each in moves:
-            took_s = each.migration.total_s.median
+            took_s = (each.most or each.migration).total_s.median
             link_s[each.move.source] += took_s
             link_s[each.move.target] += took_s
             copied_s[each.job] += took_s

@@ -96,6 +96,16 @@ def test_a_neighbour_gains_from_the_arrival_on() -> None:
     assert found.break_even_s == pytest.approx((found.cost_s.median + 0.2 * took_s) / 0.4)
 
 
+def test_a_guest_whose_pages_nobody_counted_may_arrive_as_late_as_it_can() -> None:
+    parts = [host("a", load=0.75), host("b"), guest("rank0", on="a"), rank("x", "a")]
+    found = price(world(*parts, job("brams", "rank0"), job("other", "x", remaining_s=600.0)), [AWAY])
+    (mine,) = found.moves
+    assert mine.most is not None
+    assert mine.most.total_s.median > mine.migration.total_s.median
+    gains = {each.job: each.gain_s for each in found.jobs}
+    assert gains["other"] == pytest.approx(0.2 * (600.0 - mine.most.total_s.median))
+
+
 def test_a_job_that_is_over_before_a_guest_arrives_beside_it_loses_nothing() -> None:
     parts = [host("a"), host("b"), rank("rank0", "a", vcpus=2), rank("x", "b", vcpus=4)]
     short, long = (
