@@ -32,7 +32,10 @@ class Ends:
 
 @dataclass(frozen=True)
 class Measured:
-    """One guest: curves of two or three sessions, oldest first, a bandwidth that is nearly right, and the truth."""
+    """One guest: curves of two or three sessions, oldest first, a bandwidth that is nearly right, and the truth.
+
+    It is migrated at `start_s`, by the clock of the curves.
+    """
 
     family: str
     memory_pages: int
@@ -41,6 +44,7 @@ class Measured:
     curves: tuple[DirtyCurve, ...]
     copied: dict[str, Copied]
     ends: Ends
+    start_s: float
 
     @property
     def memory_bytes(self) -> int:
@@ -89,4 +93,5 @@ def _measured(family: str, rng: np.random.Generator) -> Measured:
         curves=tuple(curves),
         copied=copied,
         ends=Ends(setup_s + suspend_s + resume_s, suspend_s / 2 + resume_s),
+        start_s=start_s,
     )

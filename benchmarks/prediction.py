@@ -130,7 +130,8 @@ def _request(guest: Measured, again_under: str | None = None, sessions: int = ma
         copied = guest.copied[again_under]
         sent_bytes = copied.round_s[0] * guest.bytes_per_s
         first = FirstRound(copied.round_s[0], sent_bytes, copied.left_pages[0])
-    return Request(guest.memory_bytes, guest.curves[-sessions:], guest.known_bytes_per_s, first_round=first)
+    known = guest.memory_bytes, guest.curves[-sessions:], guest.known_bytes_per_s
+    return Request(*known, first_round=first, begins_s=guest.start_s)
 
 
 def _off(found: Sequence[MigrationPrediction], totals: Floats) -> Floats:

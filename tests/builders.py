@@ -14,6 +14,8 @@ from migd_core.messages import DirtyCurve
 from migd_core.pricing import DEFAULT_PRICING, Pricing
 from migd_core.units import GIB
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Remaining, Topology, World
+from migd_policies.ledger import PlanPrice
+from migd_policies.second_thoughts import Promise
 
 STEADY_PERIODS = 3
 
@@ -101,6 +103,21 @@ def flow(guest_a: str, guest_b: str, bytes_per_s: float) -> Flow:
 def move(guest_name: str, source: str, target: str) -> Move:
     """Return a move that nobody gave a particular reason for."""
     return Move(guest_name, source, target, Reason("test", "a test asks for it"))
+
+
+def promise_of(priced: PlanPrice) -> Promise:
+    """Return what the one move of a plan is begun for."""
+    (mine,) = priced.moves
+    own = next(each for each in priced.jobs if each.job == mine.job)
+    migration = mine.migration
+    return Promise(
+        gain_s=priced.gain_s,
+        own_rate=own.gain_rate,
+        lasts_s=own.lasts_s,
+        total_s=migration.total_s.median,
+        pause_s=migration.pause_s.median,
+        cost_s=mine.cost_s.median,
+    )
 
 
 def topology(links: Mapping[Level, Link] | None = None, **switch_of: str) -> Topology:

@@ -99,6 +99,7 @@ from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, set_after
+from migd_controller.plan_turns import JUDGED_AT_MOST, in_sets, in_turn
 from migd_controller.recommendations import Proposal, who
 from migd_controller.seen import Seen
 from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
@@ -118,7 +119,7 @@ from migd_policies.policy import Policy
 from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
 from migd_policies.rules import places, resolve
-from migd_policies.second_thoughts import Copying, reconsider
+from migd_policies.second_thoughts import Copying, Promise, reconsider
 
 BY_HAND: Final = "by hand"
 
@@ -398,7 +399,15 @@ class Core:
             if seen is None or not migration.is_for_gain or migration.is_cancelling or not is_known:
                 continue
             elapsed_s = now_s - (migration.started_at or migration.asked_at)
-            found = reconsider(world, move, elapsed_s, seen, migration.gain_s, migration.lasts_s)
+            promise = Promise(
+                gain_s=migration.gain_s,
+                own_rate=migration.gain_rate,
+                lasts_s=migration.lasts_s,
+                total_s=migration.predicted_s or 0.0,
+                pause_s=migration.predicted_pause_s or 0.0,
+                cost_s=migration.cost_s,
+            )
+            found = reconsider(world, move, elapsed_s, seen, promise)
             if found is not None and not found.is_worth_finishing:
                 change = operator.methodcaller("given_up", f"given up by migd: {found.text}")
                 commands += self._update(migration.cause, change)
@@ -461,7 +470,7 @@ class Core:
         return self.memory.causes.following()[0]
 
     def _verdict(self, policy: str, plan: Plan, seen: Seen, now_s: float, *, approved: str = "") -> Verdict:
-        """Judge the steps of sets under way that come next, then each set of moves of the plan in order.
+        """Judge the steps of sets under way that come next, then the sets of moves of the plan whose turn it is.
 
         Each is judged against the world in which what was accepted before is under way. What an operator asks for, or
         has `approved` (in words), is judged alone.
@@ -472,7 +481,8 @@ class Core:
         sets = dict(self.memory.sets)
         is_alone = policy == BY_HAND or approved != ""
         place = places(as_promised(seen.world, sets if policy != BY_HAND else {}))
-        place |= {move.guest: move.target for move in plan.moves if move.guest in place}
+        turns = in_turn(in_sets(plan.moves), self.memory.causes.last)
+        place |= {move.guest: move.target for moves in turns for move in moves if move.guest in place}
         situation = Situation(
             world=seen.world,
             limits=self.config.guards,
@@ -502,7 +512,7 @@ class Core:
             steps, sets[name] = go_on(each, now(seen.world), bench(under_way))
             judged += steps
         steps_judged = len(judged)
-        for moves in _sets(plan):
+        for moves in turns:
             stance = self._stance(moves, now_s, approved)
             if len(moves) > 1:
                 name = f"{cause}.s{len(sets) + 1}"
@@ -537,7 +547,7 @@ class Core:
             cause=cause,
             at=now_s,
             policy=policy,
-            reason=_outcome(plan, proposed),
+            reason=_outcome(plan, proposed, len(plan.moves) - sum(map(len, turns))),
             candidates=tuple(candidate for _, candidate in judged),
             sets=tuple(sets.values()),
         )
@@ -831,27 +841,12 @@ def _by_value(answer: object) -> Plan:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Plan)
 
 
-def _sets(plan: Plan) -> list[Sequence[Move]]:
-    """Return the plan's moves that belong together, each set where its first move stands.
-
-    A guest that one set names twice keeps its first move for it; the second stands alone, and is judged so.
-    """
-    sets: list[list[Move]] = []
-    labelled: dict[str, list[Move]] = {}
-    for move in plan.moves:
-        found = labelled.get(move.together)
-        if move.together and found is not None and all(other.guest != move.guest for other in found):
-            found.append(move)
-            continue
-        sets.append([move])
-        if move.together:
-            labelled.setdefault(move.together, sets[-1])
-    return list(sets)
-
-
-def _outcome(plan: Plan, proposed: Sequence[Candidate]) -> Reason:
-    accepted = sum(candidate.is_accepted for candidate in proposed)
-    if accepted == len(proposed):
-        return plan.reason
-    code = "partly-refused" if accepted else "refused"
-    return Reason(code, f"{plan.reason.text}; {accepted} of {len(proposed)} proposed moves passed the gates")
+def _outcome(plan: Plan, proposed: Sequence[Candidate], unjudged: int) -> Reason:
+    accepted, reason = sum(candidate.is_accepted for candidate in proposed), plan.reason
+    if accepted < len(proposed):
+        text = f"{reason.text}; {accepted} of {len(proposed)} proposed moves passed the gates"
+        reason = Reason("partly-refused" if accepted else "refused", text)
+    if unjudged:
+        text = f"{reason.text}; {unjudged:,} of {len(plan.moves):,} proposed moves were not judged this time"
+        reason = dataclasses.replace(reason, text=f"{text} (at most {JUDGED_AT_MOST}, a set as a whole)")
+    return reason

@@ -48,7 +48,7 @@ def format_duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 0:
-        return "-" + format_duration(-seconds)
+        return "−" + format_duration(-seconds)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 120:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,8 @@ COUNT_PAGES: Final = 10.0
 OLDER_SESSION: Final = 0.9
 CHANGED_RATIO: Final = 0.2
 LEAST_TRUST: Final = 1e-3
+# What sessions tell of a working set that shrinks is believed down to this part of the newest one.
+SHRINKS_TO_RATIO: Final = 0.5
 MAX_SESSIONS: Final = 4
 # The part of the last local exponent that holds on beyond the window, and where "last" begins. On simulated guests 0.7
 # leaves 7 % at p95 under the rules since 4.6, against 8 % with 1 and with the mixture's own tail.
@@ -123,6 +126,36 @@ def fit(curves: tuple[DirtyCurve, ...], memory_pages: int) -> DirtyFit:
     return DirtyFit(np.minimum(rows, memory_pages), window_s)
 
 
+def shrinking(curves: tuple[DirtyCurve, ...], at_s: float) -> float:
+    """Return what part of the newest session's pages is written at `at_s` (by the curves' clock), 1 unless they shrink.
+
+    The working set of a factorisation shrinks steadily. Where each session has counted fewer pages than the one before
+    it, by more than phases do, this goes on in a straight line: for no longer than the last two are apart.
+    """
+    newest_s, apart_s, lost_ratio = _shrinks(curves)
+    if lost_ratio <= 0:
+        return 1.0
+    return max(SHRINKS_TO_RATIO, 1.0 - lost_ratio * min(1.0, max(0.0, at_s - newest_s) / apart_s))
+
+
+@lru_cache(maxsize=4096)
+def _shrinks(curves: tuple[DirtyCurve, ...]) -> tuple[float, float, float]:
+    """Return when the newest session ended, how long after the one before it, and what was lost of its pages since."""
+    newest_s = curves[-1].measured_s
+    last = _last_pages(curves)
+    pairs = list(pairwise(last))
+    if not pairs or any(math.log(before / after) < CHANGED_RATIO for before, after in pairs):
+        return newest_s, 0.0, 0.0
+    apart_s = newest_s - curves[-2].measured_s
+    return newest_s, apart_s, (last[-2] - last[-1]) / last[-1] if apart_s > 0 else 0.0
+
+
+def _last_pages(curves: Sequence[DirtyCurve]) -> list[float]:
+    """Return what each session has counted by the longest age that all have, and a few pages that mean nothing."""
+    end_s = min(curve.ages_s[-1] for curve in curves)
+    return [float(np.interp(end_s, curve.ages_s, curve.unique_pages)) + COUNT_PAGES for curve in curves]
+
+
 def _parts(ages_s: Floats, random_s: Floats, sweep_s: Floats) -> Floats:
     random = -np.expm1(-ages_s[:, None] / random_s)
     return np.hstack((random, np.minimum(1.0, ages_s[:, None] / sweep_s)))
@@ -151,8 +184,7 @@ def _trust(curves: Sequence[DirtyCurve]) -> list[float]:
     One in which about as many pages were written in the end differs by the phase of the job alone, and two phases are
     better than one; one in which there were many more or fewer is of a job that has changed since.
     """
-    end_s = min(curve.ages_s[-1] for curve in curves)
-    last = [math.log(np.interp(end_s, curve.ages_s, curve.unique_pages) + COUNT_PAGES) for curve in curves]
+    last = [math.log(pages) for pages in _last_pages(curves)]
     changed = [math.exp(-(((pages - last[-1]) / CHANGED_RATIO) ** 2) / 2) for pages in last]
     return [max(LEAST_TRUST, OLDER_SESSION ** (len(last) - 1 - n) * ratio) for n, ratio in enumerate(changed)]
 

@@ -192,7 +192,8 @@ class _Evacuation:
                 yield guest, math.inf, math.inf
                 continue
             correction = self._world.learned.correction(guest.uuid, guest.host, target.uuid)
-            requests.append(Request(guest.memory_bytes, guest.dirty_curves, bytes_per_s, correction, guest.booted_at))
+            known = guest.memory_bytes, guest.dirty_curves, bytes_per_s, correction, guest.booted_at
+            requests.append(Request(*known, begins_s=self._world.now_s))
             guests.append(guest)
         predictions = predict_many(requests, RULE_SETS[self._world.rule_set], widening=self._world.learned.widening)
         for guest, prediction in zip(guests, predictions, strict=True):

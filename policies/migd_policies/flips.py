@@ -78,19 +78,24 @@ def _by_time(world: World, move: Move, found: PlanPrice, min_gain_s: float, cert
     needed_s = _needed_s(found, min_gain_s, certainty_sds)
     if needed_s is None:
         return ""
-    than, now_s = "no longer" if pays else "longer", format_duration(max(0.0, found.gain_s / rate))
+    than, now_s = "no longer" if pays else "longer", format_duration(max(0.0, _lasts_s(found)))
     return f"the imbalance lasted {than} than {format_duration(needed_s)} (it is taken to last {now_s})"
+
+
+def _lasts_s(found: PlanPrice) -> float:
+    """Return for how long, from the beginning, the imbalance is taken to last."""
+    return (found.gain_s + found.awaited_s) / found.gain_rate
 
 
 def _needed_s(found: PlanPrice, min_gain_s: float, certainty_sds: float) -> float | None:
     """Return for how long the gain must last to pay for sure; None if it is too small to be sure however long.
 
-    The least t with rate · t − cost − certainty · √(cost's sd² + (sd of the rate · t)²) = the least gain.
+    The least t with rate · t − awaited − cost − certainty · √(cost's sd² + (sd of the rate · t)²) = the least gain.
     """
     cost_s, cost_sd_s = found.counted_cost_s
-    rate, lasts_s = found.gain_rate, found.gain_s / found.gain_rate
+    rate, lasts_s = found.gain_rate, _lasts_s(found)
     off = certainty_sds * (found.ratio_sd_s / lasts_s if lasts_s > 0 else rate_sd(rate))
-    least_s, square = cost_s + min_gain_s, rate * rate - off * off
+    least_s, square = cost_s + min_gain_s + found.awaited_s, rate * rate - off * off
     if square <= 0:
         return None
     under_root = rate**2 * least_s**2 - square * (least_s**2 - (certainty_sds * cost_sd_s) ** 2)

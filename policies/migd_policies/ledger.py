@@ -6,6 +6,8 @@ earlier by
 
     net = (1 − g) · H + (1 − g₀)(L − H) − Σ over its moves of [(T − pause)(1 − v·g) + pause + warm-up]
 
+and a job of which nobody moves by what follows the arrival of those who do: L and H lose what was before (`_Arrivals`).
+
 T and pause are the predicted migration (`precopy_prediction`). L = min(R, horizon, R_m), with R_m the remaining time of
 the jobs whose guests move: once those are over, nobody gains from the moves any more. H is for how much of L the
 imbalance stands (`imbalance`), of the shortest-lived that the moves answer; g₀ is g once the loads of guests of no job
@@ -19,15 +21,17 @@ What is not known for sure is worked out at both ends of its interval, one thing
 added up as squares: what the moves cost by how long they take, pause and slow the job down; what is gained by how long
 the jobs run, how long the imbalance stands, and how far g may be off. How long things last has been averaged over, for
 gains as for losses; what the moves cost and what g is may be wrong always in the same direction, so `sure_s` leaves a
-margin for these two. Break-even is the H at which net is 0 if nothing is gained afterwards:
+margin for these two. Break-even is the H at which net is 0 if nothing is gained afterwards, where a job waits for W:
 
-    H* = Σ [(T − pause)(1 − v·g) + pause + warm-up] / (1 − g)
+    H* = Σ [(T − pause)(1 − v·g) + pause + warm-up + (1 − g) W] / Σ (1 − g)
 """
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Final, Self
 
 from migd_core.precopy import RULE_SETS
 from migd_core.pricing import QUANTILE_SDS, Interval
@@ -72,12 +76,14 @@ class MovePrice:
 class JobPrice:
     """What the moves do to one job: its step takes `step_ratio` of the time it took as long as loads are as they are.
 
-    `gain_rate` is what that counts for a second; at this rate the job has gained `gain_s` after `lasts_s`. That is a
-    mean, of which `gain` is the interval; `ratio_sd_s` is how far it is off because g is.
+    `gain_rate` is what that counts for a second; at this rate the job has gained `gain_s` after `lasts_s`, which begin
+    when it has waited for the guests of others for `waits_s`. The gain is a mean, of which `gain` is the interval;
+    `ratio_sd_s` is how far it is off because g is.
     """
 
     job: str
     step_ratio: float
+    waits_s: float
     lasts_s: float
     gain_rate: float
     gain_s: float
@@ -89,7 +95,6 @@ class JobPrice:
 class PlanPrice:
     """Moves priced together. `cost_s`, `gain_s` and its interval are sums over moves and over jobs, in job-seconds.
 
-    `break_even_s` is how long the gain must last to pay for the moves; None where they gain nothing however long.
     `ratio_sd_s` is how far the gain is off because step ratios are, as a standard deviation. `moves` ends with the
     detours, which only cost.
     """
@@ -100,7 +105,6 @@ class PlanPrice:
     gain_s: float
     gain: Interval
     ratio_sd_s: float
-    break_even_s: float | None
 
     @property
     def net_s(self) -> float:
@@ -110,6 +114,17 @@ class PlanPrice:
     def gain_rate(self) -> float:
         """Job-seconds gained a second, once the moves are done."""
         return sum(job.gain_rate for job in self.jobs)
+
+    @property
+    def awaited_s(self) -> float:
+        """Job-seconds that jobs would gain while they wait for guests of others to arrive, did they not wait."""
+        return sum(job.gain_rate * job.waits_s for job in self.jobs)
+
+    @property
+    def break_even_s(self) -> float | None:
+        """How long, from the beginning, the gain must last to pay for the moves; None where it never does."""
+        rate = self.gain_rate
+        return (self.cost_s.median + self.awaited_s) / rate if rate > 0 else None
 
     def sure_s(self, certainty_sds: float) -> float:
         """Return what is left of the net gain if that many standard deviations are lost by cost and step ratios.
@@ -144,12 +159,11 @@ def price(
         for move, migration in zip(made, _migrations(world, made), strict=True)
     )
     cost_s = _sum([each.cost_s for each in priced])
-    moved = {each.job for each in priced}
+    arrivals, lives = _Arrivals.of(priced), _Lives(world, moves)
     jobs = tuple(
-        _job_price(world, moves, moved, job, ratio, cost_s.median, may_gain=not for_jobs_only or counts(world, job))
+        _job_price(world, arrivals, lives, job, ratio, cost_s.median, may_gain=not for_jobs_only or counts(world, job))
         for job, ratio in ratios.items()
     )
-    rate = sum(job.gain_rate for job in jobs)
     return PlanPrice(
         moves=priced,
         jobs=jobs,
@@ -158,7 +172,6 @@ def price(
         # What befalls one job befalls all that gain of the same moves, so their ends come together.
         gain=Interval(*(math.fsum(getattr(job.gain, end) for job in jobs) for end in ("low", "median", "high"))),
         ratio_sd_s=math.hypot(*(job.ratio_sd_s for job in jobs)),
-        break_even_s=cost_s.median / rate if rate > 0 else None,
     )
 
 
@@ -191,6 +204,7 @@ def _migrations(world: World, moves: Sequence[Move]) -> list[MigrationPrediction
                 bandwidth_bytes_per_s(world, move),
                 world.learned.correction(move.guest, move.source, move.target),
                 guest.booted_at,
+                begins_s=world.now_s,
             )
         )
     return predict_many(requests, RULE_SETS[world.rule_set], widening=world.learned.widening)
@@ -225,10 +239,48 @@ def _move_price(world: World, move: Move, migration: MigrationPrediction, ratios
     return MovePrice(move, job, migration, Interval(low, median_s, high), least, most)
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrivals:
+    """When the first and the last guest of a plan arrive, and how long guests of each job (by name) are copied.
+
+    The last has arrived when the busiest link has carried all that is copied over it: two copies that share one take
+    twice as long, or turns. What a plan gains needs all of it, what it makes worse begins with the first arrival. The
+    last to arrive of guests whose dirty pages nobody ever counted is taken to be as late as it may be.
+    """
+
+    first_s: float
+    last_s: float
+    copied_s: Mapping[str, float]
+
+    @classmethod
+    def of(cls, moves: Sequence[MovePrice]) -> Self:
+        link_s: defaultdict[str, float] = defaultdict(float)
+        copied_s: defaultdict[str, float] = defaultdict(float)
+        for each in moves:
+            took_s = (each.most or each.migration).total_s.median
+            link_s[each.move.source] += took_s
+            link_s[each.move.target] += took_s
+            copied_s[each.job] += took_s
+        first_s = min((each.migration.total_s.median for each in moves), default=0.0)
+        return cls(first_s, max(link_s.values(), default=0.0), copied_s)
+
+    def awaited_s(self, job: str, *, gains: bool) -> float:
+        """Return how long a job waits, besides the copying of its own guests: that is in what the moves cost."""
+        return max(0.0, (self.last_s if gains else self.first_s) - self.copied_s.get(job, 0.0))
+
+
+class _Lives:
+    """How long the imbalance stands that a plan answers, the first to end of its moves; found once for all jobs."""
+
+    def __init__(self, world: World, moves: Sequence[Move]) -> None:
+        self.outlived_s = [min((outlived_s(world, move, chance) for move in moves), default=0.0) for chance in OUTLIVES]
+        self.stands_s = cache(lambda within_s: min(stands_s(world, move, within_s) for move in moves))
+
+
 def _job_price(
     world: World,
-    moves: Sequence[Move],
-    moved: Set[str],
+    arrivals: _Arrivals,
+    lives: _Lives,
     job: str,
     ratio: StepRatio,
     cost_s: float,
@@ -236,7 +288,8 @@ def _job_price(
     may_gain: bool,
 ) -> JobPrice:
     rate, calm_rate = (1.0 - each if may_gain else min(0.0, 1.0 - each) for each in (ratio.now, ratio.calm))
-    remaining = [_remaining_s(world, each) for each in {*moved, job}]
+    waits_s = arrivals.awaited_s(job, gains=rate > 0)
+    remaining = [_remaining_s(world, each) for each in {*arrivals.copied_s, job}]
     within_s = [min(world.pricing.horizon_s, *each) for each in zip(*remaining, strict=True)]
 
     def gained_s(within_s: float, loaded_s: float) -> float:
@@ -248,19 +301,23 @@ def _job_price(
     def off_s(within_s: float, loaded_s: float) -> float:
         return rate_sd(rate) * loaded_s + rate_sd(calm_rate) * (within_s - loaded_s)
 
-    spans = [(each, min(stands_s(world, move, each) for move in moves)) for each in within_s]
+    def after_wait(within_s: float, loaded_s: float, loaded_before_s: float) -> tuple[float, float]:
+        """For how long after the wait the gain may last, and for how much of that the imbalance stands."""
+        return max(0.0, within_s - waits_s), max(0.0, loaded_s - loaded_before_s)
+
+    spans = [after_wait(each, lives.stands_s(each), lives.stands_s(waits_s)) for each in within_s]
     gain_s = _mean([gained_s(*span) for span in spans])
     # The interval takes one thing to its ends after the other: how long jobs run, how long the imbalance stands, and g.
-    lives_s = [min(outlived_s(world, move, chance) for move in moves) for chance in OUTLIVES]
     least_s, typical_s, most_s = within_s
-    low_s, life_s, high_s = lives_s
-    varied = [(least_s, life_s), (typical_s, low_s), (typical_s, high_s), (most_s, life_s)]
-    typical = (typical_s, min(typical_s, life_s))
+    low_s, life_s, high_s = lives.outlived_s
+    lasting = [(typical_s, life_s), (least_s, life_s), (typical_s, low_s), (typical_s, high_s), (most_s, life_s)]
+    typical, *varied = [after_wait(span_s, min(span_s, lasts_s), waits_s) for span_s, lasts_s in lasting]
     median_s, off = gained_s(*typical), TENTH_SDS * off_s(*typical)
-    ends_s = [gained_s(span_s, min(span_s, lasts_s)) - median_s for span_s, lasts_s in varied]
+    ends_s = [gained_s(*each) - median_s for each in varied]
     return JobPrice(
         job=job,
         step_ratio=ratio.now,
+        waits_s=waits_s,
         lasts_s=max(0.0, gain_s / rate) if rate > 0 else _mean([stands for _, stands in spans]),
         gain_rate=rate,
         gain_s=gain_s,

@@ -21,7 +21,7 @@ from migd_core.messages import DirtyCurve
 from migd_core.precopy import StopRules
 from migd_core.pricing import Interval
 from migd_core.units import PAGE_BYTES, format_duration, format_ratio
-from migd_policies.dirty_fit import fit, usable
+from migd_policies.dirty_fit import fit, shrinking, usable
 from migd_policies.precopy_rounds import AGES_S, Floats, at, run
 
 # Which of a fit's curves is taken, and by how many standard deviations the bandwidth is off: see DirtyFit.
@@ -76,8 +76,9 @@ class FirstRound:
 class Request:
     """One migration to be predicted.
 
-    `curves` are the guest's, oldest first; `since_s` is when it was booted, by their clock. `bandwidth_bytes_per_s` is
-    what is assumed, `correction` what finished migrations say of it.
+    `curves` are the guest's, oldest first; `since_s` is when it was booted and `begins_s` when the migration would
+    begin, by their clock (None: as the newest was counted). `bandwidth_bytes_per_s` is what is assumed, `correction`
+    what finished migrations say of it.
     """
 
     memory_bytes: int
@@ -86,6 +87,7 @@ class Request:
     correction: Correction = ASSUMED
     since_s: float = 0.0
     first_round: FirstRound | None = None
+    begins_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +243,21 @@ def _written(request: Request) -> tuple[Floats, str]:
         rows, basis = known.rows, f"dirty curve of {len(curves[-1].ages_s)} points up to {window}"
         if len(curves) > 1:
             basis = f"{len(curves)} sessions, the newest a {basis}"
+        if (ratio := shrinking(curves, _middle_s(request, curves))) < 1.0:
+            rows = rows * ratio
+            basis = f"{basis}, of which {format_ratio(ratio)} as it shrinks"
     first = request.first_round
     if first is not None and first.written_pages is not None and first.took_s > 0:
         rows = _through(rows, first.took_s, min(first.written_pages, memory_pages))
         basis = f"{basis}, and its first round"
     return rows, basis
+
+
+def _middle_s(request: Request, curves: Sequence[DirtyCurve]) -> float:
+    """Return when the first round is half done; what is written then decides most."""
+    begins_s = curves[-1].measured_s if request.begins_s is None else request.begins_s
+    per_s = request.bandwidth_bytes_per_s
+    return begins_s + (request.memory_bytes / per_s / 2 if per_s > 0 else math.inf)
 
 
 def _through(rows: Floats, took_s: float, written_pages: float) -> Floats:

@@ -2,16 +2,17 @@
 
 What the source host has sent since tells how fast the guest is copied at the most, far better than any assumption
 does. With that the migration is predicted again (`FirstRound`), and what is left of its cost is held against what is
-left of the gain G within L for which it was begun. Loads are not looked at again: copying itself disturbs them.
+left of the gain G for which it was begun. Loads are not looked at again: copying itself disturbs them.
 
     rest = (T' − pause' − t)(1 − v·g) + pause' + warm-up        for going on, after t seconds and with T' predicted now
-    going on is worth G · (1 − x / L) − rest, giving up nothing
+    going on is worth G − a · t − b · (T' − T) − rest, giving up nothing
 
-As in the ledger, 1 − v·g has in it that the job of the guest does not gain before the guest has arrived, so of that
-part of G only the past is gone: x = t. For the rest of it, other jobs' and that of sets, x is the delay T' − T if that
-is more, T being what was predicted at first. What was lost until now is lost either way: one that goes as it was priced
-is not given up if it was worth beginning. Only a migration that is worth less than nothing even at the cheap end of its
-interval is given up: giving up throws away what was copied, and the same move may be wanted again.
+with the rate a at which the job of the guest gains, b at which others do, and T as predicted when it was begun. As in
+the ledger, 1 − v·g has in it that the job of the guest does not gain before the guest has arrived, so of that part of G
+only the past is gone; others were to gain from the arrival on, so only what it is late is. What was lost until now is
+lost either way: one that goes as it was priced is not given up if it was worth beginning. Only a migration that is
+worth less than nothing even at the cheap end of its interval is given up: giving up throws away what was copied, and
+the same move may be wanted again.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from migd_core.pricing import Interval
 from migd_core.units import format_bytes, format_duration
 from migd_core.world import Move, World
 from migd_policies.dirty_fit import usable
-from migd_policies.ledger import bandwidth_bytes_per_s, price
+from migd_policies.ledger import bandwidth_bytes_per_s
 from migd_policies.precopy_prediction import FirstRound, Request, predict_many
 
 # Sooner nothing is concluded: a connection needs a while to reach its pace.
@@ -44,6 +45,21 @@ class Copying:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What a migration was begun for: `gain_s` job-seconds, of which its job gains `own_rate` a second for `lasts_s`.
+
+    It was to take `total_s`, pause for `pause_s` of that, and cost its job `cost_s`.
+    """
+
+    gain_s: float
+    own_rate: float
+    lasts_s: float
+    total_s: float
+    pause_s: float
+    cost_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reconsidered:
     """What a migration is now predicted to take in all, and whether finishing it is worth what that still costs."""
 
@@ -58,12 +74,10 @@ class Reconsidered:
         return self.net_at_best_s >= 0
 
 
-def reconsider(
-    world: World, move: Move, elapsed_s: float, copying: Copying, gain_s: float, lasts_s: float
-) -> Reconsidered | None:
+def reconsider(world: World, move: Move, elapsed_s: float, copying: Copying, promise: Promise) -> Reconsidered | None:
     """Return what is thought of `move`, under way for `elapsed_s`; None while too little of it was seen.
 
-    It was begun to gain `gain_s` job-seconds within `lasts_s`. Guest and hosts must exist in `world`.
+    Guest and hosts must exist in `world`.
     """
     then = replace(world, moves_in_flight=tuple(each for each in world.moves_in_flight if each.guest != move.guest))
     guest = then.guests[move.guest]
@@ -81,24 +95,20 @@ def reconsider(
         then.learned.correction(move.guest, move.source, move.target),
         guest.booted_at,
         first_round=first,
+        begins_s=then.now_s - elapsed_s,
     )
     (migration,) = predict_many([request], RULE_SETS[then.rule_set], widening=then.learned.widening)
-    plan = price(then, [move])
-    (priced,) = plan.moves
-    first_s = priced.migration.total_s.median
-    speed = (priced.cost_s.median - priced.migration.pause_s.median - then.pricing.warm_up_s) / max(
-        1e-9, first_s - priced.migration.pause_s.median
-    )  # what a second of copying costs the job: 1 − v·g
-    gain_rate = gain_s / lasts_s if lasts_s > 0 else 0.0
-    own_rate = sum(max(0.0, job.gain_rate) for job in plan.jobs if job.job == priced.job)
-    late_rate = max(0.0, gain_rate - own_rate)
+    warm_up_s = then.pricing.warm_up_s
+    slowed = (promise.cost_s - promise.pause_s - warm_up_s) / max(1e-9, promise.total_s - promise.pause_s)  # 1 − v·g
+    gain_rate = promise.gain_s / promise.lasts_s if promise.lasts_s > 0 else 0.0
+    own_rate = min(gain_rate, max(0.0, promise.own_rate))
 
     def rest_s(total_s: float, pause_s: float) -> float:
-        return max(0.0, total_s - pause_s - elapsed_s) * speed + pause_s + then.pricing.warm_up_s
+        return max(0.0, total_s - pause_s - elapsed_s) * slowed + pause_s + warm_up_s
 
     def left_s(total_s: float) -> float:
-        late_s = max(0.0, total_s - first_s - elapsed_s)
-        return max(0.0, gain_s - gain_rate * elapsed_s - late_rate * late_s)
+        late_s = max(0.0, total_s - promise.total_s)
+        return max(0.0, promise.gain_s - own_rate * elapsed_s - (gain_rate - own_rate) * late_s)
 
     def worth_s(total_s: float, pause_s: float) -> float:
         return left_s(total_s) - rest_s(total_s, pause_s)

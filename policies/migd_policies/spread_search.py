@@ -105,27 +105,21 @@ def _many_steps(spread: Spread, least_gain: float, from_each_host: int, most: in
     order = np.lexsort((targets, guests, difference))
     guests, targets = guests[order], targets[order]
     made: Moves = []
-    for at in _disjoint(spread.place[guests], targets, spread.value.shape[1])[:most].tolist():
+    for at in _disjoint(spread.place[guests], targets, spread.value.shape[1])[:most]:
         if spread.fits(guests[at : at + 1], targets[at : at + 1])[0]:  # one of its group may have gone there just now
             made.append((int(guests[at]), int(targets[at])))
             spread.move(*made[-1])
     return made
 
 
-def _disjoint(sources: Indices, targets: Indices, hosts: int) -> Indices:
+def _disjoint(sources: Indices, targets: Indices, hosts: int) -> list[int]:
     """Return which of some moves, best first, remain if each host takes part in the best one that it can."""
-    chosen, left = [], np.arange(len(sources))
-    while len(left):
-        first = np.full((2, hosts), len(sources))
-        for row, ends in zip(first, (sources[left], targets[left]), strict=True):
-            row[ends[::-1]] = left[::-1]  # of several for one host the last written stays, which is the best
-        best_of = first.min(axis=0)
-        best = left[(best_of[sources[left]] == left) & (best_of[targets[left]] == left)]
-        chosen.append(best)
-        taken = np.zeros(hosts, dtype=np.bool_)
-        taken[sources[best]] = taken[targets[best]] = True
-        left = left[~taken[sources[left]] & ~taken[targets[left]]]
-    return np.sort(np.concatenate(chosen)) if chosen else left
+    chosen, is_taken = [], bytearray(hosts)
+    for at, (source, target) in enumerate(zip(sources.tolist(), targets.tolist(), strict=True)):
+        if not is_taken[source] and not is_taken[target]:
+            is_taken[source] = is_taken[target] = True
+            chosen.append(at)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

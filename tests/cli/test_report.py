@@ -111,7 +111,7 @@ def test_the_file_is_whole_by_itself(view):
 def test_the_figures_are_those_of_the_view(view):
     text = re.sub(r"<[^>]+>", " ", page(view))
     (move,) = view.moves
-    for shown in (move.migration.cause, move.migration.guest_name, "1 of 1", "+4 min 55 s", view.comparison.text[9:]):
+    for shown in (move.migration.cause, move.migration.guest_name, "1 of 1", "+4 min 47 s", view.comparison.text[9:]):
         assert shown in text
     for each in view.comparison.contenders:
         assert each.label in text

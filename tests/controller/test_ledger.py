@@ -136,9 +136,11 @@ def test_a_guest_without_a_job_gains_for_the_horizon() -> None:
 @pytest.mark.parametrize(
     ("other_remaining_s", "gain_s"),
     [
-        (None, 0.2 * 300.0 + 0.2 * 300.0),  # rank0's job is over after 300 s, and nobody gains from then on
-        (900.0, 0.2 * 300.0 + 0.2 * 300.0),
-        (100.0, 0.2 * 300.0 + 0.2 * 100.0),  # the neighbour's is over before
+        # rank0's job is over after 300 s, and nobody gains from then on; the neighbour does from its arrival, at 11.25 s
+        (None, 0.2 * 300.0 + 0.2 * (300.0 - 11.25)),
+        (900.0, 0.2 * 300.0 + 0.2 * (300.0 - 11.25)),
+        (100.0, 0.2 * 300.0 + 0.2 * (100.0 - 11.25)),  # the neighbour's is over before
+        (10.0, 0.2 * 300.0),
     ],
 )
 def test_a_neighbour_gains_while_its_own_job_and_that_of_the_guest_that_leaves_both_run(
@@ -154,4 +156,4 @@ def test_a_job_that_the_move_slows_down_counts_with_its_loss() -> None:
     # rank0 has host a to itself and gains nothing on b, where x wants 4 of 4 CPUs and would get 4/5 of them: g = 1.25.
     # rank0 itself is slowed from 1 to 0.8 as well.
     found = priced(*jobs, guest("x", on="b", vcpus=4))
-    assert found.gain_s == pytest.approx(-0.25 * 300.0 - 0.25 * 200.0)
+    assert found.gain_s == pytest.approx(-0.25 * 300.0 - 0.25 * (200.0 - 11.25))

@@ -19,8 +19,9 @@ def track(*, step_s: float, from_s: float, to_s: float) -> Track:
 
 def told(job: str, ratio: float) -> JobPrice:
     gain = Interval(0.0, 0.0, 0.0)
+    rate = 1.0 - ratio
     return JobPrice(
-        job=job, step_ratio=ratio, lasts_s=600.0, gain_rate=1.0 - ratio, gain_s=0.0, gain=gain, ratio_sd_s=0.0
+        job=job, step_ratio=ratio, waits_s=0.0, lasts_s=600.0, gain_rate=rate, gain_s=0.0, gain=gain, ratio_sd_s=0.0
     )
 
 

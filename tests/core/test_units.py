@@ -39,7 +39,7 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
         (21900, "6 h 5 min"),
         (7200, "2 h"),
         (200_000, "2 d 8 h"),
-        (-30, "-30 s"),
+        (-30, "−30 s"),
         (float("inf"), "unknown"),
         (float("nan"), "unknown"),
     ],

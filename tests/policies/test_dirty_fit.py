@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from migd_core.messages import DirtyCurve
 from migd_core.units import GIB, MIB
-from migd_policies.dirty_fit import fit, probe_ages_s, usable
+from migd_policies.dirty_fit import fit, probe_ages_s, shrinking, usable
 from migd_policies.precopy_rounds import AGES_S, at
 
 AGES = probe_ages_s(GIB, 50e6)
@@ -145,3 +145,34 @@ def test_every_curve_rises_from_nothing_ever_more_slowly_up_to_all_of_memory(
     assert (rows[0] <= rows[2]).all()
     assert (rows[3] <= rows[0] + 1e-9 * memory_pages).all()
     assert (rows[0] <= rows[4] + 1e-9 * memory_pages).all()
+
+
+def counted(*pages: int, apart_s: float = 900.0) -> tuple[DirtyCurve, ...]:
+    """Sessions that ended so many seconds after each other, the last at `apart_s` times their number."""
+    return tuple(random_writes(each, 1.0, at_s=apart_s * (number + 1)) for number, each in enumerate(pages))
+
+
+@pytest.mark.parametrize(
+    ("pages", "after_s", "ratio"),
+    [
+        ((65_000, 50_000, 40_000), 0.0, 1.0),
+        ((65_000, 50_000, 40_000), 450.0, 0.875),  # 5,000 fewer of 40,000
+        ((65_000, 50_000, 40_000), 900.0, 0.75),
+        ((65_000, 50_000, 40_000), 9_000.0, 0.75),  # no longer than the last two are apart
+        ((90_000, 30_000), 450.0, 0.5),  # no less than half
+        ((65_000, 50_000, 40_000), -100.0, 1.0),
+        ((44_000, 40_000), 450.0, 1.0),  # phases do as much
+        ((30_000, 60_000, 40_000), 450.0, 1.0),  # it comes and goes
+        ((40_000, 60_000), 450.0, 1.0),  # what grows may have stopped
+        ((40_000,), 450.0, 1.0),
+    ],
+)
+def test_a_working_set_that_shrinks_from_session_to_session_goes_on_shrinking_for_a_while(
+    pages: tuple[int, ...], after_s: float, ratio: float
+) -> None:
+    curves = counted(*pages)
+    assert shrinking(curves, curves[-1].measured_s + after_s) == pytest.approx(ratio, rel=0.01)
+
+
+def test_sessions_of_one_moment_tell_of_no_shrinking() -> None:
+    assert shrinking(counted(60_000, 30_000, apart_s=0.0), 100.0) == 1.0

@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from migd_core.learned import Correction, Widening
 from migd_core.messages import DirtyCurve
@@ -132,6 +133,13 @@ def test_the_newest_measured_curve_is_named_as_the_basis() -> None:
     assert predict(1024 * MIB, (IDLE, IDLE), 117e6, XEN_46).basis == (
         "2 sessions, the newest a dirty curve of 2 points up to 8.0 s"
     )
+
+
+def test_a_set_that_shrinks_is_taken_to_have_shrunk_further_when_the_migration_begins() -> None:
+    curves = tuple(replace(sweep(pages, 2.0), measured_s=at_s) for pages, at_s in ((90_000, 100.0), (60_000, 1000.0)))
+    soon, late = predict_many([Request(1024 * MIB, curves, 117e6, begins_s=at_s) for at_s in (1000.0, 1400.0)], XEN_46)
+    assert late.total_s.median < soon.total_s.median
+    assert late.basis.endswith(", of which 78 % as it shrinks")  # 30,000 of 60,000 in 900 s, 404.6 s later
 
 
 @pytest.mark.parametrize("bandwidth", [0.0, -1.0, math.nan])

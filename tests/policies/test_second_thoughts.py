@@ -6,12 +6,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from builders import guest, host, job, move, world
+from builders import guest, host, job, move, promise_of, world
 from migd_core.messages import DirtyCurve
 from migd_core.units import GIB
 from migd_core.world import World
 from migd_policies.ledger import bandwidth_bytes_per_s, price
-from migd_policies.second_thoughts import WATCHED_AT_LEAST_S, Copying, reconsider
+from migd_policies.second_thoughts import WATCHED_AT_LEAST_S, Copying, Promise, reconsider
 
 BUSY = DirtyCurve((0.1, 1.0, 10.0, 20.0), (400, 4_000, 30_000, 50_000))
 AWAY = move("rank0", "a", "b")
@@ -29,19 +29,25 @@ def under_way() -> World:
     )
 
 
+def promised(gain_s: float) -> Promise:
+    """What the ledger makes of `under_way`, with another gain: no job of anybody else gains."""
+    before = replace(under_way(), moves_in_flight=())
+    return replace(promise_of(price(before, [AWAY])), gain_s=gain_s)
+
+
 def seen(bytes_per_s: float, for_s: float = 20.0) -> Copying:
     return Copying(bytes_per_s * for_s, for_s)
 
 
 def test_one_that_copies_as_fast_as_was_assumed_goes_on() -> None:
-    found = reconsider(under_way(), AWAY, 20.0, seen(ASSUMED), 120.0, 600.0)
+    found = reconsider(under_way(), AWAY, 20.0, seen(ASSUMED), promised(120.0))
     assert found is not None
     assert found.is_worth_finishing
     assert found.bandwidth_bytes_per_s == pytest.approx(ASSUMED)
 
 
 def test_one_that_crawls_is_given_up_and_says_why() -> None:
-    found = reconsider(under_way(), AWAY, 20.0, seen(ASSUMED / 20), 120.0, 600.0)
+    found = reconsider(under_way(), AWAY, 20.0, seen(ASSUMED / 20), promised(120.0))
     assert found is not None
     assert not found.is_worth_finishing
     assert found.text.startswith("it copies at no more than 5.36 MiB/s (assumed 107 MiB/s), so it would take ")
@@ -70,12 +76,12 @@ def test_one_that_was_worth_beginning_and_goes_as_predicted_is_never_given_up(
     before = world(*parts)
     priced = price(before, [AWAY])
     assume(priced.net_s >= 0)
-    (mine,), (own,) = priced.moves, priced.jobs
+    (mine,) = priced.moves
     copying_s = mine.migration.total_s.median - mine.migration.pause_s.median
     watched_s = WATCHED_AT_LEAST_S + part * copying_s
     assume(watched_s <= copying_s)
     copying = seen(bandwidth_bytes_per_s(before, AWAY), for_s=watched_s)
-    found = reconsider(world(*parts, in_flight=[AWAY]), AWAY, watched_s, copying, priced.gain_s, own.lasts_s)
+    found = reconsider(world(*parts, in_flight=[AWAY]), AWAY, watched_s, copying, promise_of(priced))
     assert found is not None
     assert found.is_worth_finishing, found.text
 
@@ -83,24 +89,40 @@ def test_one_that_was_worth_beginning_and_goes_as_predicted_is_never_given_up(
 def test_what_was_lost_already_does_not_count() -> None:
     """Nearly done, a migration that would not be begun again is finished all the same."""
     slow = seen(ASSUMED / 3, for_s=100.0)
-    early, late = (reconsider(under_way(), AWAY, elapsed_s, slow, 30.0, 600.0) for elapsed_s in (10.0, 115.0))
+    early, late = (reconsider(under_way(), AWAY, elapsed_s, slow, promised(30.0)) for elapsed_s in (10.0, 115.0))
     assert early is not None
     assert late is not None
     assert not early.is_worth_finishing
     assert late.is_worth_finishing
 
 
+def test_a_link_that_dropped_changes_nothing_of_what_was_promised() -> None:
+    """A neighbour was to gain from the arrival on; what the move would take if it began now is not that."""
+    parts = [host("a", load=0.75), guest("rank0", on="a", dirty_curve=BUSY), guest("x", on="a")]
+    jobs = [job("brams", "rank0", remaining_s=600.0), job("other", "x", remaining_s=600.0)]
+    promise = promise_of(price(world(host("b"), *parts, *jobs), [AWAY]))
+    as_it_was, dropped = (
+        reconsider(
+            world(host("b", link_bytes_per_s=link), *parts, *jobs, in_flight=[AWAY]), AWAY, 20.0, seen(2e7), promise
+        )
+        for link in (125e6, 4e6)
+    )
+    assert as_it_was is not None
+    assert dropped is not None
+    assert dropped.net_s == pytest.approx(as_it_was.net_s)
+
+
 @pytest.mark.parametrize(
     "copying", [Copying(), seen(ASSUMED / 20, for_s=5.0), seen(ASSUMED / 1000)], ids=["nothing", "soon", "elsewhere"]
 )
 def test_nothing_is_concluded_from_too_little(copying: Copying) -> None:
-    assert reconsider(under_way(), AWAY, 20.0, copying, 120.0, 600.0) is None
+    assert reconsider(under_way(), AWAY, 20.0, copying, promised(120.0)) is None
 
 
 def test_nothing_is_concluded_of_a_guest_whose_pages_nobody_counts() -> None:
     then = under_way()
     blind = replace(then, guests={"rank0": replace(then.guests["rank0"], dirty_curves=())})
-    assert reconsider(blind, AWAY, 20.0, seen(ASSUMED / 20), 120.0, 600.0) is None
+    assert reconsider(blind, AWAY, 20.0, seen(ASSUMED / 20), promised(120.0)) is None
 
 
 def test_samples_add_up() -> None:

@@ -51,7 +51,8 @@ def test_shadows_gain_what_they_would_have_gained_and_the_best_is_the_best(name:
         gained_s = (1.0 - unmoved_speed / (steps(loop) - before)) * (END_S - SETTLED_S)
         said_s = late[policy].tally.gained_s - early[policy].gained_s
         assert said_s == pytest.approx(gained_s, rel=0.15, abs=UNSEEN_RATIO * (END_S - SETTLED_S)), policy
-    assert late["job-time"].ahead_s == max(each.ahead_s for each in late.values())
+    assert late["job-time"].ahead_s > max(each.ahead_s for each in late.values()) - CLEAR_S
+    assert done["job-time"] == max(done.values())
     for one, other in combinations(POLICIES, 2):
         ahead_s = late[one].ahead_s - late[other].ahead_s
         if abs(ahead_s) > CLEAR_S:

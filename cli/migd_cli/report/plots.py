@@ -229,7 +229,7 @@ def _durations(axes: Axes) -> None:
 def _signed(seconds: float) -> str:
     if abs(seconds) < 1e-9:
         return "0"
-    return format_duration(seconds).replace("-", "−").removesuffix(" 0 s")
+    return format_duration(seconds).removesuffix(" 0 s")
 
 
 def _legend(axes: Axes) -> None:
