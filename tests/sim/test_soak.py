@@ -9,12 +9,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from migd_controller.events import Tick
+from migd_controller.migration import Migration, State
 from migd_core.errors import ConfigError
 from migd_sim.run.soak.__main__ import main
 from migd_sim.run.soak.case import Case, Happening, read, write
 from migd_sim.run.soak.deeds import DEEDS
 from migd_sim.run.soak.drawing import WEIGHTS, draw
 from migd_sim.run.soak.loop import Loop
+from migd_sim.run.soak.past import Past
 from migd_sim.run.soak.shrink import fewest, shrunk
 from migd_sim.run.soak.violation import Violation
 
@@ -28,11 +31,35 @@ def test_nothing_is_wrong_with_these_seeds(first: int) -> None:
 @pytest.mark.parametrize(
     "seed",
     [
+        1210587456,  # the clock was set back: what was no longer owed for was held against a move by the checker
         1210587618,  # a set began without the guest that had no room in the end, and whose turn had not come
     ],
 )
 def test_what_seeds_have_found_is_mended(seed: int) -> None:
     assert Loop(draw(seed)).run().violation is None
+
+
+def test_what_is_of_no_account_any_more_stays_so_when_the_clock_is_set_back() -> None:
+    migration = Migration(
+        cause="D1.1",
+        guest="g",
+        source="a",
+        target="b",
+        requested_by="balance",
+        asked_at=0.0,
+        job="j",
+        state=State.STAYED,
+        ended_at=10.0,
+        predicted_s=10.0,
+        cost_s=5.0,
+    )
+    past = Past(draw(1).guards)
+    past.ended(migration, 10.0)
+    past.heard(Tick(), 3000.0)
+    assert past.behind_s("j", 3000.0) == (5.0, 2990.0)
+    past.heard(Tick(), 4000.0)
+    past.restarted(400.0)
+    assert past.behind_s("j", 400.0) == (0.0, 0.0)
 
 
 def test_a_case_goes_the_same_way_each_time() -> None:
