@@ -245,9 +245,9 @@ class StartChecks:
         if past.stalled_s(job, now_s) + adds_s > at_most_s + NEARLY:
             yield "stall", f"its job would have stood still for more than {at_most_s:g} s within an hour"
         last_s = limits.no_stall_last_s if own.no_stall_last_s is None else own.no_stall_last_s
-        ends_at = self._known.jobs[job].ends_at if job in self._known.jobs else None
-        if last_s > 0 and ends_at is not None and now_s < ends_at and ends_at - now_s - price.total_s < last_s - NEARLY:
-            yield "stall", f"its job ends in {ends_at - now_s:.0f} s, and is not to be stalled in its last {last_s:g}"
+        ends_in_s = self._known.ends_in_s(job, now_s)
+        if last_s > 0 and ends_in_s is not None and 0 < ends_in_s < last_s + price.total_s - NEARLY:
+            yield "stall", f"its job ends in {ends_in_s:.0f} s, and is not to be stalled in its last {last_s:g}"
 
     def _was_brought(self, start: Start) -> bool:
         """Whether a set that goes on has brought the guest where it is."""
