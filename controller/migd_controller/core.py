@@ -173,6 +173,7 @@ class Core:
                 target=m.target,
                 task=m.task,
                 predicted_at_most_s=m.predicted_at_most_s,
+                toolstacks=m.toolstacks,
             )
             for m in self.memory.in_flight.values()
         ]
@@ -620,6 +621,7 @@ class Core:
             target_name=self.inventory.host_name(candidate.target),
             memory_bytes=self.inventory.guests[candidate.guest].memory_bytes,
             job=self._job_of(candidate.guest),
+            toolstacks=self.inventory.toolstacks,
         )
         if (price := candidate.price) is None:
             return migration
@@ -658,6 +660,7 @@ class Core:
                     source=migration.source,
                     target=migration.target,
                     predicted_at_most_s=migration.predicted_at_most_s,
+                    toolstacks=migration.toolstacks,
                 )
             )
         return commands
