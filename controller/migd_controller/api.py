@@ -360,8 +360,11 @@ class Api:
     async def _approve(self, request: web.Request) -> web.Response:
         recommendation = self._open(request.match_info["name"])
         commands = self._control.dispatch(RecommendationApproved(name=recommendation.name, by=_name_of(request)))
-        (decision,) = [command.decision for command in commands if isinstance(command, RecordDecision)]
+        decisions = [command.decision for command in commands if isinstance(command, RecordDecision)]
         ended = [command.recommendation for command in commands if isinstance(command, RecordRecommendation)]
+        if not decisions:  # it has lapsed
+            self._open(recommendation.name)
+        (decision,) = decisions
         if not ended:
             failed = dict.fromkeys(gate.text for each in decision.candidates for gate in each.gates if not gate.passed)
             raise Refused(

@@ -17,7 +17,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=T
 class StartMigration(Command, frozen=True, kw_only=True):
     """Ask the pool to live-migrate a guest (uuids), if it is idle on its source still and the target can take it.
 
-    `predicted_at_most_s` is how long it may take, 0 where that is not known.
+    `predicted_at_most_s` is how long it may take, 0 where that is not known. `toolstacks` are those that the pool was
+    seen to have (`Inventory.toolstacks`).
     """
 
     cause: str
@@ -25,6 +26,7 @@ class StartMigration(Command, frozen=True, kw_only=True):
     source: str
     target: str
     predicted_at_most_s: float = 0.0
+    toolstacks: str = ""
 
 
 class FollowMigration(Command, frozen=True, kw_only=True):
@@ -38,6 +40,7 @@ class FollowMigration(Command, frozen=True, kw_only=True):
     target: str
     task: str | None
     predicted_at_most_s: float = 0.0
+    toolstacks: str = ""
 
 
 class CancelMigration(Command, frozen=True, kw_only=True):

@@ -58,7 +58,8 @@ class XapiSection(Section, frozen=True, kw_only=True):
     `fingerprints` lists any, by their SHA-256 alone. Every host that may become the coordinator shows its own.
 
     When the pool has lost the task of a migration, the guest may still arrive. It is waited for until `settle_s` have
-    passed since then, and `settle_ratio` times what the migration was predicted to take at most since it began.
+    passed since then, and `settle_ratio` times what the migration was predicted to take at most since it began; where
+    there never was a task, and no toolstack has restarted, for `settle_s` alone.
     """
 
     url: str

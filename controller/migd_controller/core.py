@@ -174,6 +174,7 @@ class Core:
                 target=m.target,
                 task=m.task,
                 predicted_at_most_s=m.predicted_at_most_s,
+                toolstacks=m.toolstacks,
             )
             for m in self.memory.in_flight.values()
         ]
@@ -344,7 +345,7 @@ class Core:
         self._decided = _Decided(self.memory, seen.bare, verdict.migrations)
         commands = self._commit(verdict, now_s)
         self.memory, recommended = recommending.on_tick(
-            self.memory, verdict.decision, verdict.proposals, self.inventory, self.config.automation
+            self.memory, verdict.decision, verdict.proposals, self.inventory, self.config.automation, world
         )
         waits = quiet.remembered(self.memory.quiet_waits, verdict.decision, self.config.phases.wait_at_most_s)
         self.memory = replace(self.memory, quiet_waits=waits)
@@ -520,7 +521,7 @@ class Core:
                 judged += found
                 if begun is not None:
                     sets[name] = begun
-                proposals += recommending.proposed(moves, [each for _, each in found], stance)
+                proposals += recommending.proposed(moves, [each for _, each in found], stance, seen.world)
                 continue
             (move,) = moves
             single = now(without_promised(seen.singly, sets) if policy != BY_HAND else seen.singly)
@@ -528,7 +529,7 @@ class Core:
             single = dataclasses.replace(single, price=known_prices[0], unpriced_because=unpriced_because)
             candidate = self._judged(phases, None if policy == BY_HAND else stance, move, single)
             judged.append((move, candidate))
-            proposals += recommending.proposed(moves, [candidate], stance)
+            proposals += recommending.proposed(moves, [candidate], stance, seen.world)
         migrations = tuple(
             replace(
                 self._migration(
@@ -631,6 +632,7 @@ class Core:
             target_name=self.inventory.host_name(candidate.target),
             memory_bytes=self.inventory.guests[candidate.guest].memory_bytes,
             job=self._job_of(candidate.guest),
+            toolstacks=self.inventory.toolstacks,
         )
         if (price := candidate.price) is None:
             return migration
@@ -669,17 +671,24 @@ class Core:
                     source=migration.source,
                     target=migration.target,
                     predicted_at_most_s=migration.predicted_at_most_s,
+                    toolstacks=migration.toolstacks,
                 )
             )
         return commands
 
     def _approved(self, word: RecommendationApproved, now_s: float) -> list[AnyCommand]:
-        """Make the moves of a recommendation if they pass the gates as things are now; it stays open if they do not."""
+        """Make the moves of a recommendation if they pass the gates as things are now; it stays open if they do not.
+
+        One whose guests need not leave any more lapses instead.
+        """
         recommendation = self.memory.recommendations.get(word.name)
         if recommendation is None:
             return []
         plan = Plan(recommendation.moves, Reason("approved", f"{who(word.by)} has approved {word.name}"))
         seen = self.seen(now_s)
+        if why := recommending.pointless(recommendation, seen.world):
+            self.memory, lapsed = recommending.on_pointless(self.memory, recommendation, why, now_s)
+            return [*lapsed]
         verdict = self._verdict(recommendation.policy, plan, seen, now_s, approved=plan.reason.text)
         is_begun = bool(verdict.migrations) or verdict.sets.keys() != self.memory.sets.keys()
         commands = self._commit(verdict, now_s)

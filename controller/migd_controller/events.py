@@ -58,6 +58,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     `memory_for_guests_bytes` excludes the hypervisor's and Dom0's own; `address` is where its XAPI answers;
     `control_domains` are the uuids of its Dom0 and the like, `storages` and `networks` those of what is attached to it.
     `cpu_mhz` is the clock of its CPUs, 0 if not known; CPU features are as XAPI writes them, empty if not known.
+    `toolstack_since` is when its toolstack started, as XAPI writes it; empty if it does not.
     """
 
     uuid: str
@@ -76,6 +77,7 @@ class PoolHost(msgspec.Struct, frozen=True, kw_only=True):
     cpu_vendor: str = ""
     cpu_features_hvm: str = ""
     cpu_features_pv: str = ""
+    toolstack_since: str = ""
 
 
 class PoolGuest(msgspec.Struct, frozen=True, kw_only=True, gc=False):

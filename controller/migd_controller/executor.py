@@ -7,6 +7,7 @@ the pool is asked where the guest is, and if the guest turns out to be migrating
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,10 +17,19 @@ import structlog
 from migd_controller.commands import CancelMigration, FollowMigration, PoolCommand, StartMigration
 from migd_controller.config import XapiSection
 from migd_controller.events import MigrationAccepted, MigrationEnded, MigrationProgressed, MigrationTaskLost
+from migd_controller.inventory import toolstacks_of
 from migd_controller.leader import NotLeading
 from migd_controller.pool_calls import RETRY_S, PoolCalls, what_occupies
 from migd_controller.pool_failures import CANCELLED
-from migd_controller.pool_records import MIGRATE, NULL_REF, Record, is_pending_migration, migration_task_of, probed_by
+from migd_controller.pool_records import (
+    MIGRATE,
+    NULL_REF,
+    Record,
+    is_pending_migration,
+    migration_task_of,
+    probed_by,
+    toolstack_since,
+)
 from migd_controller.pool_watch import PoolWatch
 from migd_controller.xapi import PoolRefusal, PoolUnreachable
 
@@ -201,19 +211,25 @@ class Executor:
 
         Where it was lost, the guest may be moving without one: then that is certain only when the guest is on its
         target or gone, or has stayed for long enough. A toolstack that restarts tells nothing of it meanwhile, so for
-        as long as the guest may be moving nothing else is done with it.
+        as long as the guest may be moving nothing else is done with it. Where no task was ever seen, and no toolstack
+        has restarted since the request, there is no migration: it is `settle_s` old then, and no call takes so long.
         """
         clock = asyncio.get_running_loop().time
         is_lost = ending.code in (TASK_VANISHED, ANSWER_LOST)
         settled_s = max(clock() + self._settings.settle_s, arrives_by_s) if is_lost else clock()
         if is_lost:
             self._emit(MigrationTaskLost(cause=command.cause))
+        looks_at_s = clock() + self._settings.settle_s if is_lost and task is None and command.toolstacks else math.inf
         while True:
             now = await self._migration_of(command.guest)
             if now is not None and now != task:
                 return now
             if now is None and (clock() >= settled_s or await self._host_of(command.guest) in (command.target, None)):
                 return None
+            if now is None and clock() >= looks_at_s:
+                if await self._calls.patiently(self._toolstacks) == command.toolstacks:
+                    return None
+                looks_at_s = math.inf
             await self._change()  # the task's record may be lost alone, and the guest still name it
 
     async def _change(self) -> None:
@@ -224,6 +240,10 @@ class Executor:
     def _pending_migrations(self) -> frozenset[str]:
         records: dict[str, Record] = self._calls.call("task.get_all_records")
         return frozenset(ref for ref, record in records.items() if is_pending_migration(record))
+
+    def _toolstacks(self) -> str:
+        records: dict[str, Record] = self._calls.call("host.get_all_records")
+        return toolstacks_of({host["uuid"]: toolstack_since(host) for host in records.values()})
 
     async def _migration_of(self, guest: str) -> str | None:
         """Return the task that migrates the guest at this moment, None if none does."""

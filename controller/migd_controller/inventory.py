@@ -1,5 +1,6 @@
 """The pool's own view of hosts and guests, kept from `InventoryChanged` events."""
 
+import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
@@ -10,6 +11,14 @@ from migd_controller.events import InventoryChanged, PoolGuest, PoolHost
 from migd_controller.placement import Needs, needs, why_not
 
 Named = TypeVar("Named", PoolHost, PoolGuest)
+
+
+def toolstacks_of(since: Mapping[str, str]) -> str:
+    """Return a text that is another one once the toolstack of any host has started anew; empty if one does not tell.
+
+    `since` is when that of each host (uuid) has started, in its own words.
+    """
+    return f"{zlib.crc32(repr(sorted(since.items())).encode()):08x}" if since and all(since.values()) else ""
 
 
 class Inventory:
@@ -59,6 +68,11 @@ class Inventory:
         was_settling = guest.uuid in self._settling
         self._settling.discard(guest.uuid)
         return not is_moved and not was_settling and -1 not in (known.domid, guest.domid)
+
+    @property
+    def toolstacks(self) -> str:
+        """The hosts' toolstacks, as `toolstacks_of` tells them apart."""
+        return toolstacks_of({host.uuid: host.toolstack_since for host in self.hosts.values()})
 
     def relocate(self, guest: str, host: str | None) -> None:
         """Take in where a guest is after a migration (None: nowhere), before the pool's next event says so."""

@@ -30,6 +30,10 @@ class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
     is_emptied: bool = False
 
+    def is_over(self, now_s: float) -> bool:
+        """Return whether the host may receive again, though no control period has taken that in yet."""
+        return self.until is not None and self.until <= now_s
+
     def text(self, now_s: float) -> str:
         """Say how long it is out of service."""
         left = "" if self.until is None else f" for another {format_duration(max(0.0, self.until - now_s))}"
@@ -65,7 +69,7 @@ def current(known: OutOfService, occupied: Collection[str], now_s: float) -> Out
     kept = {
         uuid: each if uuid in occupied else replace(each, is_emptied=False)
         for uuid, each in known.items()
-        if each.until is None or each.until > now_s
+        if not each.is_over(now_s)
     }
     return known if kept == known else kept
 

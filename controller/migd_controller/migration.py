@@ -46,7 +46,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     `gain_s` what all jobs do in all; `is_for_gain` where that is why
     it was begun, and neither an operator nor a host's failing.
     `is_cancelling` once somebody wants it to end; it may yet arrive. `is_task_lost` while the pool has no task that
-    could be asked about it, and the guest may be moving all the same.
+    could be asked about it, and the guest may be moving all the same. `toolstacks` are those that it was asked of:
+    while they live, no migration goes on that the pool does not know of.
     """
 
     cause: str
@@ -78,6 +79,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     is_for_gain: bool = False
     gain_rate: float = 0.0
     lasts_s: float = 0.0
+    toolstacks: str = ""
 
     @property
     def is_over(self) -> bool:

@@ -85,7 +85,7 @@ NAMED: Final = ("host", "vm", "sr", "network")
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "host": (
         *("uuid", "name_label", "address", "enabled", "metrics", "PBDs", "PIFs", "memory_overhead"),
-        *("current_operations", "cpu_info", "virtual_hardware_platform_versions"),
+        *("current_operations", "cpu_info", "virtual_hardware_platform_versions", "other_config"),
     ),
     "host_metrics": ("memory_total", "live"),
     "sr": ("uuid", "name_label"),
@@ -327,7 +327,13 @@ def _host(host: Record, metrics: Record | None, control_domains: Sequence[Record
         cpu_vendor=cpu.get("vendor", ""),
         cpu_features_hvm=cpu.get("features_hvm_host") or cpu.get("features_hvm", ""),
         cpu_features_pv=cpu.get("features_pv_host") or cpu.get("features_pv", ""),
+        toolstack_since=toolstack_since(host),
     )
+
+
+def toolstack_since(host: Record) -> str:
+    """Return when a host's toolstack has started, in XAPI's words; empty where it does not tell."""
+    return str(host.get("other_config", {}).get("agent_start_time", ""))
 
 
 def _mhz(text: str) -> float:

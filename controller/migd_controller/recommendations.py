@@ -4,7 +4,8 @@ In each control period the policy is asked anew. What it proposes, and every gat
 recommendation: one set of moves each, which is approved or refused as a whole. It stays the same one while the policy
 proposes the same guests for the same hosts, and lapses once that has not been so for `[automation] lapse_s`. A policy
 that wavers between targets must not make it impossible to approve one: another proposal for a guest takes its place
-only after SETTLED_S. What is approved is judged again, against the world as it is then.
+only after SETTLED_S. What is approved is judged again, against the world as it is then; what was to leave a host that
+is in order again lapses at once, for no gate looks at that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,17 +36,21 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Moves that belong together and wait for nothing but an operator's word, as they were judged, detours included."""
+    """Moves that belong together and wait for nothing but an operator's word, as they were judged, detours included.
+
+    `left` are the hosts (uuids) that are failing or closed, and that guests are to leave because of that.
+    """
 
     moves: Sequence[Move]
     candidates: Sequence[Candidate]
+    left: tuple[str, ...] = ()
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """Moves recommended since `at` and last proposed at `proposed_at` (Unix time), as they were judged then.
 
     `name` is its decision's, with `.r1`. `text` says why it ended, `by` whose word that was, if it was anybody's and is
-    known; `decision` is what an approval led to.
+    known; `decision` is what an approval led to. `left` are the hosts that it empties as they were failing or closed.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     proposed_at: float
     moves: tuple[Move, ...]
     candidates: tuple[Candidate, ...]
+    left: tuple[str, ...] = ()
     standing: Standing = Standing.OPEN
     ended_at: float | None = None
     text: str = ""
@@ -106,7 +112,7 @@ def after_tick(
             found.append(each.ended(Standing.LAPSED, now_s, why))
         elif (same := fresh.pop(_places(each.moves), None)) is not None:
             moves, candidates = tuple(same.moves), tuple(same.candidates)
-            found.append(replace(each, proposed_at=now_s, moves=moves, candidates=candidates))
+            found.append(replace(each, proposed_at=now_s, moves=moves, candidates=candidates, left=same.left))
         elif must_leave or (since_s >= SETTLED_S and not wanted.isdisjoint(each.guests)):
             found.append(each.ended(Standing.LAPSED, now_s, "another move of its guests is recommended instead"))
         elif since_s >= lapse_s:
@@ -134,6 +140,7 @@ def _new(fresh: Iterable[Proposal], known: Sequence[Recommendation], decision: D
                 proposed_at=decision.at,
                 moves=tuple(proposal.moves),
                 candidates=tuple(proposal.candidates),
+                left=proposal.left,
             )
         )
     return found

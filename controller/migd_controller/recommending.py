@@ -15,19 +15,28 @@ from migd_controller.guards import TURNS
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
 from migd_controller.recommendations import Proposal, Recommendation, Standing, TurnedDown, after_tick, who
-from migd_core.world import Move
+from migd_core.world import EVACUATION, Move, World
 
 Told = tuple[Memory, list[RecordRecommendation]]
 
 
-def proposed(moves: Sequence[Move], candidates: Sequence[Candidate], stance: Stance) -> list[Proposal]:
+def proposed(moves: Sequence[Move], candidates: Sequence[Candidate], stance: Stance, world: World) -> list[Proposal]:
     """Return moves as one proposal, if an operator is asked about them and nothing else refuses one for good."""
     refusals = {gate.name for candidate in candidates for gate in candidate.gates if not gate.passed}
-    return [Proposal(moves, candidates)] if stance.asks and refusals <= {AUTOMATION, *TURNS} else []
+    if not stance.asks or not refusals <= {AUTOMATION, *TURNS}:
+        return []
+    emptied = {move.source for move in moves if move.reason.code == EVACUATION}
+    left = sorted(uuid for uuid in emptied if uuid in world.hosts and world.hosts[uuid].is_to_be_left)
+    return [Proposal(moves, candidates, tuple(left))]
 
 
 def on_tick(
-    memory: Memory, decision: Decision, proposals: Sequence[Proposal], inventory: Inventory, section: AutomationSection
+    memory: Memory,
+    decision: Decision,
+    proposals: Sequence[Proposal],
+    inventory: Inventory,
+    section: AutomationSection,
+    world: World,
 ) -> Told:
     """Return the memory with what is recommended after a control period, and the records of what is new or over."""
     memory = _by_this_clock(memory, decision.at)
@@ -37,7 +46,7 @@ def on_tick(
     withdrawn = {
         name: why
         for name, each in known.items()
-        if (why := _why_withdrawn(each, memory, inventory, section, decision.at))
+        if (why := _why_withdrawn(each, memory, inventory, section, decision.at) or pointless(each, world))
     }
     found = after_tick(known, proposals, withdrawn, decision, section.lapse_s)
     open_ = {each.name: each for each in found if each.standing is Standing.OPEN}
@@ -75,6 +84,20 @@ def _why_withdrawn(
             return f"host {inventory.host_name(move.target)} takes no guests any more"
     found = stance(memory, section, recommendation.moves, now_s)
     return "" if found.asks else found.gate.text
+
+
+def pointless(recommendation: Recommendation, world: World) -> str:
+    """Say which host need not be left any more that a recommendation empties; empty if there is none."""
+    for uuid in recommendation.left:
+        host = world.hosts.get(uuid)
+        if host is not None and host.frozen_because is None and not host.is_to_be_left:
+            return f"host {host.name} is neither failing nor closed any more"
+    return ""
+
+
+def on_pointless(memory: Memory, recommendation: Recommendation, why: str, now_s: float) -> Told:
+    """Return the memory once a recommendation has lapsed that somebody has just approved."""
+    return _without(memory, [recommendation.ended(Standing.LAPSED, now_s, why)])
 
 
 def on_approved(memory: Memory, recommendation: Recommendation, decision: Decision, by: str) -> Told:

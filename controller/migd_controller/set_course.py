@@ -18,7 +18,7 @@ import msgspec
 
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Candidate, Gate, Price
-from migd_controller.guards import Situation, objection, refused_with
+from migd_controller.guards import TURNS, Situation, objection, refused_with
 from migd_controller.move_sets import MoveSet, SetStep, StepState
 from migd_controller.quiet import PHASE
 from migd_controller.residents import UNMEASURED
@@ -181,7 +181,7 @@ def _out_of_order(moves: Sequence[Move], ordered: Steps, situation: Situation, b
     world = situation.world
     for move, price in zip(moves, prices, strict=True):
         candidate = bench.judged(move, replace(situation, world=world, price=price, unpriced_because=unpriced_because))
-        refused = {gate.name for gate in candidate.gates if not gate.passed}
+        refused = {gate.name for gate in candidate.gates if not gate.passed} - TURNS
         if move.guest in ordered.left_out and refused <= {"capacity"}:
             text = f"guest {world.guests[move.guest].name}: {ordered.left_out[move.guest]}"
             candidate = _with_gates(candidate, Gate(name="order", passed=False, text=text))

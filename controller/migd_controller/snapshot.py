@@ -43,6 +43,7 @@ def build_world(
         health = telemetry.health(uuid)
         # What is wrong with a host must not keep its guests on it, as long as they are measured themselves.
         closed = memory.maintenance.get(uuid)
+        closed = None if closed is not None and closed.is_over(now_s) else closed
         is_enabled = pool_host.is_enabled and not pool_host.is_evacuating and closed is None
         is_to_be_left = health.state is HealthState.FAILING or not is_enabled
         kept_because = silent_because if is_to_be_left else frozen_because

@@ -89,6 +89,11 @@ class Host:
     closed_because: str | None = None
 
     @property
+    def is_to_be_left(self) -> bool:
+        """Whether guests may leave it for their safety: it is failing, or closed."""
+        return self.health.state is HealthState.FAILING or not self.is_enabled
+
+    @property
     def may_receive(self) -> bool:
         return self.is_enabled and self.frozen_because is None and self.health.state is not HealthState.FAILING
 

@@ -775,6 +775,20 @@ async def test_an_approval_that_does_not_hold_any_more_is_refused_with_its_reaso
     assert (await served.refused("POST", "/v1/recommendations/D9999.r1/refuse"))[0] == 404
 
 
+async def test_an_approval_of_what_has_lost_its_reason_is_refused_and_says_so(served: Served) -> None:
+    await served.ask("PUT", "/v1/automation", {"level": "recommend"})
+    await served.ask("PUT", "/v1/policy", {"name": "evacuate"})
+    await served.ask("PUT", "/v1/hosts/a/maintenance", {})
+    served.cluster.run(1)
+    served.control.dispatch(Tick())
+    (found,) = await served.ask("GET", "/v1/recommendations")
+    await served.ask("DELETE", "/v1/hosts/a/maintenance")
+    status, code, text = await served.refused("POST", f"/v1/recommendations/{found.name}/approve")
+    assert (status, code) == (409, "Refused")
+    assert text == f"{found.name} is no longer open: host a is neither failing nor closed any more, 0.0 s ago"
+    assert await served.ask("GET", "/v1/recommendations") == []
+
+
 async def test_automation_is_chosen_for_the_cluster_and_for_a_job(served: Served) -> None:
     await served.ask("POST", "/v1/jobs", {"name": "brams", "guests": ["rank0"]})
     assert (await served.ask("PUT", "/v1/automation", {"level": "recommend"})).level == "recommend"

@@ -329,6 +329,23 @@ def test_after_a_restart_a_migration_is_followed_not_repeated() -> None:
     assert guest not in [start.guest for start in again.started]
 
 
+def test_a_migration_remembers_which_toolstacks_it_was_asked_of() -> None:
+    """After a restart, too; one that starts anew makes others of them, and a host that does not tell none."""
+    cluster = acting()
+    cluster.hosts = {uuid: replace(host, toolstack_since="100.") for uuid, host in cluster.hosts.items()}
+    cluster.tell(InventoryChanged(hosts=tuple(cluster.hosts.values())))
+    toolstacks = cluster.core.inventory.toolstacks
+    started(cluster)
+    assert [start.toolstacks for start in cluster.started] == [toolstacks]
+    (followed,) = Core(CONFIG, cluster.core.memory).adopt(0.0)
+    assert isinstance(followed, FollowMigration)
+    assert followed.toolstacks == toolstacks != ""
+    for since, is_told in (("101.", True), ("", False)):
+        cluster.tell(InventoryChanged(hosts=(replace(cluster.hosts["a"], toolstack_since=since),)))
+        assert cluster.core.inventory.toolstacks != toolstacks
+        assert bool(cluster.core.inventory.toolstacks) == is_told
+
+
 def test_policy_pause_jobs_and_cooldown_survive_a_restart() -> None:
     cluster = acting()
     cause = started(cluster)

@@ -20,6 +20,7 @@ from migd_controller.events import (
     PoolReachability,
 )
 from migd_controller.executor import Executor
+from migd_controller.inventory import Inventory
 from migd_controller.leases import block_text
 from migd_controller.pool_calls import PoolCalls
 from migd_controller.pool_records import MIGRATE, NULL_REF
@@ -431,6 +432,46 @@ async def test_a_guest_whose_task_was_lost_has_stayed_after_twice_what_its_migra
     await lost(served, rig, replace(START, predicted_at_most_s=0.4))
     ended = await rig.first(MigrationEnded)
     assert (ended.host_now, ended.code) == ("host-0", "TASK_VANISHED")
+
+
+def toolstacks_of_pool(rig: Rig) -> str:
+    inventory = Inventory()
+    for event in rig.of(InventoryChanged):
+        inventory.apply(event)
+    return inventory.toolstacks
+
+
+async def test_a_request_that_the_pool_never_heard_of_is_over_while_no_toolstack_has_restarted(
+    served: ServedPool, rig: Rig
+) -> None:
+    """A controller that dies right before it asks has its request on record, and nobody else has."""
+    await rig.first(PoolReachability, is_reachable=True)
+    toolstacks = toolstacks_of_pool(rig)
+    assert toolstacks
+    follow = FollowMigration(
+        cause="D1.1", guest="guest-0", target="host-1", task=None, predicted_at_most_s=LIMIT_S, toolstacks=toolstacks
+    )
+    rig.executor.submit(follow)
+    ended = await rig.first(MigrationEnded)
+    assert (ended.host_now, ended.code) == ("host-0", "ANSWER_LOST")
+
+
+async def test_a_request_that_a_toolstack_of_before_may_have_heard_is_waited_for(served: ServedPool, rig: Rig) -> None:
+    """That one may have begun it, and nothing shows that the guest moves; so it is with one that tells no start."""
+    await rig.first(PoolReachability, is_reachable=True)
+    for toolstacks in ("", "0badcafe"):
+        follow = FollowMigration(
+            cause="D1.1",
+            guest="guest-0",
+            target="host-1",
+            task=None,
+            predicted_at_most_s=LIMIT_S,
+            toolstacks=toolstacks,
+        )
+        rig.executor.submit(follow)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(6 * rig.settle_s):
+            await rig.first(MigrationEnded)
 
 
 async def test_somebody_elses_migration_that_waits_in_the_pool_is_not_taken_for_a_request_that_never_arrived(

@@ -106,6 +106,19 @@ def test_without_a_spare_host_nothing_moves_and_both_say_why() -> None:
     }
 
 
+def test_a_set_of_which_one_has_no_room_in_the_end_moves_nothing_though_its_turn_would_not_have_come() -> None:
+    """What waits for the target's limit is judged with the first guest there only, beside which it has room."""
+    guests = [pool_guest(name, "a", memory_bytes=2 * GIB) for name in "xyz"]
+    limits = replace(FREE.guards, max_concurrent=4, max_concurrent_per_source=4, max_concurrent_per_target=1)
+    cluster = Wanting([pool_host("a"), *full("b")], guests, dict.fromkeys("xyz", "b"), replace(FREE, guards=limits))
+    decision = cluster.run(3)
+    assert cluster.started == []
+    assert refused(decision)["z"] == [
+        "target-limit: 1 of at most 1 migrations under way to b",
+        "order: guest z: no order of moves finds 2 GiB free for it",
+    ]
+
+
 def test_a_set_of_which_one_move_is_impossible_moves_nothing() -> None:
     cluster = chain()
     cluster.want({"x": "b", "y": "c", "ghost": "e"})

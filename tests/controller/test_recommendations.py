@@ -19,6 +19,7 @@ from migd_controller.events import (
     JobAdded,
     JobLimited,
     MaintenanceBegun,
+    MaintenanceEnded,
     MigrationEnded,
     MigrationRequested,
     Paused,
@@ -379,6 +380,51 @@ def test_no_more_is_recommended_than_an_operator_may_look_through() -> None:
     first = after_tick({}, many, {}, decision_at(1), 900.0)
     again = after_tick({each.name: each for each in first}, many, {}, decision_at(2), 900.0)
     assert len(first) == len(again) == OPEN_AT_MOST
+
+
+def leaving(lasts_s: float = 3600.0) -> tuple[Cluster, str]:
+    """Host `a` is in maintenance for a while, and it is recommended that its guest leave it."""
+    cluster = Cluster([pool_host("a"), pool_host("b")], [pool_guest("rank0", "a")])
+    cluster.set_policy("evacuate")
+    cluster.tell(AutomationSet(level=Automation.RECOMMEND))
+    cluster.tell(MaintenanceBegun(host="a", until=cluster.now_s + lasts_s))
+    cluster.run(3)
+    (name,) = names(cluster)
+    return cluster, name
+
+
+def test_what_was_to_leave_a_host_that_is_open_again_lapses() -> None:
+    cluster, name = leaving()
+    cluster.tell(MaintenanceEnded(host="a"))
+    cluster.run(1)
+    assert (names(cluster), records(cluster)) == ([], [(name, Standing.OPEN), (name, Standing.LAPSED)])
+
+
+@pytest.mark.parametrize("lasts_s", [17.0, 3600.0])
+def test_who_approves_before_the_next_period_that_guests_leave_a_host_that_is_open_again_moves_nobody(
+    lasts_s: float,
+) -> None:
+    cluster, name = leaving(lasts_s)
+    cluster.now_s += 3.0
+    if lasts_s > 18.0:
+        cluster.tell(MaintenanceEnded(host="a"))
+    (told,) = cluster.tell(RecommendationApproved(name=name))
+    assert isinstance(told, RecordRecommendation)
+    lapsed = told.recommendation
+    text = "host a is neither failing nor closed any more"
+    assert (lapsed.name, lapsed.standing, lapsed.text) == (name, Standing.LAPSED, text)
+    assert (names(cluster), cluster.started) == ([], [])
+
+
+def test_what_a_policy_wants_to_leave_a_host_that_nothing_is_wrong_with_stays_recommended() -> None:
+    cluster = Cluster([pool_host("a"), pool_host("b")], [pool_guest("rank0", "a")])
+    cluster.set_policy("evacuate", hosts="a")
+    cluster.tell(AutomationSet(level=Automation.RECOMMEND))
+    cluster.run(6)
+    (name,) = names(cluster)
+    assert records(cluster) == [(name, Standing.OPEN)]
+    cluster.tell(RecommendationApproved(name=name))
+    assert [(start.guest, start.target) for start in cluster.started] == [("rank0", "b")]
 
 
 def test_what_would_go_to_a_host_in_maintenance_lapses() -> None:

@@ -31,6 +31,12 @@ _EXCLUDED_BY: Final = {
 }
 
 
+def note_toolstack(pool: Pool, host: Row) -> None:
+    """Let a host tell when its toolstack has started, which is now: Unix time as text, as XAPI has it."""
+    since = f"{pool.clock.now().timestamp():.6f}"
+    pool.db.update(host, other_config={**host["other_config"], "agent_start_time": since})
+
+
 def failure_of(host: Row, operation: str) -> Failure | None:
     """Return why the operation may not begin now, None if it may."""
     for task, other in host["current_operations"].items():

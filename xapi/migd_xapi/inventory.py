@@ -57,6 +57,7 @@ class Hosts:
         """Return the record of a host, made with all that belongs to it."""
         index = len(self._db.tables["host"])
         row = self._host(host, index)
+        host_operations.note_toolstack(self._pool, row)
         self._interface(row, host, self._management, 0, _mac_of(index, 0))
         for number, (network, network_row) in enumerate(self._networks.items(), start=1):
             if network.hosts is None or host.name in network.hosts:

@@ -62,6 +62,7 @@ class Outages:
         if self._pool.is_coordinator(host):
             await self._come_up(host)
         else:
+            host_operations.note_toolstack(self._pool, host)
             self._set_live(host, True)
             await self._doors.reopen(host["address"])
 
@@ -97,6 +98,7 @@ class Outages:
     async def _come_up(self, host: Row) -> None:
         if not self.is_up(host):
             return
+        host_operations.note_toolstack(self._pool, host)
         if self._pool.is_coordinator(host):
             self._backend.settle()
             self._set_live(host, True)

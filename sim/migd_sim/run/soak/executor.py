@@ -7,6 +7,7 @@ They are parts of the controller's process: once it has died nothing of theirs g
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Final, TypeVar
 
 from migd_controller.commands import (
@@ -21,6 +22,7 @@ from migd_controller.commands import (
 )
 from migd_controller.config import XapiSection
 from migd_controller.events import AnyEvent, MigrationAccepted, MigrationEnded, MigrationTaskLost, ProbeEnded
+from migd_controller.inventory import toolstacks_of
 from migd_controller.leases import Lease
 from migd_sim.run.soak.agents import Agents
 from migd_sim.run.soak.calendar import Process
@@ -166,6 +168,7 @@ class SimExecutor:
         settled_s = max(calendar.now_s + self.settings.settle_s, arrives_by_s) if is_lost else calendar.now_s
         if is_lost:
             self.emit(MigrationTaskLost(cause=command.cause))
+        looks_at_s = calendar.now_s + self.settings.settle_s if is_lost and task is None and command.toolstacks else inf
         while True:
             now = yield from self._migration_of(command.guest)
             if now is not None and now != task:
@@ -176,7 +179,15 @@ class SimExecutor:
                 host = yield from self._patiently(partial(self.pool.host_of, command.guest))
                 if host in (command.target, None):
                     return None
+                if calendar.now_s >= looks_at_s:
+                    if (yield from self._patiently(self._toolstacks)) == command.toolstacks:
+                        return None
+                    looks_at_s = inf
             yield 5 * LOOK_S
+
+    def _toolstacks(self) -> str:
+        hosts, _ = self.pool.records()
+        return toolstacks_of({uuid: host.toolstack_since for uuid, host in hosts.items()})
 
     def _migration_of(self, guest: str) -> Process[str | None]:
         """Return the task that migrates the guest at this moment, None if none does."""

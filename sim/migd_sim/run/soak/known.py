@@ -37,6 +37,7 @@ from migd_core.automation import Automation
 from migd_core.health import HealthState
 from migd_core.job_limits import NO_LIMITS, JobLimits
 from migd_core.messages import HostSample
+from migd_core.progress import Progress
 from migd_sim.run.soak.case import Case
 
 # For so long the bad that a run of an agent has told of its host counts, while the next has told nothing.
@@ -62,6 +63,29 @@ class KnownJob:
 
 
 @dataclass(slots=True)
+class Told:
+    """What a guest tells of its job: how far it was at `at_s`, and its slowest iteration yet (s; 0: none was seen)."""
+
+    progress: Progress
+    at_s: float
+    slowest_s: float = 0.0
+
+    def follow(self, progress: Progress, now_s: float) -> None:
+        """Take in what it tells now; what falls is another run."""
+        done = progress.done - self.progress.done
+        if done < 0:
+            self.progress, self.at_s, self.slowest_s = progress, now_s, 0.0
+        elif done > 0:
+            self.slowest_s = max(self.slowest_s, (now_s - self.at_s) / done)
+            self.progress, self.at_s = progress, now_s
+
+    def left_s(self, now_s: float) -> float:
+        """Return how long its job goes on if it stays as slow as it ever was; 0 where that is not known."""
+        total = self.progress.total
+        return 0.0 if total is None else (total - self.progress.done) * self.slowest_s - (now_s - self.at_s)
+
+
+@dataclass(slots=True)
 class Known:
     """The pool, the hosts' samples, and what operators want. Times are the controller's."""
 
@@ -70,6 +94,7 @@ class Known:
     hosts: dict[str, PoolHost] = field(default_factory=dict)
     guests: dict[str, PoolGuest] = field(default_factory=dict)
     heard: dict[str, Heard] = field(default_factory=dict)
+    told: dict[str, Told] = field(default_factory=dict)  # by guest; jobs are remembered, and so is how far they are
     health: dict[str, tuple[HealthState, float]] = field(default_factory=dict)
     listening: set[str] = field(default_factory=set)
     is_reachable: bool = False
@@ -135,6 +160,9 @@ class Known:
         if before is not None and before.sample.boot_id == sample.boot_id and before.sample.sequence >= sample.sequence:
             return
         self.heard[sample.host_uuid] = Heard(sample, now_s, source)
+        for guest in sample.guests:
+            if guest.progress is not None:
+                self.told.setdefault(guest.uuid, Told(guest.progress, now_s)).follow(guest.progress, now_s)
         state, at_s = self.health.get(sample.host_uuid, (HealthState.UNKNOWN, now_s))
         if sample.health.state is not HealthState.UNKNOWN or now_s - at_s >= HELD_S or state is HealthState.UNKNOWN:
             self.health[sample.host_uuid] = sample.health.state, now_s
@@ -173,6 +201,17 @@ class Known:
 
     def limits_of(self, job: str) -> JobLimits:
         return self.jobs[job].limits if job in self.jobs else NO_LIMITS
+
+    def ends_in_s(self, job: str, now_s: float) -> float | None:
+        """Return in how long a job ends at the latest, or ended, by what was said of it; None where nobody said so.
+
+        A job that tells how far it is knows better than whoever has named it.
+        """
+        known = self.jobs.get(job)
+        if known is None or known.ends_at is None:
+            return None
+        told = (self.told[each].left_s(now_s) for each in known.guests if each in self.told)
+        return max([known.ends_at - now_s, *told])
 
     def level_of(self, guest: str) -> Automation:
         """Return how much migd may do by itself with a guest."""

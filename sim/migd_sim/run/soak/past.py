@@ -38,8 +38,9 @@ class Past:
             case InventoryChanged(gone=gone):  # what starts again is another run, of which nothing was counted
                 running = {guest.uuid for guest in event.guests} if event.is_complete else self.probed_at.keys() - gone
                 self.probed_at = {guest: at for guest, at in self.probed_at.items() if guest in running}
-            case Tick():  # what has cooled down is forgotten, also where the clock is set back later
+            case Tick():  # what counts no more is forgotten, also where the clock is set back later
                 self._at = {guest: at for guest, at in self._at.items() if now_s - at < self.limits.cooldown_s}
+                self._ended = [each for each in self._ended if _is_of_account(each, now_s)]
             case ProbeEnded(lease=lease, text=text):
                 over = self.leases.pop(lease, None)
                 if over is not None and text.startswith(NOT_BEGUN):
@@ -138,14 +139,14 @@ class Past:
 
     def _of(self, job: str, now_s: float) -> list[Migration]:
         """Return the migrations of a job that are of account still."""
-        return [
-            each
-            for each in self._ended
-            if each.job == job
-            and each.predicted_s is not None
-            and each.ended_at is not None
-            and now_s - each.ended_at < max(HOUR_S, each.lasts_s)
-        ]
+        return [each for each in self._ended if each.job == job and _is_of_account(each, now_s)]
+
+
+def _is_of_account(migration: Migration, now_s: float) -> bool:
+    """Return whether a migration that is over may still be owed for: for an hour, or as long as it was to pay."""
+    if migration.predicted_s is None or migration.ended_at is None:
+        return False
+    return now_s - migration.ended_at < max(HOUR_S, migration.lasts_s)
 
 
 def _longer(migration: Migration) -> float:

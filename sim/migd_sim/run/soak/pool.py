@@ -98,6 +98,7 @@ class SimPool:
                 cpu_mhz=MHZ_AT_SPEED_1 * state.spec.speed,
                 memory_for_guests_bytes=state.spec.memory_bytes,
                 storages=self.storages[uuid],
+                toolstack_since=str(self.restarts),
             )
             for uuid, state in self.cluster.hosts.items()
         }

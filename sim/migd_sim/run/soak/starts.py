@@ -11,7 +11,7 @@ from migd_controller.commands import StartMigration
 from migd_controller.decision import Candidate, Price
 from migd_controller.events import AnyEvent, MigrationRequested, PoolGuest, RecommendationApproved
 from migd_controller.migration import Migration, State
-from migd_controller.move_sets import SetStep, StepState
+from migd_controller.move_sets import MoveSet, SetStep, StepState
 from migd_core.automation import Automation
 from migd_core.health import HealthState
 from migd_sim.run.soak.case import Case
@@ -136,10 +136,11 @@ class StartChecks:
         if self._past.is_barred(guest.uuid, target):
             yield "placement", "the target has refused it for good"
 
-    def _places(self, cause: str) -> Mapping[str, str]:
+    def _places(self, cause: str, besides: MoveSet | None = None) -> Mapping[str, str]:
         """Where every guest will be once all that is under way is done, as far as it was told and recorded.
 
-        What the same decision asks for later is no reason for or against what it asks for first.
+        What the same decision asks for later is no reason for or against what it asks for first. What a set still is to
+        do counts, but for that of the set `besides`.
         """
         decision, _, number = cause.rpartition(".")
         later = {f"{decision}.{n}" for n in range(int(number) + 1, int(number) + 64)}
@@ -147,6 +148,8 @@ class StartChecks:
         known = [each for each in self._journal.open.values() if each.cause not in later and each.guest in place]
         place |= {each.guest: each.target for each in known}
         for move_set in self._journal.sets.values():
+            if move_set is besides:
+                continue
             place |= {step.guest: step.target for step in move_set.waiting if step.guest in place}
         return place
 
@@ -162,9 +165,12 @@ class StartChecks:
         if {self._known.hosts[host].name for host in (source, target) if host in self._known.hosts} & set(ignored):
             yield "rules", "a host is to be ignored"
         if guest.group is not None:
-            mates = [uuid for uuid in place if guests[uuid].group == guest.group]
-            here = sum(place[uuid] == source for uuid in mates) + 1
-            if (there := sum(place[uuid] == target for uuid in mates)) >= here:
+            # Which guests of a group go where later is judged then: a set in which each step leaves the group as far
+            # apart as it was does so in the end.
+            then = self._places(start.command.cause, besides=self._journal.set_of(start.command.cause))
+            mates = [uuid for uuid in then if uuid != guest.uuid and guests[uuid].group == guest.group]
+            here = sum(then[uuid] == source for uuid in mates) + 1
+            if (there := sum(then[uuid] == target for uuid in mates)) >= here:
                 yield "anti-affinity", f"{there} of its group are there, {here} with it where it is"
 
     def _broken(self, tag: str, source: str, target: str, here: int, there: int) -> str:
@@ -245,9 +251,9 @@ class StartChecks:
         if past.stalled_s(job, now_s) + adds_s > at_most_s + NEARLY:
             yield "stall", f"its job would have stood still for more than {at_most_s:g} s within an hour"
         last_s = limits.no_stall_last_s if own.no_stall_last_s is None else own.no_stall_last_s
-        ends_at = self._known.jobs[job].ends_at if job in self._known.jobs else None
-        if last_s > 0 and ends_at is not None and now_s < ends_at and ends_at - now_s - price.total_s < last_s - NEARLY:
-            yield "stall", f"its job ends in {ends_at - now_s:.0f} s, and is not to be stalled in its last {last_s:g}"
+        ends_in_s = self._known.ends_in_s(job, now_s)
+        if last_s > 0 and ends_in_s is not None and 0 < ends_in_s < last_s + price.total_s - NEARLY:
+            yield "stall", f"its job ends in {ends_in_s:.0f} s, and is not to be stalled in its last {last_s:g}"
 
     def _was_brought(self, start: Start) -> bool:
         """Whether a set that goes on has brought the guest where it is."""
