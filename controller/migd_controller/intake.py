@@ -26,8 +26,8 @@ from migd_core.frames import MAX_MESSAGE_BYTES, decode_sample
 from migd_core.messages import HostSample
 from migd_core.tcp import notice_silence
 
-# Messages taken in one go before the loop may see to anything else: 40 ms where hosts have 20 guests.
-BATCH: Final = 128
+# For so long messages are taken in in one go before the loop may see to anything else.
+BATCH_S: Final = 0.03
 # A message has three frames. It is read to its end where it has more, but no more than this is kept of it.
 MOST_FRAMES: Final = 4
 # Of each connection: a quarter of a minute of an agent's samples. Its socket keeps four more.
@@ -116,7 +116,11 @@ class Intake:
         """Hand on what waits, at most one batch; if more waits, come back after everybody else had a turn."""
         self._refresh()  # a key that was revoked before these came does not count for them
         newest: dict[str, HostSample] = {}
-        for _ in range(BATCH):
+        until_s = time.monotonic() + BATCH_S
+        while True:
+            if time.monotonic() > until_s:
+                asyncio.get_running_loop().call_soon(self.drain)
+                break
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -129,8 +133,6 @@ class Intake:
                 if len(frames) < MOST_FRAMES:
                     frames.append(frame)
             self._take(frames, size, newest)
-        else:
-            asyncio.get_running_loop().call_soon(self.drain)
         for sample in newest.values():
             self._sink(sample)
 

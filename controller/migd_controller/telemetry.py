@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -67,13 +67,6 @@ class HostTelemetry:
         return max(self.transits_s) - min(self.transits_s) if self.transits_s else 0.0
 
 
-class Curve(NamedTuple):
-    """A dirty curve as its agent told it, by the agent's own clock, and the same dated in Unix time."""
-
-    told: DirtyCurve
-    dated: DirtyCurve
-
-
 @dataclass(frozen=True, slots=True)
 class _Said:
     """What was last said of a host's health, and when."""
@@ -88,7 +81,8 @@ class Telemetry:
     def __init__(self, smoothing_s: float) -> None:
         self._smoothing_s = smoothing_s
         self.hosts: dict[str, HostTelemetry] = {}
-        self._curves: dict[str, tuple[Curve, ...]] = {}
+        self._curves: dict[str, tuple[DirtyCurve, ...]] = {}
+        self._told_at: dict[str, float] = {}  # by guest: when its newest curve was counted, by its agent's clock
         self.activities: dict[str, Activity] = {}
         self.booted_at: dict[str, float] = {}  # by guest: when it was seen to be booted anew (Unix time)
         self.listening: set[str] = set()  # hosts whose agent can probe, and hears of leases
@@ -136,10 +130,10 @@ class Telemetry:
     def _take_curve(self, guest: str, told: DirtyCurve, at_s: float) -> DirtyCurve | None:
         """Keep the newest few; return it dated, None for one that is known: agents repeat theirs in every sample."""
         known = self._curves.get(guest, ())
-        if known and known[-1].told == told:
+        if known and replace(known[-1], measured_s=self._told_at[guest]) == told:
             return None
         dated = replace(told, measured_s=at_s)
-        self._curves[guest] = (*known, Curve(told, dated))[-CURVES:]
+        self._curves[guest], self._told_at[guest] = (*known, dated)[-CURVES:], told.measured_s
         return dated
 
     def listens(self, host: str, listens: bool) -> None:
@@ -151,7 +145,7 @@ class Telemetry:
 
         They go along when the guest migrates; the agents' own clocks differ from host to host.
         """
-        return tuple([curve.dated for curve in self._curves.get(guest, ())])
+        return self._curves.get(guest, ())
 
     def rebooted(self, guest: str, now_s: float) -> None:
         """Take in that a guest was booted anew: what it did before says nothing of it any more."""
@@ -161,7 +155,7 @@ class Telemetry:
     def measured_at(self, guest: str) -> float:
         """Return when the guest's dirty curve was measured (Unix time); long ago if it has none."""
         known = self._curves.get(guest)
-        return known[-1].dated.measured_s if known else -math.inf
+        return known[-1].measured_s if known else -math.inf
 
     def forget(self, gone: Iterable[str]) -> None:
         """Forget the curves and the progress of guests that no longer run."""
@@ -169,6 +163,7 @@ class Telemetry:
             self.activities.pop(guest, None)
             self.booted_at.pop(guest, None)
             self._curves.pop(guest, None)
+            self._told_at.pop(guest, None)
             self._progress.pop(guest, None)
             self.news.pop(guest, None)
 

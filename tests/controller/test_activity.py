@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from migd_controller.activity import BINS, NAMES, WIDTHS_S, Activity
+from migd_controller.activity import BINS, NAMES, NARROW, Activity
 from migd_core.messages import DirtyCurve, GuestSample
 from migd_policies.quiet_start import Counted
 from migd_policies.rhythm import Series
@@ -45,7 +45,7 @@ def followed(seconds: int, interval_s: float = 1.0) -> Activity:
 
 def test_rates_become_means_of_2_s_and_these_of_12_s_and_72_s() -> None:
     activity = followed(145)
-    narrow, middle, wide = (watched(activity, NETWORK, width_s) for width_s in WIDTHS_S)
+    narrow, middle, wide = (watched(activity, NETWORK, width_s) for width_s in (2.0, 12.0, 72.0))
     assert (narrow.values[:3], narrow.end_s) == (kept([1.5, 3.5, 5.5]), 144.0)
     assert (middle.values[:2], middle.end_s) == (kept([6.5, 18.5]), 144.0)
     assert (wide.values, wide.end_s) == (kept([36.5, 108.5]), 144.0)
@@ -61,9 +61,9 @@ def test_samples_of_another_length_than_a_bin_fill_it_in_part_and_several() -> N
 
 
 def test_the_newest_bins_are_kept_and_no_more() -> None:
-    narrow = watched(followed(6 * BINS[0]), NETWORK, 2.0)
-    assert len(narrow.values) == BINS[0]
-    assert narrow.values[-2:] == kept([6 * BINS[0] - 2.5, 6 * BINS[0] - 0.5])
+    narrow = watched(followed(6 * NARROW.most), NETWORK, 2.0)
+    assert len(narrow.values) == NARROW.most
+    assert narrow.values[-2:] == kept([6 * NARROW.most - 2.5, 6 * NARROW.most - 0.5])
 
 
 def test_a_short_gap_is_filled_and_a_long_one_begins_anew() -> None:
@@ -116,8 +116,20 @@ def test_a_rate_beyond_what_can_be_kept_is_kept_as_the_greatest() -> None:
 
 def test_memory_does_not_grow_while_a_guest_is_watched() -> None:
     activity = followed(2)
-    before = [sys.getsizeof(bins.ring) for bins in activity.bins]
+    before = sys.getsizeof(activity.block)
     for n in range(2 * 3600):
         activity.follow(sample(network=float(n)), 1.0, n + 3.0)
-    assert [sys.getsizeof(bins.ring) for bins in activity.bins] == before
-    assert sum(before) < 5200
+    assert sys.getsizeof(activity.block) == before < 5200
+
+
+def test_what_is_kept_at_one_width_does_not_touch_the_others() -> None:
+    """For long enough that the ring of each width goes round."""
+    activity = Activity(0.0)
+    for n in range(1, 400 * 36 + 1):
+        activity.follow(sample(network=2e6, disk=1e6), 2.0, 2.0 * n)
+    found = [(each.name, each.width_s, len(each.values), set(each.values)) for each in activity.watched.series]
+    assert found == [
+        (name, bins.width_s, bins.most, {rate})
+        for bins in BINS
+        for name, rate in zip(NAMES, (1.0, 2e6, 1e6), strict=True)
+    ]

@@ -6,17 +6,18 @@ keep for themselves; `test_core_state` finds a field that is new there and missi
 """
 
 from collections import deque
+from typing import Annotated
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import Meta
 
-from migd_controller.activity import Activity, Rates
+from migd_controller.activity import BLOCK_BYTES, Activity
 from migd_controller.config import ControllerConfig
 from migd_controller.core import Core
 from migd_controller.events import PoolGuest, PoolHost, PoolReachability, Source
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
-from migd_controller.telemetry import HISTORY_PERIODS, TRANSITS, Curve, GuestRates, HostTelemetry, Telemetry, _Said
+from migd_controller.telemetry import HISTORY_PERIODS, TRANSITS, GuestRates, HostTelemetry, Telemetry, _Said
 from migd_core.messages import DirtyCurve, HostSample
 from migd_core.progress import Progress
 from migd_policies.imbalance import Standing
@@ -40,33 +41,20 @@ class HostState(msgspec.Struct, frozen=True, array_like=True):
     transits_s: tuple[float, ...]
 
 
-class BinsState(msgspec.Struct, frozen=True, array_like=True):
-    """A `Bins`."""
-
-    ring: bytes
-    count: int
-    filled_s: float
-    sums: Rates
-
-
 class ActivityState(msgspec.Struct, frozen=True, array_like=True):
     """An `Activity`."""
 
     at_s: float
-    bins: tuple[BinsState, ...]
+    block: Annotated[bytes, Meta(min_length=BLOCK_BYTES, max_length=BLOCK_BYTES)]
     counted: tuple[Counted, ...]
-
-    def __post_init__(self) -> None:
-        sizes, expected = [len(each.ring) for each in self.bins], [len(each.ring) for each in Activity(0.0).bins]
-        if sizes != expected:
-            raise ValueError(f"means of rates: expected rings of {expected} bytes, found {sizes}")
 
 
 class TelemetryState(msgspec.Struct, frozen=True):
     """A `Telemetry`."""
 
     hosts: tuple[HostState, ...]
-    curves: dict[str, list[tuple[float, DirtyCurve]]]
+    curves: dict[str, tuple[DirtyCurve, ...]]
+    told_at: dict[str, float]
     activities: dict[str, ActivityState]
     booted_at: dict[str, float]
     listening: list[str]
@@ -131,9 +119,8 @@ def _inventory_state(inventory: Inventory) -> InventoryState:
 def _telemetry_state(telemetry: Telemetry) -> TelemetryState:
     return TelemetryState(
         hosts=tuple(_host_state(each) for each in telemetry.hosts.values()),
-        curves={
-            uuid: [(each.dated.measured_s, each.told) for each in known] for uuid, known in telemetry._curves.items()
-        },
+        curves=telemetry._curves,
+        told_at=telemetry._told_at,
         activities={uuid: _activity_state(each) for uuid, each in telemetry.activities.items()},
         booted_at=telemetry.booted_at,
         listening=sorted(telemetry.listening),
@@ -161,16 +148,12 @@ def _host_state(host: HostTelemetry) -> HostState:
 
 
 def _activity_state(activity: Activity) -> ActivityState:
-    bins = (BinsState(bytes(each.ring), each.count, each.filled_s, each.sums) for each in activity.bins)
-    return ActivityState(activity.at_s, tuple(bins), activity.counted)
+    return ActivityState(activity.at_s, bytes(activity.block), activity.counted)
 
 
 def _restore_telemetry(telemetry: Telemetry, state: TelemetryState) -> None:
     telemetry.hosts = {each.newest.host_uuid: _host(each) for each in state.hosts}
-    telemetry._curves = {
-        uuid: tuple(Curve(told, replace(told, measured_s=at_s)) for at_s, told in known)
-        for uuid, known in state.curves.items()
-    }
+    telemetry._curves, telemetry._told_at = dict(state.curves), dict(state.told_at)
     telemetry.activities = {uuid: _activity(each) for uuid, each in state.activities.items()}
     telemetry.booted_at, telemetry.listening = dict(state.booted_at), set(state.listening)
     telemetry.problems, telemetry._health = dict(state.problems), dict(state.health)
@@ -194,7 +177,4 @@ def _host(state: HostState) -> HostTelemetry:
 
 
 def _activity(state: ActivityState) -> Activity:
-    activity = Activity(state.at_s, counted=state.counted)
-    for bins, told in zip(activity.bins, state.bins, strict=True):
-        bins.ring[:], bins.count, bins.filled_s, bins.sums = told.ring, told.count, told.filled_s, told.sums
-    return activity
+    return Activity(state.at_s, bytearray(state.block), state.counted)
