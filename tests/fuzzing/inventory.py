@@ -31,6 +31,7 @@ EXEMPT: Final = {
     "migd_controller.config": "one pattern for a fingerprint in the controller's own configuration, which is fuzzed",
     "migd_controller.core": "a policy's plan, made plain by writing and reading it in one process",
     "migd_controller.http.audited": "the controller's own refusal, to keep its words",
+    "migd_controller.http.live": "the controller's own views, written in the same process",
     "migd_controller.http.tokens": "one pattern for a token's name; the file is fuzzed",
     "migd_controller.journal": "the controller's own journal, which only it may write; what a torn one does is tested",
     "migd_controller.inheritance": "memory that another controller of the same secret key has sealed",

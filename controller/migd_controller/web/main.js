@@ -27,6 +27,7 @@ let opening = false;
 async function whoAmI() {
   const session = await get("/v1/session");
   frame.knows(session);
+  if (view) view.update(); // what was drawn before hides what only operators may do
   return session;
 }
 
