@@ -20,6 +20,8 @@ def main(address: str, command: str) -> int:
             for line in said:
                 if line.startswith(END):
                     return int(line.removeprefix(END))
+                sys.stdout.write(line)
+                sys.stdout.flush()
     return 255
 
 
