@@ -30,7 +30,6 @@ _UNITS: Final = (1.0, 1e6, 1e6)
 _MOST: Final = 65504.0
 # What NAMES names: vCPUs used, and bytes per second.
 Rates = tuple[float, float, float]
-_NONE: Final[Rates] = (0.0, 0.0, 0.0)
 _MEANS: Final = struct.Struct(f"<{len(NAMES)}e")
 # How many bins were filled so far; of the next one, the seconds that have passed and the integral of each rate.
 _NEXT: Final = struct.Struct(f"<q{1 + len(NAMES)}d")
@@ -61,8 +60,8 @@ class Bins:
 
     def add(self, block: bytearray, found: Rates, lasts_s: float) -> list[Rates]:
         """Take in rates that stood for `lasts_s`; return the means of each bin that is full."""
-        count, filled_s, *integrals = _NEXT.unpack_from(block, self.offset)
-        cpu, network, disk = integrals  # written out: it runs for each guest each second
+        # Written out: it runs for each guest each second.
+        count, filled_s, cpu, network, disk = _NEXT.unpack_from(block, self.offset)
         full: list[Rates] = []
         while lasts_s > 0:
             part_s = min(lasts_s, self.width_s - filled_s)
