@@ -5,17 +5,19 @@ Every uuid is the name. What a real snapshot keeps consistent, `world` keeps con
 leave, and its load has been steady for a few periods unless `recent` says otherwise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+
+from hypothesis import assume
 
 from migd_core.health import UNKNOWN, HostHealth
 from migd_core.messages import DirtyCurve
 from migd_core.pricing import DEFAULT_PRICING, Pricing
 from migd_core.units import GIB
 from migd_core.world import Flow, Guest, Host, Job, Level, Link, Move, Reason, Remaining, Topology, World
-from migd_policies.ledger import PlanPrice
-from migd_policies.second_thoughts import Promise
+from migd_policies.ledger import PlanPrice, bandwidth_bytes_per_s, price
+from migd_policies.second_thoughts import WATCHED_AT_LEAST_S, Copying, Promise, reconsider
 
 STEADY_PERIODS = 3
 
@@ -118,6 +120,21 @@ def promise_of(priced: PlanPrice) -> Promise:
         pause_s=migration.pause_s.median,
         cost_s=mine.cost_s.median,
     )
+
+
+def check_let_finish(parts: Sequence[Host | Guest | Job], of: Move, part: float) -> None:
+    """Hold that `of`, if it paid when it began, is let finish after that `part` (0..1) of it went as predicted."""
+    before = world(*parts)
+    priced = price(before, [of])
+    assume(priced.net_s >= 0)
+    (mine,) = priced.moves
+    copying_s = mine.migration.total_s.median - mine.migration.pause_s.median
+    watched_s = WATCHED_AT_LEAST_S + part * copying_s
+    assume(watched_s <= copying_s)
+    copying = Copying(bandwidth_bytes_per_s(before, of) * watched_s, watched_s)
+    found = reconsider(world(*parts, in_flight=[of]), of, watched_s, copying, promise_of(priced))
+    assert found is not None
+    assert found.is_worth_finishing, found.text
 
 
 def topology(links: Mapping[Level, Link] | None = None, **switch_of: str) -> Topology:

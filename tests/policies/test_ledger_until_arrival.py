@@ -1,15 +1,14 @@
 """Nobody gains from a guest before it has arrived: not a neighbour left behind, nor a job that waits for another's."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import guest, host, job, move, promise_of, world
+from builders import check_let_finish, guest, host, job, move, world
 from migd_core.messages import DirtyCurve
 from migd_core.units import GIB
 from migd_core.world import Guest, Host, Job, Move
-from migd_policies.ledger import bandwidth_bytes_per_s, price
-from migd_policies.second_thoughts import WATCHED_AT_LEAST_S, Copying, reconsider
+from migd_policies.ledger import price
 
 IDLE = DirtyCurve(ages_s=(1.0, 2.0), unique_pages=(0, 0))
 AWAY = move("rank0", "a", "b")
@@ -71,18 +70,7 @@ def test_second_thoughts_let_finish_what_paid_when_it_began_and_goes_as_predicte
     """Whoever gains: the job of the guest, or neighbours once it has left."""
     parts, names, (first, *_) = drawn
     jobs = jobs_of(data, names, st.sampled_from((60.0, 300.0, 3_600.0)))
-    before = world(*parts, *jobs)
-    priced = price(before, [first])
-    assume(priced.net_s >= 0)
-    (mine,) = priced.moves
-    copying_s = mine.migration.total_s.median - mine.migration.pause_s.median
-    watched_s = WATCHED_AT_LEAST_S + part * copying_s
-    assume(watched_s <= copying_s)
-    copying = Copying(bandwidth_bytes_per_s(before, first) * watched_s, watched_s)
-    then = world(*parts, *jobs, in_flight=[first])
-    found = reconsider(then, first, watched_s, copying, promise_of(priced))
-    assert found is not None
-    assert found.is_worth_finishing, found.text
+    check_let_finish([*parts, *jobs], first, part)
 
 
 def test_a_neighbour_gains_from_the_arrival_on() -> None:

@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import guest, host, job, move, promise_of, world
+from builders import check_let_finish, guest, host, job, move, promise_of, world
 from migd_core.messages import DirtyCurve
 from migd_core.units import GIB
 from migd_core.world import World
-from migd_policies.ledger import bandwidth_bytes_per_s, price
-from migd_policies.second_thoughts import WATCHED_AT_LEAST_S, Copying, Promise, reconsider
+from migd_policies.ledger import price
+from migd_policies.second_thoughts import Copying, Promise, reconsider
 
 BUSY = DirtyCurve((0.1, 1.0, 10.0, 20.0), (400, 4_000, 30_000, 50_000))
 AWAY = move("rank0", "a", "b")
@@ -73,17 +73,7 @@ def test_one_that_was_worth_beginning_and_goes_as_predicted_is_never_given_up(
     even_s = price(world(*parts), [AWAY]).break_even_s
     assert even_s is not None
     parts += (job("brams", "rank0", remaining_s=beyond * even_s),)
-    before = world(*parts)
-    priced = price(before, [AWAY])
-    assume(priced.net_s >= 0)
-    (mine,) = priced.moves
-    copying_s = mine.migration.total_s.median - mine.migration.pause_s.median
-    watched_s = WATCHED_AT_LEAST_S + part * copying_s
-    assume(watched_s <= copying_s)
-    copying = seen(bandwidth_bytes_per_s(before, AWAY), for_s=watched_s)
-    found = reconsider(world(*parts, in_flight=[AWAY]), AWAY, watched_s, copying, promise_of(priced))
-    assert found is not None
-    assert found.is_worth_finishing, found.text
+    check_let_finish(parts, AWAY, part)
 
 
 def test_what_was_lost_already_does_not_count() -> None:
