@@ -32,8 +32,6 @@ def refuse_if_never(guest: str, inventory: Inventory, telemetry: Telemetry, conf
         raise Refused(f"guest {found.name} carries the tag {tags[0]}, which keeps it from being probed")
     if known is None or known.source is not Source.AGENT:
         raise Refused(f"no agent speaks for host {host}, and only agents count dirty pages; see docs/dom0.md")
-    if found.host not in telemetry.listening:
-        raise Refused(f"the agent of host {host} listens to no leases; does it reach the controller's probe.listen?")
 
 
 def waits_for(
@@ -52,6 +50,10 @@ def waits_for(
         return f"a migration of the guest failed; `migctl release {found.name}` says that it is well", 0.0
     if why := found.blocked_because or found.busy_with or (found.arriving_at and "somebody else migrates it"):
         return f"the pool says of the guest: {why}", 0.0
+    if found.host not in telemetry.listening:
+        # So it is for some seconds after an agent or the controller started.
+        host = inventory.host_name(found.host)
+        return f"the agent of host {host} listens to no leases; does it reach the controller's probe.listen?", 0.0
     if (until := memory.probe_rests.get(found.host, now_s)) > now_s:
         return "the last probe on its host came to nothing", until - now_s
     for lease in memory.leases.values():

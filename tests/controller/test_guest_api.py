@@ -44,8 +44,8 @@ async def test_an_operator_has_a_guest_counted_and_a_viewer_may_only_look(served
     viewer, operator = served.token(Role.VIEWER), served.token(Role.OPERATOR)
     assert (await served.ask("POST", "/v1/guests/rank0/probe", viewer))[0] == 403
     status, body = await served.ask("POST", "/v1/guests/rank0/probe", operator)
-    assert (status, body["text"]) == (
-        409,
+    assert (status, body["waits_for"]) == (
+        202,
         "the agent of host a listens to no leases; does it reach the controller's probe.listen?",
     )
     served.control.dispatch(AgentListens(host="a", listens=True))

@@ -117,9 +117,21 @@ def test_what_will_never_be_probed_is_refused_with_the_reason() -> None:
     assert refusal(tagged) == "guest g carries the tag migd:no-probe, which keeps it from being probed"
     silent = Probed(pool_guest("g", on="a"))
     assert refusal(silent) == "no agent speaks for host a, and only agents count dirty pages; see docs/dom0.md"
-    silent.run(1)
-    silent.tell(AgentListens(host="a", listens=False))
-    assert refusal(silent).startswith("the agent of host a listens to no leases;")
+
+
+def test_a_guest_whose_agent_does_not_listen_waits_until_it_does() -> None:
+    """As it is for some seconds after an agent was restarted: it was refused once, for no lasting reason."""
+    cluster = Probed(pool_guest("g", on="a"))
+    cluster.tell(AgentListens(host="a", listens=False))
+    cluster.tell(ProbeRequested(guest="g"))
+    cluster.run(3)
+    assert cluster.begun == []
+    assert waits_for(cluster)[0].startswith("the agent of host a listens to no leases;")
+    cluster.tell(AgentListens(host="a", listens=True))
+    assert waits_for(cluster) == ("", 0.0)
+    cluster.run(1)
+    (lease,) = cluster.begun
+    assert lease.guest == "g"
 
 
 def test_a_guest_that_the_pool_keeps_from_moving_says_so() -> None:
