@@ -131,6 +131,8 @@ def _file(path: Path, *, only_reads: bool) -> Connection:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver would begin transactions where it sees fit
+        if only_reads:  # of a file that was cut off SQLite gives what is left with this alone
+            connection.execute("PRAGMA writable_schema = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
