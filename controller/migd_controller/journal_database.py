@@ -131,6 +131,8 @@ def _file(path: Path, *, only_reads: bool) -> Connection:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver would begin transactions where it sees fit
+        if only_reads:  # of a file that was cut off SQLite gives what is left with this alone
+            connection.execute("PRAGMA writable_schema = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
@@ -161,13 +163,15 @@ def mend(place: Path | URL) -> str:
 def _check_whole(path: Path, *, only_reads: bool) -> None:
     """An empty file is a new journal for SQLite, which throws away its log: see that nobody has lost one so.
 
-    Raises JournalError.
+    So is one of a byte (`unixFileSize` in its os_unix.c). Raises JournalError.
     """
     size, wal = (each.stat().st_size if each.exists() else None for each in (path, Path(f"{path}-wal")))
     if size is None and only_reads:
         raise JournalError(f"{named(path)}: there is no such file; `migctl journal export --help` says how to name one")
-    if size == 0 or (size is None and wal):
-        found = "is empty" if size == 0 else f"is missing, but {path.name}-wal is there"
+    if size in (0, 1) or (size is None and wal):
+        found = f"is missing, but {path.name}-wal is there"
+        if size is not None:
+            found = "is empty but for a byte" if size else "is empty"
         raise JournalError(
             f"{named(path)}: {found}: expected at least the first page of a journal. Restore it from a copy, or move "
             "both files away to start afresh: policy, jobs and cooldowns are then forgotten"

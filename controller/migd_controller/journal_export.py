@@ -159,20 +159,25 @@ def _rows(
     columns = [*order, table.c.body, table.c.crc32]
     if table is schema.log:
         columns += [table.c.at, table.c.kind]
-    query = select(*columns).order_by(*order).limit(ROWS_AT_ONCE)
+    query = select(*columns).order_by(*order)
     if which is not None:
         query = query.where(which)
     last: tuple[Any, ...] | None = None
+    at_once = ROWS_AT_ONCE
     while True:
         after = query if last is None else query.where(tuple_(*order) > last)
         try:
             with begun(database):
-                rows = database.execute(after).all()
+                rows = database.execute(after.limit(at_once)).all()
         except SQLAlchemyError as error:
-            tell(f"{table.name} after {last or 'its beginning'}: cannot be read: {reason(error)}")
+            if at_once > 1:
+                at_once = 1  # up to the very row
+                continue
+            where = "its beginning" if last is None else ", ".join(map(str, last))
+            tell(f"{table.name} after {where}: cannot be read: {reason(error)}")
             return
         yield from rows
-        if len(rows) < ROWS_AT_ONCE:
+        if len(rows) < at_once:
             return
         last = tuple(rows[-1])[: len(order)]
 

@@ -1,6 +1,7 @@
 """`migctl journal export`: what the journal holds, for other programs, with and without a controller at it."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -204,3 +205,51 @@ def test_a_file_that_is_not_there_or_no_journal_is_told_and_not_made(tmp_path: P
         assert (done.exit_code, done.stdout) == (1, "")
         assert said in " ".join(done.stderr.split())
     assert [each.name for each in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_journal_that_was_cut_off_costs_an_export_what_was_cut_off_only(tmp_path: Path) -> None:
+    """A file that is shorter than it says it is: SQLite would not open it at all."""
+    path = tmp_path / "journal.sqlite"
+    with closing(Journal(path)) as journal:
+        for number in range(1, 1001):
+            journal.write(float(number), Tick(), [], MEMORY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    done = export("--file", path)
+    keys = [json.loads(line)["key"] for line in done.stdout.splitlines()]
+    assert keys == [str(number) for number in range(1, len(keys) + 1)]
+    assert len(keys) > 100
+    assert done.exit_code == 1
+    assert f"left out: log after {len(keys)}: cannot be read" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite", "journal.sqlite-wal", "link"])
+def test_the_journal_is_not_written_over_by_its_own_export(path: Path, name: str) -> None:
+    target = path.with_name(name)
+    if name == "link":
+        target.symlink_to(path)
+    before = path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    done = export("--file", path, "--output", target)
+    assert (path.read_bytes(), Path(f"{path}-wal").read_bytes()) == before
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{target}: is the journal itself; --output names another file" in " ".join(done.stderr.split())
+
+
+def test_a_place_that_is_no_file_is_written_to_and_stays_what_it_is(path: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with open(reader, "rb") as read:
+        done = export("--file", path, "--output", pipe)
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert [json.loads(line) for line in read] == LINES
+    assert pipe.is_fifo()
+
+
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(path: Path, tmp_path: Path) -> None:
+    for target in (tmp_path / "nowhere" / "out", tmp_path):
+        done = export("--file", path, "--output", target)
+        assert (done.exit_code, done.stdout) == (1, "")
+        said = " ".join(done.stderr.split())
+        assert said.startswith(f"migctl: {target}: cannot be written: ")
+        assert said.endswith("; --output names another file")

@@ -191,15 +191,17 @@ def test_a_file_whose_pages_contradict_each_other_is_told_at_once(path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("keeps", "found"), [(True, "is empty"), (False, "is missing, but journal.sqlite-wal is there")]
+    ("left", "found"),
+    [(b"", "is empty"), (b"S", "is empty but for a byte"), (None, "is missing, but journal.sqlite-wal is there")],
 )
 def test_a_file_that_lost_everything_is_not_taken_for_a_new_one_and_its_log_is_left(
-    path: Path, keeps: bool, found: str
+    path: Path, left: bytes | None, found: str
 ) -> None:
+    """To SQLite a file of one byte is an empty one, too (`unixFileSize`)."""
     wal = Path(f"{path}-wal")
-    path.write_bytes(b"")
+    path.write_bytes(left or b"")
     wal.write_bytes(b"what is left")
-    if not keeps:
+    if left is None:
         path.unlink()
     with pytest.raises(JournalError, match=f"journal {path}: {found}: expected .* move both files away"):
         Journal(path)

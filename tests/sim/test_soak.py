@@ -1,5 +1,6 @@
 """The core goes through storms of faults; cases are drawn by their seed alone, become short, and can be seen again."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from migd_controller.core import Core
 from migd_controller.events import JobAdded, Tick
 from migd_controller.migration import Migration, State
 from migd_core.errors import ConfigError
@@ -95,7 +97,9 @@ def test_a_case_is_drawn_by_its_seed_and_survives_its_file(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_no_case_is_named(tmp_path: Path) -> None:
-    for content in (b'{"seed": 1, "storm": 2}', b'{"seed": "\xff\xfe"}', b"[" * 5000, b""):
+    case = draw(1)
+    unlike = msgspec.json.encode(replace(case, pool=replace(case.pool, hosts=case.pool.hosts[:1])))
+    for content in (b'{"seed": 1, "storm": 2}', b'{"seed": "\xff\xfe"}', b"[" * 5000, b"", unlike):
         (tmp_path / "case.json").write_bytes(content)
         with pytest.raises(ConfigError, match=r"case\.json: expected a case that `make soak` has written"):
             read(tmp_path / "case.json")
@@ -146,6 +150,41 @@ def test_the_command_tells_figures_as_json_and_its_exit_code_says_that_nothing_i
     assert (found.returncode, figures["first_seed"], figures["seeds"], figures["failures"]) == (0, 3, 2, [])
     assert figures["cluster_hours"] >= 10.0
     assert "0 violations" in found.stderr
+
+
+def test_where_the_simulation_itself_fails_the_seed_is_named_and_its_case_becomes_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fails(*_: Any) -> None:
+        raise KeyError("nobody")
+
+    monkeypatch.setitem(DEEDS, "hog", fails)
+    code = main(f"--first 4 --seeds 2 --processes 1 --folder {tmp_path}".split())
+    said = capsys.readouterr()
+    figures = msgspec.json.decode(said.out)
+    assert (code, figures["seeds"], [each["seed"] for each in figures["failures"]]) == (1, 2, [4, 5])
+    assert re.search(r"^seed 4: simulation: KeyError: 'nobody' \(test_soak\.py:\d+\)$", said.err, re.MULTILINE)
+    assert [each.what for each in read(tmp_path / "simulation-4.json").happenings] == ["hog"]
+
+
+def test_a_core_that_fails_as_it_starts_is_a_crash_of_that_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise KeyError("nobody")
+
+    monkeypatch.setattr(Core, "adopt", fails)
+    violation = Loop(draw(3)).run().violation
+    assert violation == Violation(invariant="crash", at_s=0.0, text="starting: KeyError: 'nobody'")
+
+
+def test_a_short_case_that_cannot_be_written_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Core, "adopt", lambda *_: 1 / 0)
+    folder = tmp_path / "file"
+    folder.write_text("")
+    assert main(["--seed", "3", "--folder", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert f"{folder / 'crash-3.json'}: cannot be written: File exists; --folder names another place" in said
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CONFIG: Final = Path("/etc/migd/controller.toml")
 JSON_LINES: Final = "jsonl"
 PARQUET: Final = "parquet"
+# What a journal in a file is made of.
+_ITS_FILES: Final = ("", "-wal", "-shm")
 
 
 def _ago(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:
@@ -87,16 +89,20 @@ def export(
     try:
         from migd_controller.journal_export import entries, write_json_lines, write_parquet
 
-        found = entries(_place(file, server, config), tell, since, kinds)
+        place = _place(file, server, config)
+        found = entries(place, tell, since, kinds)
         write = write_json_lines if form == JSON_LINES else write_parquet
-        with _opened(output) as target:
+        with _opened(output, place) as target:
             count = write(found, target)
     except ImportError as error:
         raise Failure(
             f"migd's controller is not installed here ({error}): run this where it is, or install 'migd[controller]'"
         ) from error
-    except (MigdError, OSError) as error:
+    except MigdError as error:
         raise Failure(str(error)) from error
+    except OSError as error:
+        where = output if output is not None else "standard output"
+        raise Failure(f"{where}: cannot be written: {error.strerror}; --output names another file") from error
     if output is not None:
         click.echo(f"{count} entries written to {output}", err=True)
     if problems:
@@ -118,11 +124,17 @@ def _place(file: Path | None, server: str | None, config: Path) -> "Path | URL":
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that is there whole or not at all."""
+def _opened(output: Path | None, journal: "Path | URL") -> Iterator[IO[bytes]]:
+    """Standard output, or a file that is there whole or not at all. Raises Failure for the journal itself."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+        return
+    if isinstance(journal, Path) and output.resolve() in (Path(f"{journal.resolve()}{end}") for end in _ITS_FILES):
+        raise Failure(f"{output}: is the journal itself; --output names another file")
+    if output.exists() and not output.is_file() and not output.is_dir():  # a pipe, or a device
+        with output.open("wb") as target:
+            yield target
         return
     unfinished = output.with_name(f"{output.name}.part")
     try:

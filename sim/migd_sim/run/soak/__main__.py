@@ -106,7 +106,11 @@ def _shorten(case: Case, invariant: str, folder: Path) -> None:
     _say(f"making the case of seed {case.seed} short …")
     short = shrunk(case, invariant)
     path = folder / f"{invariant}-{case.seed}.json"
-    write(short, path)
+    try:
+        write(short, path)
+    except OSError as error:
+        _say(f"{path}: cannot be written: {error.strerror}; --folder names another place")
+        return
     _say(f"{len(short.happenings)} of {len(case.happenings)} happenings are left; to see it again:")
     _say(f"    {COMMAND} --replay {path}")
 

@@ -146,9 +146,16 @@ class Case(Part, frozen=True, kw_only=True):
 def read(path: Path) -> Case:
     """Return the case in a file that `write` has made. Raises ConfigError naming what is wrong with it."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Case)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        case = msgspec.json.decode(path.read_bytes(), type=Case)
+        case.pool.checked()
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, too
         raise ConfigError(f"{path}: expected a case that `make soak` has written: {error}") from error
+    return case
+
+
+def as_kept(case: Case) -> Case:
+    """Return a case as `read` would return it from its file. Raises ValueError for one that it would refuse."""
+    return msgspec.json.decode(msgspec.json.encode(case), type=Case)
 
 
 def write(case: Case, path: Path) -> None:

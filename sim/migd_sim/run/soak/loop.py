@@ -6,10 +6,12 @@ everything that is wrong is mended, migd is paused, and what is under way must c
 """
 
 import contextlib
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -70,7 +72,7 @@ class Loop:
     """One run of a case."""
 
     def __init__(self, case: Case, *, logs: bool = False) -> None:
-        """Start everything. Raises ValueError if the case's pool contradicts itself."""
+        """Make everything there is. Raises ValueError if the case's pool contradicts itself."""
         self.case, self.config = case, case.config
         self.cluster = Cluster(case.pool)
         self.calendar = Calendar(lambda: self.cluster.now_s)
@@ -95,7 +97,6 @@ class Loop:
         self._silent_since_s: float | None = None
         self._next_tick_s = self._last_change_s = 0.0
         self._seen = 0
-        self.start()
 
     # The controller's life
 
@@ -245,6 +246,7 @@ class Loop:
         """Run the case to its end, or to the first thing that is wrong."""
         violation = None
         try:
+            self.start()
             for happening in sorted(self.case.happenings, key=lambda each: each.at_s):
                 self._run_until(happening.at_s)
                 self._note(f"{happening.what} {happening.of} {happening.to}".rstrip())
@@ -254,6 +256,8 @@ class Loop:
             self._come_to_rest()
         except Violated as found:
             violation = found.at(self.cluster.now_s)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the simulation, its seed is to be named
+            violation = Violated("simulation", _told(error)).at(self.cluster.now_s)
         faults: dict[str, int] = {}
         for happening in self.case.happenings:
             faults[happening.what] = faults.get(happening.what, 0) + 1
@@ -388,6 +392,12 @@ class Loop:
     def _tell_log(self, event: AnyEvent, commands: Sequence[AnyCommand]) -> None:
         for line in lines(event, commands):
             self._note(line)
+
+
+def _told(error: Exception) -> str:
+    """Say what failed, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
 
 
 _POOL_COMMANDS: Final = (StartMigration, FollowMigration, CancelMigration, *ProbeCommand.__args__)

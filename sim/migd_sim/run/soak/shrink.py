@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from migd_sim.model import PoolSpec
 from migd_sim.model.spec import GuestSpec, HostSpec, JobSpec
-from migd_sim.run.soak.case import Case, Happening
+from migd_sim.run.soak.case import Case, Happening, as_kept
 from migd_sim.run.soak.loop import Loop
 from migd_sim.run.soak.violation import Violation
 
@@ -37,8 +37,8 @@ def shrunk(case: Case, invariant: str, run: Run = run) -> Case:
             return False
         left[0] -= 1
         try:
-            found = run(candidate)
-        except ValueError:  # the pool contradicts itself without what was left out
+            found = run(as_kept(candidate))
+        except ValueError:  # the pool contradicts itself without what was left out, or there is no pool any more
             return False
         return found is not None and found.invariant == invariant
 
