@@ -4,6 +4,7 @@ import math
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -227,6 +228,10 @@ def migration(cause: str, guest: str, source: str, target: str, ok: bool | None 
     )
 
 
+def beside(places: dict[str, str], others: dict[str, str], *migrations: MigrationView) -> Moment:
+    return replace(moment(places, *migrations), others={f"u-{name}": (name, host) for name, host in others.items()})
+
+
 OWN = Moved(cause="D5.1", asked_after_s=60.0, took_s=12.0)
 HERE = {"rank0": "xen1", "rank1": "xen3"}
 THERE = {"rank0": "xen2", "rank1": "xen3"}
@@ -265,6 +270,13 @@ OURS = migration("D5.1", "rank0", "xen1", "xen2")
             moment({"rank0": "xen4", "rank1": "xen3"}, OURS),
             "not by migd: rank0 went from xen2 to xen4",
         ),
+        # Guests of no job, past migd: moved, started, shut down; and elsewhere in the pool.
+        (
+            beside(HERE, {"web": "xen7", "db": "xen3", "mail": "xen7"}),
+            beside(THERE, {"web": "xen2", "new": "xen1", "mail": "xen8"}, OURS),
+            "not by migd: db went from xen3 to nowhere, new went from nowhere to xen1, web went from xen7 to xen2",
+        ),
+        (beside(HERE, {"web": "xen1"}), beside(THERE, {"web": "xen1"}, OURS), ""),
     ],
 )
 def test_what_else_moved_during_a_run_is_named(before: Moment, after: Moment, text: str) -> None:

@@ -1,5 +1,6 @@
 """`migctl measure migration` against migd's own processes and an emulated pool, with real applications."""
 
+import contextlib
 import json
 import os
 import re
@@ -145,6 +146,22 @@ def test_ctrl_c_ends_the_application_and_brings_the_guest_home_and_resume_goes_o
     controller.ask("PUT", "/v1/automation", level=None)
 
 
+def test_a_guest_that_somebody_has_sent_away_is_at_home_after_ctrl_c(
+    controller: LiveController, tmp_path: Path
+) -> None:
+    """It was about to leave when it was looked for, and still at home."""
+    command = words(controller, tmp_path, "--repeat", "1", command=("sleep", "30"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert controller.child is not None
+    until(lambda: (tmp_path / "application-001.log").exists(), controller.child)
+    sent = controller.ask("POST", "/v1/migrations", guest="rank0", host="xen2")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert [each.ok for each in controller.ask("GET", "/v1/migrations") if each.cause == sent.cause] == [True]
+    assert place(controller, "rank0") == "xen1"
+
+
 def test_what_was_killed_is_gone_on_with_and_automation_comes_back(controller: LiveController, tmp_path: Path) -> None:
     """The application dies with `migctl`, and half a line in the file does no harm."""
     pids = tmp_path / "pids"
@@ -214,6 +231,62 @@ def test_a_run_beside_another_migration_of_the_job_does_not_count(controller: Li
     assert left_out["why"].startswith(f"another migration took place meanwhile: {migration.cause} of rank1 (by hand")
 
 
+@contextlib.contextmanager
+def beside_migd(cluster: LiveCluster) -> Iterator[XenAPI.Session]:
+    """A session of somebody who works on the pool itself."""
+    session = XenAPI.Session(cluster.pool.url)
+    session.xenapi.login_with_password("root", "migd", "1.0", "test")
+    try:
+        yield session
+    finally:
+        session.xenapi.session.logout()
+        session("close")()
+
+
+def test_a_run_beside_a_guest_that_somebody_moves_past_migd_does_not_count(
+    cluster: LiveCluster, controller: LiveController, tmp_path: Path
+) -> None:
+    """It is of no job, and leaves a host of the run."""
+    done = tmp_path / "done"
+    process = subprocess.Popen(
+        words(
+            controller,
+            tmp_path,
+            *("--repeat", "1", "--warm-up", "1"),
+            command=("sh", "-c", f"while [ ! -e {done} ]; do sleep 0.05; done"),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert controller.child is not None
+    until(lambda: (tmp_path / "application-001.log").exists(), controller.child)
+    with beside_migd(cluster) as session:
+        (guest,), (there,) = session.xenapi.VM.get_by_name_label("big"), session.xenapi.host.get_by_name_label("xen2")
+        session.xenapi.VM.pool_migrate(guest, there, {"live": "true"})
+    until(lambda: place(controller, "big") == "xen2", controller.child)
+    done.touch()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    left_out = json.loads(output)["left_out"][0]
+    assert (left_out["number"], left_out["why"]) == (1, "not by migd: big went from xen1 to xen2")
+
+
+def test_a_guest_that_is_on_its_way_is_at_home_where_it_arrives(controller: LiveController, tmp_path: Path) -> None:
+    """Whoever moved it there wanted it there: it is neither taken back nor measured from where it was."""
+    there, back = ("xen2", "xen1") if place(controller, "big") == "xen1" else ("xen1", "xen2")
+    moving = controller.ask("POST", "/v1/migrations", guest="big", host=there)
+    ended = measure(controller, tmp_path / "results", "--guest", "big", "--to", there, command=("true",))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"guest big is on {there} already; name another host with --to" in ended.stderr
+    controller.history(lambda views: [view for view in views if view.cause == moving.cause and view.ok])
+    assert place(controller, "big") == there
+    controller.ask("POST", "/v1/migrations", guest="big", host=back)
+    options = ("--guest", "big", "--to", there, "--repeat", "1", "--warm-up", "0")
+    measure(controller, tmp_path / "back", *options, command=("false",))
+    assert (Record.read(tmp_path / "back").plan.home, place(controller, "big")) == (back, back)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="an echo may need root")
 def test_the_pause_is_what_a_ping_of_the_guest_was_silent_for(controller: LiveController, tmp_path: Path) -> None:
     """Here the address answers throughout: the longest silence is an interval, give or take."""
@@ -239,20 +312,17 @@ def test_a_controller_that_never_answered_is_not_waited_for(tmp_path: Path) -> N
 def test_who_is_interrupted_while_the_guest_may_not_move_yet_has_measured_nothing(
     cluster: LiveCluster, controller: LiveController, tmp_path: Path
 ) -> None:
-    session = XenAPI.Session(cluster.pool.url)
-    session.xenapi.login_with_password("root", "migd", "1.0", "test")
-    (guest,) = session.xenapi.VM.get_by_name_label("rank0")
-    session.xenapi.VM.add_tags(guest, "migd:never")
     assert controller.child is not None
-    until(lambda: not is_movable(controller, "rank0"), controller.child)
-    command = words(controller, tmp_path / "results", command=("true",))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until(lambda: signal.SIGTERM in held_by(process.pid), controller.child)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
-    session.xenapi.VM.remove_tags(guest, "migd:never")
-    session.xenapi.session.logout()
-    session("close")()
+    with beside_migd(cluster) as session:
+        (guest,) = session.xenapi.VM.get_by_name_label("rank0")
+        session.xenapi.VM.add_tags(guest, "migd:never")
+        until(lambda: not is_movable(controller, "rank0"), controller.child)
+        command = words(controller, tmp_path / "results", command=("true",))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        until(lambda: signal.SIGTERM in held_by(process.pid), controller.child)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        session.xenapi.VM.remove_tags(guest, "migd:never")
     until(lambda: is_movable(controller, "rank0"), controller.child)
     assert (process.returncode, errors) == (1, "migctl: interrupted before anything was measured\n")
 

@@ -226,18 +226,25 @@ def _measure(
 
 
 def _at_home(plan: Plan, site: Site) -> Plan:
-    """Return the plan with names as the controller has them, and the guest's home. Raises Failure."""
-    guest, target = site.guest(plan.guest), site.host(plan.target)
-    if target.name == guest.host_name:
-        raise Failure(f"guest {guest.name} is on {target.name} already; name another host with --to")
+    """Return the plan with names as the controller has them, and the guest's home. Raises Failure.
+
+    A guest that is on its way is at home where it arrives.
+    """
+    target = site.host(plan.target)
     if site.status().is_paused:
         raise Failure("migd is paused, and starts no migration; `migctl resume` allows them again")
     until_s = time.monotonic() + MOVABLE_WITHIN_S
-    while why := site.guest(plan.guest).immovable_because:
+    while True:
+        moment = site.moment(plan.guest)
+        guest, is_leaving = moment.guest, any(each.ok is None for each in moment.of_guest())
+        if target.name == guest.host_name and not is_leaving:
+            raise Failure(f"guest {guest.name} is on {target.name} already; name another host with --to")
+        why = "it is being migrated" if is_leaving else guest.immovable_because
+        if not why:
+            return msgspec.structs.replace(plan, guest=guest.name, home=guest.host_name, target=target.name)
         if time.monotonic() > until_s:
-            raise Failure(f"guest {guest.name} may not be migrated: {why}")
+            raise Failure(f"guest {guest.name} may not be migrated: {why}; `migctl explain {guest.name}` tells more")
         site.wait(1.0)
-    return msgspec.structs.replace(plan, guest=guest.name, home=guest.host_name, target=target.name)
 
 
 def _refuse_other_plan(found: Plan, wanted: Plan, folder: Path) -> None:

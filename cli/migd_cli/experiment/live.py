@@ -25,6 +25,7 @@ QUIET_WITHIN_S: Final = 3600.0
 FAILURES_IN_A_ROW: Final = 3
 # Silence is listened for from so long before the migration until so long after it.
 AROUND_S: Final = 2.0
+NOWHERE: Final = "nowhere"
 
 Tell = Callable[[str], None]
 
@@ -160,9 +161,14 @@ class Experiment:
     def _go_home(self) -> None:
         """Bring the guest back to its first host, unless it is there. Raises Failure."""
         home, tries, until_s = self._plan.home, 0, time.monotonic() + HOME_WITHIN_S
-        if self._under_way is not None:
-            self._await_end(self._under_way)
-        while (guest := self._site.guest(self._plan.guest)).host_name != home:
+        while True:
+            moment = self._site.moment(self._plan.guest)
+            # Also one that somebody else has begun, or whose begin this has never heard of.
+            if moving := [each for each in moment.of_guest() if each.ok is None]:
+                self._await_end(moving[0])
+                continue
+            if (guest := moment.guest).host_name == home:
+                return
             try:
                 self._under_way = self._site.migrate(self._plan.guest, home)
                 ended = self._await_end(self._under_way)
@@ -211,12 +217,21 @@ def disturbance(before: Moment, after: Moment, plan: Plan, move: Moved | None) -
     expected = dict(before.places)
     if move is not None and move.took_s is not None:
         expected[before.guest.name] = plan.target
-    strayed = [
-        f"{name} went from {place} to {after.places.get(name, 'nowhere')}"
-        for name, place in sorted(expected.items())
-        if after.places.get(name) != place
-    ]
+    ways = [(name, place, after.places.get(name, NOWHERE)) for name, place in expected.items()]
+    ways += _passers_by(before, after, {plan.home, plan.target, *before.places.values()})
+    strayed = [f"{name} went from {was} to {is_}" for name, was, is_ in sorted(ways) if was != is_]
     return f"not by migd: {', '.join(strayed)}" if strayed else ""
+
+
+def _passers_by(before: Moment, after: Moment, hosts: set[str]) -> list[tuple[str, str, str]]:
+    """Return name, host before and host after of each guest that is not of the job and was or is on such a host."""
+    found = []
+    for uuid in before.others.keys() | after.others.keys():
+        name, _ = after.others.get(uuid) or before.others[uuid]
+        was, is_ = (moment.others.get(uuid, (name, NOWHERE))[1] for moment in (before, after))
+        if {was, is_} & hosts:
+            found.append((name, was, is_))
+    return found
 
 
 def _concerned(moment: Moment, plan: Plan, wanted: Callable[[MigrationView], bool]) -> list[MigrationView]:

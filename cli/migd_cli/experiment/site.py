@@ -5,7 +5,7 @@ One that never answered is not waited for: it may not be there at all.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -32,11 +32,19 @@ NEWEST: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The guests that belong together with one, where each is (names), and the migrations known (by cause)."""
+    """The guests that belong together with one, where each is (names), and the migrations known (by cause).
+
+    `others` are the name and the host's name of every other guest, by uuid.
+    """
 
     guest: GuestView
     places: dict[str, str]
     migrations: dict[str, MigrationView]
+    others: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def of_guest(self) -> list[MigrationView]:
+        """Return the migrations of the guest itself."""
+        return [each for each in self.migrations.values() if each.guest == self.guest.uuid]
 
 
 class Site:
@@ -71,7 +79,8 @@ class Site:
         jobs = {job.name: set(job.guests) for job in self._get("/v1/jobs", list[JobView])}
         together = {guest.uuid} | jobs.get(guest.job or "", set())
         places = {each.name: each.host_name for each in guests if each.uuid in together}
-        return Moment(guest, places, {each.cause: each for each in self._migrations()})
+        others = {each.uuid: (each.name, each.host_name) for each in guests if each.uuid not in together}
+        return Moment(guest, places, {each.cause: each for each in self._migrations()}, others)
 
     def migration(self, cause: str) -> MigrationView:
         """Return one of the newest migrations. Raises Failure."""

@@ -74,16 +74,20 @@ def refusal_of(request: web.Request, error: MigdError | web.HTTPException) -> tu
 
 
 async def read(request: web.Request) -> bytes:
-    """Return the request's body. Raises HTTPException where it is too large, or does not arrive in time."""
+    """Return the request's body. Raises ConfigError, and HTTPException where it is too large or not there in time."""
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
             return await request.read()
+    except web.RequestPayloadError as error:
+        raise ConfigError(
+            f"{request.method} {request.path}: the body is not what its Content-Encoding says; send it as it is"
+        ) from error
     except TimeoutError as error:
         raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {BODY_WITHIN_S:g} s") from error
 
 
 async def body(request: web.Request, type_: type[T]) -> T:
-    """Return the request's body as a `type_`. Raises ConfigError, and what `read` raises."""
+    """Return the request's body as a `type_`. Raises what `read` raises, and ConfigError."""
     return decoded(await read(request), type_, f"{request.method} {request.path}")
 
 

@@ -48,9 +48,11 @@ def caller_of(request: web.Request) -> Caller:
 @web.middleware
 async def socket_peer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let in whom the socket's mode lets in. A browser may reach it through `ssh -L`; other sites in it may not."""
-    host = urlsplit(f"//{request.host}").hostname
-    if host not in _OF_THIS_MACHINE and ("Origin" in request.headers or "Sec-Fetch-Site" in request.headers):
-        raise NotAllowed(f"a browser came by the name {request.host}; through a tunnel to the socket, go by localhost")
+    is_browser = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+    if is_browser and host_in(request.host) not in _OF_THIS_MACHINE:
+        raise NotAllowed(
+            f"a browser came by the name {printable(request.host)}; through a tunnel to the socket, go by localhost"
+        )
     refuse_other_sites(request)
     peer = request.transport.get_extra_info("socket") if request.transport is not None else None
     if peer is None:
@@ -142,11 +144,34 @@ class Gate:
 def refuse_other_sites(request: web.Request) -> None:
     """Refuse what another site makes a browser do here. Raises NotAllowed."""
     origin = request.headers.get("Origin")
-    is_foreign = origin is not None and urlsplit(origin).netloc != request.host
+    is_foreign = origin is not None and not is_from(origin, request.host)
     if request.method not in _READING and request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         is_foreign = True
     if is_foreign:
-        raise NotAllowed(f"{request.method} {request.path}: asked for by another site, {origin or 'unknown'}")
+        raise NotAllowed(
+            f"{request.method} {request.path}: asked for by another site, {printable(origin or 'unknown')}"
+        )
+
+
+def is_from(origin: str, host: str) -> bool:
+    """Return whether an Origin header names the host that a Host header names; one that cannot be read does not."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
+def host_in(host: str) -> str | None:
+    """Return the name in a Host header, without its port; None where it cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def printable(header: str) -> str:
+    """Return a header for a text to a person; bytes that are no UTF-8 have come as surrogates."""
+    return header.encode(errors="backslashreplace").decode()
 
 
 def _needed_role(request: web.Request) -> Role | None:

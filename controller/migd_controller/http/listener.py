@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from migd_controller.config import HttpSection
+from migd_controller.http.limits import Buckets
 from migd_controller.http.places import Places
 from migd_core.errors import MigdError
 
@@ -18,11 +22,18 @@ BACKLOG: Final = 1024  # that may wait to be accepted while the loop is busy
 # A connection without a whole request's head for so long is closed, be it new or kept alive.
 IDLE_S: Final = 20.0
 UNREAD_S: Final = 30.0  # for so long a peer may leave what was sent to it unread
+# What is no HTTP is told with a traceback, and who can connect can send as much of it as they like.
+COMPLAINTS_PER_S: Final = 1 / 60
+COMPLAINTS_AT_ONCE: Final = 10
+
+log = structlog.get_logger()
 
 
 async def runner_of(app: web.Application, places: Places) -> web.AppRunner:
     """Return what answers for an application, set up, to the connections of `places`."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
+    complaints = logging.Logger("aiohttp", logging.WARNING)
+    complaints.addHandler(_Sparing())
+    runner = web.AppRunner(app, logger=complaints, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
     await runner.setup()
     assert runner.server is not None
     places.serve(runner.server)
@@ -52,3 +63,15 @@ async def serving_tcp(app: web.Application, section: HttpSection, context: ssl.S
     finally:
         listener.close()
         await runner.cleanup()
+
+
+class _Sparing(logging.Handler):
+    """Makes lines of migd's own log of what aiohttp complains of: some at once, then one a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._often = Buckets(COMPLAINTS_PER_S, COMPLAINTS_AT_ONCE)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._often.take("", time.monotonic()):
+            log.warning("a request could not be answered", why=record.getMessage(), exc_info=record.exc_info)
