@@ -6,7 +6,6 @@ samples of one host that wait together only the newest is handed on; the rest is
 any host has to tell is cut off, too, before what it sent is read: the others are not kept waiting.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import zmq.auth.thread
 
 from migd_controller.config import TelemetrySection
 from migd_controller.cutting import cut
+from migd_controller.draining import drained
 from migd_controller.http.limits import Buckets
 from migd_core import keys, systemd
 from migd_core.agents_file import AllowedAgents
@@ -102,25 +102,14 @@ class Intake:
 
     async def run(self) -> None:
         """Take samples in until cancelled, and read the list of agents again when it changes."""
-        loop = asyncio.get_running_loop()
-        descriptor = self._socket.fileno()
-        loop.add_reader(descriptor, self.drain)
-        try:
-            while True:
-                self.drain()  # the socket's descriptor is edge-triggered: never rely on it alone
-                await asyncio.sleep(1.0)
-        finally:
-            loop.remove_reader(descriptor)
+        await drained(self._socket, self.drain)
 
-    def drain(self) -> None:
-        """Hand on what waits, at most one batch; if more waits, come back after everybody else had a turn."""
+    def drain(self) -> bool:
+        """Hand on what waits, at most one batch; return whether more may wait."""
         self._refresh()  # a key that was revoked before these came does not count for them
         newest: dict[str, HostSample] = {}
         until_s = time.monotonic() + BATCH_S
-        while True:
-            if time.monotonic() > until_s:
-                asyncio.get_running_loop().call_soon(self.drain)
-                break
+        while is_in_time := time.monotonic() <= until_s:
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -135,6 +124,7 @@ class Intake:
             self._take(frames, size, newest)
         for sample in newest.values():
             self._sink(sample)
+        return not is_in_time
 
     @property
     def authorised(self) -> frozenset[str]:

@@ -6,7 +6,6 @@ memory is for who has this controller's own key. `follows` is called in the even
 that stands by, when it comes and when it goes.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Final
 import zmq
 
 from migd_controller.cutting import cut
+from migd_controller.draining import drained
 from migd_controller.events import AgentListens
 from migd_controller.http.limits import Buckets
 from migd_controller.intake import BACKLOG, HANDSHAKE_WITHIN_MS, ZAP_DOMAIN
@@ -84,26 +84,19 @@ class LeaseOutbox:
 
     async def run(self) -> None:
         """Tell who listens until cancelled."""
-        loop, descriptor = asyncio.get_running_loop(), self._socket.fileno()
-        loop.add_reader(descriptor, self._drain)
-        try:
-            while True:
-                self._drain()  # the socket's descriptor is edge-triggered: never rely on it alone
-                self._cut_revoked()
-                await asyncio.sleep(1.0)
-        finally:
-            loop.remove_reader(descriptor)
+        await drained(self._socket, self._drain, self._cut_revoked)
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
+        """Take what waits, at most one batch; return whether more may wait."""
         for _ in range(BATCH):
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                return False
             while frame.more:
                 frame = self._socket.recv(copy=False)
             self._take(frame)
-        asyncio.get_running_loop().call_soon(self._drain)
+        return True
 
     def _take(self, frame: zmq.Frame) -> None:
         kind, topic = frame.bytes[:1], frame.bytes[1:]
