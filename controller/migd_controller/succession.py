@@ -79,6 +79,8 @@ class Succession:
         self.changes += 1
         number = self.leader.holder.number if self.leader.holder is not None else 0
         log.info("leads", controller=self.name, claim=number, after=name or None, adopted=len(memory.in_flight))
+        if self._config.record.on:  # not before: what is heard of a leader's memory is no event, and on no record
+            self._control.recording.switch_on(self._control.clock.now_s())
         self._control.dispatch(
             TookOver(name=self.name, number=number, predecessor=name, memory=msgspec.msgpack.encode(memory))
         )
