@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 import zmq
+from msgspec.structs import replace as with_fields
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -58,7 +59,7 @@ class Succession:
         self._memory, self._weight = control.core.memory, weight(control.core.memory)
         self._revision = 0
         self.leader = Leader(
-            config.leader,
+            with_fields(config.leader, name=self.name),
             config.xapi,
             self._seal,
             config.state_dir,

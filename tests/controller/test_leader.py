@@ -1,6 +1,7 @@
 """The lease and its fence against an emulated pool, over real connections."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from faulty_pool import FaultyPool
 from migd_controller.config import LeaderSection, XapiSection
-from migd_controller.leader import Deposed, Leader, NotLeading
+from migd_controller.leader import Deposed, Leader, NotLeading, _seat_of
 from migd_controller.leader_claims import PREFIX, Seal, claims_in
 from migd_controller.leadership import Told
 from migd_controller.pool_records import MIGRATE
@@ -159,6 +160,33 @@ async def test_a_leader_that_ended_or_that_is_started_anew_is_waited_for_by_nobo
     for _ in range(2):
         async with contender(tmp_path, "one", pool.port, lease_s=600.0, crashes=True) as one:
             await asyncio.wait_for(one.begins(), LIMIT_S)
+
+
+async def test_controllers_of_one_disk_image_do_not_take_each_other_for_themselves(
+    pool: FaultyPool, tmp_path: Path
+) -> None:
+    """Whoever was cloned with its state has the other's seat, and a name of its own."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "seat").write_text("5eaf" * 8)
+    async with contender(tmp_path, "one", pool.port) as one:
+        await asyncio.wait_for(one.begins(), LIMIT_S)
+        async with contender(tmp_path, "two", pool.port) as two:
+            await until(lambda: two.holder is not None and two.holder.told.name == "one")
+            assert two.holder is not None
+            assert not two.was_here(two.holder)
+            for _ in range(3):
+                await one.renewed()
+            assert (one.leads, two.leads) == (True, False)
+
+
+@pytest.mark.parametrize("left", [b"", b"\n", b"\x00" * 32, b"\xff"])
+def test_a_seat_that_power_loss_has_emptied_is_made_anew(left: bytes, tmp_path: Path) -> None:
+    """Otherwise all such controllers, and whatever claim cannot be read, would be one."""
+    (tmp_path / "seat").write_bytes(left)
+    found = _seat_of(tmp_path)
+    assert re.fullmatch("[0-9a-f]{32}", found)
+    assert _seat_of(tmp_path) == found
 
 
 async def test_claims_that_count_no_more_are_cleared_away(pool: FaultyPool, tmp_path: Path) -> None:
