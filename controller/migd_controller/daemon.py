@@ -73,7 +73,7 @@ async def run(config: ControllerConfig) -> None:
         pool.remember(core.memory.pool_addresses)
         control = Control(core, journal, Clock())
         closing.callback(control.recording.close)
-        if config.record.on:
+        if config.record.on and config.leader is None:
             control.recording.switch_on(control.clock.now_s())
         control.watchers.append(history.watcher(core))
         intake = Intake(config.telemetry, lambda sample: control.take_in(SampleArrived(sample=sample)))

@@ -6,6 +6,8 @@ and blocks of guests that are to be probed. Each is preceded by a renewal that w
 
 import asyncio
 import contextlib
+import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -40,6 +42,7 @@ from migd_core.errors import MigdError
 
 log = structlog.get_logger()
 RELEASE_WITHIN_S: Final = 5.0
+_SEAT: Final = re.compile(rb"[0-9a-f]{32}")
 
 
 class Deposed(MigdError):
@@ -54,7 +57,7 @@ class Leader:
     """Holds the lease, or waits for it. Every method belongs to the event loop.
 
     `tell` says what the next claim is to tell, without `memory`, which `leave` returns; `addresses` are the pool's.
-    `heard` is called after each of its answers.
+    `heard` is called after each of its answers. `section` has the controller's name.
     """
 
     def __init__(
@@ -72,7 +75,8 @@ class Leader:
         # An answer that takes longer than a lease comes too late in any case.
         self._pool = Pool(with_fields(xapi, timeout_s=min(xapi.timeout_s, section.lease_s)))
         self._seal, self._tell, self._leave, self._addresses, self._heard = seal, tell, leave, addresses, heard
-        self._seat = Seat(_seat_of(state_dir), uuid.uuid4().hex, section.lease_s)
+        # With its name, for who was cloned with its state is another one.
+        self._seat = Seat(f"{_seat_of(state_dir)} {section.name}", uuid.uuid4().hex, section.lease_s)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leader")
         self._turn = asyncio.Lock()
         self._wakes = asyncio.Event()
@@ -265,13 +269,18 @@ def clock_s() -> float:
 
 
 def _seat_of(state_dir: Path) -> str:
-    """Return the id of the controller that has this state. Raises MigdError."""
+    """Return the id of the controller that has this state; one that was lost is made anew. Raises MigdError."""
     path = state_dir / "seat"
     try:
-        if not path.exists():
+        kept = path.read_bytes().strip() if path.exists() else b""
+        if not _SEAT.fullmatch(kept):
+            kept = uuid.uuid4().hex.encode()
             fresh = path.with_name("seat.new")
-            fresh.write_text(uuid.uuid4().hex)
+            with fresh.open("wb") as file:
+                file.write(kept)
+                file.flush()
+                os.fsync(file.fileno())  # a power loss after the renaming would leave it empty
             fresh.replace(path)
-        return path.read_text().strip()
+        return kept.decode()
     except OSError as error:
         raise MigdError(f"{path}: cannot be used: {error.strerror}; check its owner and mode") from error

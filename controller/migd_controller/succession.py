@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 import zmq
+from msgspec.structs import replace as with_fields
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -58,7 +59,7 @@ class Succession:
         self._memory, self._weight = control.core.memory, weight(control.core.memory)
         self._revision = 0
         self.leader = Leader(
-            config.leader,
+            with_fields(config.leader, name=self.name),
             config.xapi,
             self._seal,
             config.state_dir,
@@ -79,6 +80,8 @@ class Succession:
         self.changes += 1
         number = self.leader.holder.number if self.leader.holder is not None else 0
         log.info("leads", controller=self.name, claim=number, after=name or None, adopted=len(memory.in_flight))
+        if self._config.record.on:  # not before: what is heard of a leader's memory is no event, and on no record
+            self._control.recording.switch_on(self._control.clock.now_s())
         self._control.dispatch(
             TookOver(name=self.name, number=number, predecessor=name, memory=msgspec.msgpack.encode(memory))
         )

@@ -10,18 +10,25 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from migd_controller.commands import FollowMigration, StartMigration
-from migd_controller.events import Tick, TookOver
+from migd_controller.events import MeasuredLink, Tick, TookOver
 from migd_controller.holds import Hold
 from migd_controller.inheritance import Heard, inherited, succeeding, weight, will
 from migd_controller.leader_claims import PREFIX, Seal, claims_in, key_of, text_of
 from migd_controller.leadership import Claim, Told
-from migd_controller.memory import Memory, RememberedJob
+from migd_controller.leases import Lease
+from migd_controller.maintenance import Maintenance
+from migd_controller.memory import Memory, RememberedJob, RememberedLink
 from migd_controller.migration import Migration
+from migd_controller.move_sets import MoveSet, SetStep
 from migd_controller.pool_failures import Scope, Then
+from migd_controller.recommendations import TurnedDown
 from migd_core import keys
+from migd_core.automation import Automation
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
+from migd_core.levels import Level
 from migd_core.progress import Progress
+from migd_core.world import Reason
 from migd_policies.job_progress import Track, following
 
 CLAIM = Claim(number=7, seat="s", life="l", attempt=3, lease_s=15.0, base="6 l 2", sessions=("a", "b"))
@@ -66,9 +73,22 @@ HOLD = Hold(
     cause="D4.1",
     at=5.0,
 )
+STEP = SetStep(
+    number=0,
+    guest="g1",
+    source="a",
+    target="b",
+    reason=Reason("load", "a is overloaded"),
+    guest_name="rank1",
+    source_name="xen1",
+    target_name="xen2",
+)
+# With something in each field that must not be lost.
 LEFT = Memory(
     policy="balance",
+    policy_config={"max_moves": 2},
     is_paused=True,
+    automation=Automation.OFF,
     causes=CauseCounter(25),
     jobs={"weather": JOB},
     last_moved_at={"g1": 100.0},
@@ -76,8 +96,41 @@ LEFT = Memory(
     in_flight={
         "D25.1": Migration(cause="D25.1", guest="g1", source="a", target="b", requested_by="balance", asked_at=100.0)
     },
+    leases={"D24.p1": Lease(lease="D24.p1", guest="g3", host="a", asked_at=90.0, over_at=120.0)},
+    sets={"D25.s1": MoveSet(name="D25.s1", policy="balance", at=100.0, steps=(STEP,))},
+    links={Level.SAME_SWITCH: RememberedLink(link=MeasuredLink(bandwidth_bytes_per_s=1e8, latency_s=1e-4), at=50.0)},
+    maintenance={"b": Maintenance(since=80.0, is_emptied=True)},
+    turned_down={"g2": TurnedDown(name="D20.r1", at=70.0, is_for_safety=False)},
     finished_s={"tides": (60.0,)},
 )
+# What fills pages, is measured or made anew, or costs a probe too many at most.
+LEARNED_AGAIN = {
+    "last_probed_at",
+    "probe_refused_at",
+    "probe_rests",
+    "probe_asked",
+    "pool_addresses",
+    "learned",
+    "accounts",
+    "finished_s",
+    "speeds",
+    "contest",
+    "quiet_waits",
+    "recommendations",
+}
+
+
+def test_whatever_cannot_be_learned_again_is_left_to_the_next_leader() -> None:
+    kept = inherited(Memory(policy="observe"), will(LEFT))
+    fresh = Memory(policy="observe")
+    found = {each for each in Memory.__struct_fields__ if getattr(kept, each) != getattr(fresh, each)}
+    assert found == set(Memory.__struct_fields__) - LEARNED_AGAIN
+
+
+@pytest.mark.parametrize("field", sorted(set(Memory.__struct_fields__) - LEARNED_AGAIN - {"causes"}))
+def test_the_next_leader_is_to_know_at_once_of_whatever_changes_in_it(field: str) -> None:
+    fresh = Memory(policy="observe")
+    assert weight(replace(fresh, **{field: getattr(LEFT, field)})) != weight(fresh)
 
 
 def test_no_cooldown_quarantine_or_migration_is_lost_to_who_heard_nothing() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from migd_controller.commands import AnyCommand
 from migd_controller.config import RecordSection, WebhookSection, XapiSection
 from migd_controller.events import AnyEvent
+from migd_controller.record import recording
 from migd_controller.record.format import without_secrets
 from migd_controller.record.parts import part_files
 from migd_controller.record.recording import RETRY_S, Recording
@@ -82,19 +83,31 @@ def test_a_folder_that_cannot_be_made_is_a_problem_that_is_told_and_tried_again(
 
 def test_a_disk_that_fails_ends_the_record_and_never_the_controller(cluster: Recorded) -> None:
     assert cluster.recording is not None
-    recording, folder = cluster.recording, cluster.recording.folder
-    recording.switch_on(cluster.now_s)
+    on, folder = cluster.recording, cluster.recording.folder
+    on.switch_on(cluster.now_s)
     until(lambda: folder.is_dir() and part_files(folder))
     shutil.rmtree(folder)
 
     def fails() -> bool:
         assert cluster.run(1).reason.text
-        return recording.view().problem != ""
+        return on.view().problem != ""
 
     until(fails)
-    assert recording.view().problem == f"{folder}: No such file or directory"
-    assert not recording.view().is_on
+    assert on.view().problem == f"{folder}: No such file or directory"
+    assert not on.view().is_on
     assert cluster.run(1).reason.text
+
+
+def test_a_disk_that_takes_less_than_there_is_to_record_ends_the_record(
+    cluster: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cluster.recording is not None
+    monkeypatch.setattr(recording, "WAITING_BYTES", 100)
+    cluster.recording.switch_on(cluster.now_s)
+    assert cluster.run(1).reason.text
+    view = cluster.recording.view()
+    said = f"{cluster.recording.folder}: the disk takes less than there is to record"
+    assert (view.is_on, view.problem) == (False, said)
 
 
 def test_a_record_holds_no_secret_and_no_address_and_the_core_needs_none() -> None:

@@ -5,8 +5,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,12 @@ from live_cluster import LIMIT_S, LiveCluster, LiveController, until
 from migd_cli.client import Client
 from migd_cli.demo.children import brood
 from migd_cli.failures import Failure
+from migd_controller.commands import AnyCommand, RecordDecision
+from migd_controller.core import Core
+from migd_controller.record.format import Frame
 from migd_core import api
 from migd_core.progress import Progress
+from migd_sim.run.replay.replaying import replay
 
 LEASE_S = 2.0
 Pair = tuple[LiveController, LiveController]
@@ -55,6 +60,7 @@ def cluster(
         for each in pair:
             with each.config.open("a") as config:
                 config.write(f'[[webhooks]]\nname = "ops"\nurl = "{notices[0]}"\nevents = ["leader-changed"]\n')
+                config.write("[record]\non = true\n")
             each.start()
         cluster.start_agents(*pair)
         yield cluster, pair
@@ -159,6 +165,25 @@ def test_who_stands_by_knows_all_that_the_leader_does(pair: Pair) -> None:
     assert until(known)
     assert (memory_s := leader_of(standby).memory_s) is not None
     assert memory_s < LIMIT_S
+
+
+def test_who_stands_by_records_nothing_and_what_a_leader_decides_is_decided_again(pair: Pair) -> None:
+    """A leader's memory comes to a standby beside all events, so what that made of them could not be made again."""
+    leader, standby = pair
+    records: list[api.RecordView] = [each.ask("GET", "/v1/record") for each in (leader, standby)]
+    assert [(each.is_on, each.problem) for each in records] == [(True, ""), (False, "")]
+    cause = leader.ask("POST", "/v1/migrations", guest="big", host=idle_host(leader, "big")).cause
+    leader.history(lambda views: views[0].ok is not None)
+    decided: list[str] = []
+
+    def watch(_core: Core, _frame: Frame, commands: Sequence[AnyCommand]) -> None:
+        decided.extend(each.decision.cause for each in commands if isinstance(each, RecordDecision))
+
+    def found() -> bool:
+        assert replay(Path(records[0].folder), watch).difference is None
+        return cause.rpartition(".")[0] in decided
+
+    assert until(found)
 
 
 def test_a_leader_that_was_stopped_wakes_up_and_moves_nobody(pool: LiveCluster, pair: Pair) -> None:

@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 import zstandard
 
+from migd_controller.core import Core
+from migd_controller.record.core_state import CoreState, state_of
 from migd_controller.record.format import FIRST_LINE, RecordError
 from migd_controller.record.parts import Parts, part_files
 from migd_core import __version__
+from migd_policies.second_thoughts import Copying
 from migd_sim.run import recorded, scenario
+from migd_sim.run.replay import replaying
 from migd_sim.run.replay.replaying import Difference, Replayed, replay
 
 SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"
@@ -68,6 +73,19 @@ def test_parts_that_follow_on_each_other_begin_with_the_state_that_the_one_befor
         counted.events += alone.events
         counted.decisions += alone.decisions
     assert (counted.events, counted.decisions) == (whole.events, whole.decisions)
+
+
+def test_a_part_that_begins_with_another_state_than_the_one_before_led_to_is_a_difference(
+    hog_in_parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(core: Core) -> CoreState:
+        return msgspec.structs.replace(state_of(core), copying={"D9.1": Copying()})
+
+    monkeypatch.setattr(replaying, "state_of", other)
+    found = replay(hog_in_parts).difference
+    assert found is not None
+    assert (found.path.name, found.number, found.event) == ("000002.record", 0, "the state that the part begins with")
+    assert found.lines[0].startswith("state.copying.D9.1 was not there, is ")
 
 
 def test_a_part_that_is_missing_is_a_note_and_the_rest_replays(hog_in_parts: Path, tmp_path: Path) -> None:

@@ -22,8 +22,17 @@ from migd_controller import (
     snapshot,
 )
 from migd_controller.automation import Stance
-from migd_controller.commands import EndProbe, FollowMigration, RecordDecision, RecordMigration, StartMigration
+from migd_controller.commands import (
+    EndProbe,
+    FollowMigration,
+    RecordDecision,
+    RecordMigration,
+    RecordRecommendation,
+    RecordSet,
+    StartMigration,
+)
 from migd_controller.decision import Gate
+from migd_controller.events import MigrationAccepted
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
 from migd_core.world import Move
@@ -219,22 +228,35 @@ def migrations_are_asked_for_again(patch: Patch) -> None:
     patch.setattr(core.Core, "adopt", again)
 
 
-def ends_are_not_recorded(patch: Patch) -> None:
+def without_records(patch: Patch, are_left_out: Callable[[Any, Any], bool]) -> None:
+    """Let commands be left out, by the event that they answer and what they are."""
     handle = core.Core.handle
 
-    def untold(self: core.Core, event: Any, now_s: float) -> list[Any]:
-        commands = handle(self, event, now_s)
-        return [c for c in commands if not (isinstance(c, RecordMigration) and c.migration.is_over)]
+    def some(self: core.Core, event: Any, now_s: float) -> list[Any]:
+        return [c for c in handle(self, event, now_s) if not are_left_out(event, c)]
 
-    patch.setattr(core.Core, "handle", untold)
+    patch.setattr(core.Core, "handle", some)
+
+
+def ends_are_not_recorded(patch: Patch) -> None:
+    without_records(patch, lambda _, command: isinstance(command, RecordMigration) and command.migration.is_over)
 
 
 def decisions_are_not_recorded(patch: Patch) -> None:
-    handle = core.Core.handle
-    patch.setattr(
-        core.Core,
-        "handle",
-        lambda self, event, now_s: [c for c in handle(self, event, now_s) if not isinstance(c, RecordDecision)],
+    without_records(patch, lambda _, command: isinstance(command, RecordDecision))
+
+
+def sets_are_not_recorded(patch: Patch) -> None:
+    without_records(patch, lambda _, command: isinstance(command, RecordSet))
+
+
+def recommendations_are_not_recorded(patch: Patch) -> None:
+    without_records(patch, lambda _, command: isinstance(command, RecordRecommendation))
+
+
+def acceptances_are_not_recorded(patch: Patch) -> None:
+    without_records(
+        patch, lambda event, command: isinstance(event, MigrationAccepted) and isinstance(command, RecordMigration)
     )
 
 
@@ -324,6 +346,9 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (migrations_are_asked_for_again, {"started-twice", "journal"}, 6),
     (ends_are_not_recorded, {"journal"}, 1),
     (decisions_are_not_recorded, {"journal"}, 1),
+    (sets_are_not_recorded, {"journal"}, 46),
+    (recommendations_are_not_recorded, {"journal"}, 48),
+    (acceptances_are_not_recorded, {"journal"}, 1),
     (guests_that_are_gone_are_kept, {"unlike-pool"}, 3),
     (every_guest_is_probed, {"probe", "probe-and-migration", "unprobed"}, 1),
     (tags_do_not_keep_from_probes, {"unprobed"}, 1),

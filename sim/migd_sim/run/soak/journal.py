@@ -12,7 +12,14 @@ from migd_controller.commands import (
     StartMigration,
 )
 from migd_controller.decision import Candidate, Decision
-from migd_controller.events import AnyEvent, MigrationEnded, RecommendationApproved, RecommendationRefused, Tick
+from migd_controller.events import (
+    AnyEvent,
+    MigrationAccepted,
+    MigrationEnded,
+    RecommendationApproved,
+    RecommendationRefused,
+    Tick,
+)
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet
 from migd_controller.recommendations import Standing
@@ -62,8 +69,13 @@ class Journal:
                     )
                     self.sets[move_set.name] = move_set
                 case RecordRecommendation(recommendation=found):
-                    before_it = self.recommendations.get(found.name, Standing.OPEN)
-                    expect(before_it is Standing.OPEN, "journal", f"{found.name} was {before_it} already")
+                    before_it = self.recommendations.get(found.name)
+                    begins = before_it is None and found.standing is Standing.OPEN
+                    expect(
+                        begins or before_it is Standing.OPEN,
+                        "journal",
+                        f"{found.name} is {found.standing}, and was {before_it or 'never made'}",
+                    )
                     self.recommendations[found.name] = found.standing
                 case _:
                     pass
@@ -87,7 +99,14 @@ class Journal:
     ) -> None:
         if isinstance(event, Tick):
             expect(len(decisions) == 1, "journal", f"a control period has {len(decisions)} decisions")
+        for decision in decisions:
+            for each in decision.sets:
+                is_kept = self.sets.get(each.name) == each
+                expect(is_kept, "journal", f"{each.name} is not on record as {decision.cause} has left it")
         match event:
+            case MigrationAccepted(cause=cause, task=task) if cause in self.open:
+                known = self.open[cause].task
+                expect(known == task, "journal", f"{cause} is {task} of the pool, on record {known or 'none'}")
             case MigrationEnded(cause=cause, host_now=host_now) if cause in self.migrations:
                 found = self.migrations[cause]
                 expect(found.is_over, "journal", f"{cause} has ended, and is {found.state} in the journal")
@@ -97,11 +116,11 @@ class Journal:
                     expect(
                         found.state is state, "journal", f"{cause}: the guest is {state}, the journal: {found.state}"
                     )
-            case RecommendationRefused(name=name) | RecommendationApproved(name=name) if decisions == []:
-                is_known = name in self.recommendations
-                expect(
-                    not is_known or self.recommendations[name] is not Standing.OPEN, "journal", f"{name} is open still"
-                )
+            case RecommendationRefused(name=name) | RecommendationApproved(name=name):
+                standing = self.recommendations.get(name)
+                expect(standing is not None, "journal", f"{name} is open, and was never made")
+                is_over = standing is not Standing.OPEN
+                expect(is_over or decisions != [], "journal", f"{name} is open still")
             case _:
                 pass
         for number, command in enumerate(commands):
