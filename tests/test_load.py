@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from benchmarks._load import watched
-from benchmarks._load.__main__ import line, make_keys, process
+from benchmarks._load.__main__ import line, main, make_keys, process
 from benchmarks._load.watched import Controller
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +28,26 @@ def figures() -> Any:
     found = json.loads(done.stdout)
     assert f"of {len(found['goals'])} goals met" in done.stderr
     return found["figures"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--agents 0", "--agents: expected a whole number, 1 or more, found '0'"),
+        ("--agents many", "--agents: expected a whole number, 1 or more, found 'many'"),
+        ("--guests -1", "--guests: expected a whole number, 1 or more, found '-1'"),
+        ("--junk 0", "--junk: expected a whole number, 1 or more, found '0'"),
+        ("--seconds nan", "--seconds: expected a number above 0, found 'nan'"),
+        ("--trouble-seconds inf", "--trouble-seconds: expected a number above 0, found 'inf'"),
+        ("--period-s 0", "--period-s: expected a number above 0, found '0'"),
+    ],
+)
+def test_a_load_that_cannot_be_is_refused_before_it_begins(
+    words: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert why in capsys.readouterr().err
 
 
 def test_no_sample_is_lost_whatever_else_comes(figures: Any) -> None:

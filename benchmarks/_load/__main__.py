@@ -26,6 +26,7 @@ from benchmarks._load.still_pool import host_uuid
 from benchmarks._load.taken_in import Taken, taken_in
 from benchmarks._load.watched import Controller, Watched, flatness
 from migd_core import keys
+from migd_sim.run.options import above_zero, whole
 
 AGENTS_A_PROCESS: Final = 250
 READY_WITHIN_S: Final = 900.0
@@ -38,12 +39,12 @@ WARM_UP_S: Final = 180.0
 def main(arguments: Sequence[str]) -> int:
     """Run it and hold the figures against the goals; return the exit code."""
     options = argparse.ArgumentParser(prog="python -m benchmarks._load")
-    options.add_argument("--agents", type=int, default=1000)
-    options.add_argument("--guests", type=int, default=20, help="guests of each agent's host")
-    options.add_argument("--seconds", type=float, default=600.0, help="length of the calm part")
-    options.add_argument("--trouble-seconds", type=float, default=30.0, help="length of each trouble")
-    options.add_argument("--period-s", type=float, default=5.0, help="the controller's control period")
-    options.add_argument("--junk", type=int, default=10_000, help="connections that are none")
+    options.add_argument("--agents", type=whole(1), default=1000)
+    options.add_argument("--guests", type=whole(1), default=20, help="guests of each agent's host")
+    options.add_argument("--seconds", type=above_zero, default=600.0, help="length of the calm part")
+    options.add_argument("--trouble-seconds", type=above_zero, default=30.0, help="length of each trouble")
+    options.add_argument("--period-s", type=above_zero, default=5.0, help="the controller's control period")
+    options.add_argument("--junk", type=whole(1), default=10_000, help="connections that are none")
     asked = options.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="migd-load-") as name:
         figures = run(Path(name), asked)
