@@ -35,6 +35,7 @@ from migd_sim.model import PoolSpec
 from migd_sim.run.evaluation.case import Case
 from migd_sim.run.forecast.brams import FORECAST, brams
 from migd_sim.run.forecast.comparison import MIGD, NOBODY, compare
+from migd_sim.run.options import above_zero, whole
 from migd_xapi.faults import AnyFault, HealthChanges, HostDies
 
 T = TypeVar("T")
@@ -260,9 +261,9 @@ def _folder() -> Iterator[Path]:
 def main(arguments: list[str]) -> int:
     """Run the forecast live and in virtual time; return the exit code."""
     options = argparse.ArgumentParser(prog="python -m benchmarks._brams_live")
-    options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--faster", type=float, default=12.0, help="how many times faster the cluster is")
-    options.add_argument("--weather-h", type=int, default=48, help="hours of weather that are forecast")
+    options.add_argument("--seed", type=whole(0), default=1)
+    options.add_argument("--faster", type=above_zero, default=12.0, help="how many times faster the cluster is")
+    options.add_argument("--weather-h", type=whole(1), default=48, help="hours of weather that are forecast")
     asked = options.parse_args(arguments)
     try:
         live = run(asked.seed, asked.faster, asked.weather_h)

@@ -113,7 +113,7 @@ class Controller:
     def counts_at_rest(self) -> dict[str, float]:
         """Return its counts of samples, once they stand still."""
         before = -1.0
-        while (counts := self._counts())["received"] != before:
+        while (counts := self.counts())["received"] != before:
             before = counts["received"]
             time.sleep(2.0)
         return counts
@@ -124,7 +124,8 @@ class Controller:
         if not self._child.wait(ANSWERS_WITHIN_S) or not self._child.has_succeeded():
             raise RuntimeError(f"the controller did not end well; {self._child.last_words()}")
 
-    def _counts(self) -> dict[str, float]:
+    def counts(self) -> dict[str, float]:
+        """Return its counts of samples."""
         found = re.findall(rb"^migd_samples_(\w+)_total ([0-9.e+]+)$", self.scrape(), re.MULTILINE)
         return {name.decode(): float(value) for name, value in found}
 

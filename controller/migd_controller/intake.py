@@ -7,6 +7,7 @@ any host has to tell is cut off, too, before what it sent is read: the others ar
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,6 +42,8 @@ LEAST_BYTES: Final = 16 * 1024
 BACKLOG: Final = 4096
 HANDSHAKE_WITHIN_MS: Final = 10_000
 ZAP_DOMAIN: Final = b"migd"
+# So many refusals of one agent are logged, each once: a thousand a second must not fill the log, nor hide another's.
+TEXTS_OF_ONE: Final = 20
 
 log = structlog.get_logger()
 
@@ -67,7 +70,7 @@ class Intake:
         self.counts = IntakeCounts()
         self._sink = sink
         self._agents = AllowedAgents(section.agents_file)
-        self._logged: set[str] = set()
+        self._logged: defaultdict[str, set[str]] = defaultdict(set)  # by host
         self._allowances = Buckets(BYTES_PER_S, BURST_BYTES)
         public, secret = keys.read_secret(systemd.secret(section.secret_key_file))
         self._own_key = public.decode()
@@ -159,7 +162,7 @@ class Intake:
             sample = self._sample(frames, size)
         except FrameError as error:
             self.counts.refused += 1
-            self._complain(str(error))
+            self._complain(str(error), self.host_of(frames[0]) or "no longer listed")
             return
         self.counts.received += 1
         waiting = newest.get(sample.host_uuid)
@@ -189,11 +192,12 @@ class Intake:
             raise FrameError(f"the agent of host {host} sent a sample of host {sample.host_uuid}")
         return sample
 
-    def _complain(self, text: str) -> None:
-        """Say each refusal once; a thousand a second must not fill the log."""
+    def _complain(self, text: str, host: str = "") -> None:
+        """Say once what was refused of a host's agent, or what is wrong with the list."""
         self.counts.last_refusal = text
-        if text not in self._logged and len(self._logged) < 1000:
-            self._logged.add(text)
+        logged = self._logged[host]
+        if text not in logged and len(logged) < TEXTS_OF_ONE:
+            logged.add(text)
             log.warning("telemetry refused", why=text)
 
 

@@ -57,7 +57,8 @@ class LeaseOutbox:
         self.follows: Callable[[str, bool], None] = lambda follower, is_there: None
         self._subscribed: dict[str, zmq.Frame] = {}  # by host: what its agent's connection is known by
         self._listening: Counter[str] = Counter()  # by host: connections that listen
-        self._unheard: Counter[bytes] = Counter()  # by topic: subscriptions that did not count, and are not over yet
+        # By topic: the descriptors of connections whose subscription did not count, and is not over yet.
+        self._unheard: dict[bytes, list[int]] = {}
         self._often = Buckets(SUBSCRIPTIONS_PER_S, SUBSCRIPTIONS_AT_ONCE)
         self._socket = context.socket(zmq.XPUB)
         self._socket.linger, self._socket.sndhwm, self._socket.rcvhwm = 0, QUEUE_REQUESTS, QUEUE_SUBSCRIPTIONS
@@ -102,12 +103,12 @@ class LeaseOutbox:
         kind, topic = frame.bytes[:1], frame.bytes[1:]
         follower = follower_of(topic)
         if _is_of_ended_connection(frame):
-            if self._unheard[topic]:
-                self._unheard[topic] -= 1
+            if topic in self._unheard:
+                self._is_over(topic, self._unheard[topic][0])
             elif follower is not None:
                 self.follows(follower, False)
             else:
-                self._listens(topic.decode(), -1)
+                self._listens(topic.decode(errors="replace"), -1)
             return
         if follower is not None and frame.get("User-Id") == self._own_key:
             self.follows(follower, kind == b"\x01")
@@ -120,8 +121,22 @@ class LeaseOutbox:
             self._subscribed[host] = frame
             self._listens(host, +1)
         else:
-            self._unheard[topic] += kind == b"\x01"
+            descriptor = int(frame.get(zmq.SRCFD))
+            if kind == b"\x00":
+                self._is_over(topic, descriptor)
+            elif descriptor not in self._unheard.setdefault(
+                topic, []
+            ):  # ZeroMQ ends it once, however often it was asked
+                self._unheard[topic].append(descriptor)
             cut(frame, self._socket)
+
+    def _is_over(self, topic: bytes, descriptor: int) -> None:
+        """Forget a subscription that did not count, if there is one."""
+        connections = self._unheard.get(topic, [])
+        if descriptor in connections:
+            connections.remove(descriptor)
+        if not connections:
+            self._unheard.pop(topic, None)
 
     def _listens(self, host: str, more: int) -> None:
         """Take note of one connection more or less that listens for a host's leases, and tell if it is the only one."""

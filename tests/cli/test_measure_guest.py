@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+from click.testing import CliRunner
 from live_cluster import LiveCluster
 
+from migd_cli.app import migctl as group
 from migd_cli.commands.measure_guest import GuestProfile, profile_lines, waiting_text
 from migd_cli.demo.children import brood
 from migd_cli.screen import Screen
@@ -98,6 +100,20 @@ def test_a_guest_that_was_never_counted_says_how_it_is_judged() -> None:
 )
 def test_what_is_waited_for_is_said(view: ProbeView, text: str) -> None:
     assert waiting_text(view) == text
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("curve.foo", "curve.foo: expected a file that ends in .png, .svg, .pdf; name the plot so"),
+        ("none/curve.png", "there is no folder none; make it, or name another"),
+    ],
+)
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_counted(file: str, why: str) -> None:
+    """There is not even a controller to ask."""
+    ended = CliRunner().invoke(group, ["measure", "guest", "rank0", "--plot", file], env={"COLUMNS": ""})
+    assert ended.exit_code == 1
+    assert why in ended.output
 
 
 def test_an_agent_counts_the_pages_of_the_guest_that_was_asked_for(tmp_path: Path) -> None:

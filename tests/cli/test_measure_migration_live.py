@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import XenAPI
-from live_cluster import LiveCluster, LiveController, until
+from live_cluster import LiveCluster, LiveController, free_port, until
 
 from migd_cli.demo.children import brood
 from migd_cli.experiment.runs import FILE, Record, order
@@ -33,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
 
 @pytest.fixture(scope="module")
 def controller(cluster: LiveCluster) -> Iterator[LiveController]:
-    controller = cluster.controller()
+    controller = cluster.controller(**{name: f"tcp://127.0.0.1:{free_port()}" for name in ("listen", "leases")})
     controller.start()
     cluster.start_agents(controller)
     controller.sees_everything()
@@ -160,6 +160,25 @@ def test_a_guest_that_somebody_has_sent_away_is_at_home_after_ctrl_c(
     assert process.returncode == 1, errors
     assert [each.ok for each in controller.ask("GET", "/v1/migrations") if each.cause == sent.cause] == [True]
     assert place(controller, "rank0") == "xen1"
+
+
+def test_a_controller_that_is_killed_and_comes_back_costs_no_run(
+    cluster: LiveCluster, controller: LiveController, tmp_path: Path
+) -> None:
+    """It dies while the guest is on its way; before it knows its pool again, it knows no guest."""
+    options = ("--repeat", "1", "--warm-up", "0", "--guest", "big")
+    command = words(controller, tmp_path, *options, command=("sleep", "10"))
+    known = len(cluster.pool.migrations())
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert controller.child is not None
+    until(lambda: len(cluster.pool.migrations()) > known, controller.child)
+    controller.end(signal.SIGKILL)
+    controller.start()
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    found = json.loads(output)
+    assert (found["left_out"], found["migration_s"] and found["migration_s"]["n"]) == ([], 1), errors
+    assert place(controller, "big") == "xen1"
 
 
 def test_what_was_killed_is_gone_on_with_and_automation_comes_back(controller: LiveController, tmp_path: Path) -> None:

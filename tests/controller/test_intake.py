@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from zmq.utils.monitor import recv_monitor_message
 
 from migd_controller.config import TelemetrySection
-from migd_controller.intake import Intake
+from migd_controller.intake import TEXTS_OF_ONE, Intake
 from migd_core import keys
 from migd_core.agents_file import AllowedAgents
 from migd_core.errors import ConfigError, MigdError
@@ -180,6 +180,25 @@ async def test_an_agent_that_floods_is_cut_off_and_the_others_are_heard(receiver
     await receiver.until(lambda: len(receiver.samples) > heard_before + 5, send)
     assert {sample.host_uuid for sample in receiver.samples} == {"h2"}
     assert counts.refused > 0
+
+
+async def test_an_agent_that_is_refused_in_ever_new_words_does_not_keep_others_out_of_the_log(
+    receiver: Receiver, connect: Connect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, wrong = connect("h1"), connect("h2")
+    sequence, counts = iter(range(1, 1_000_000)), receiver.intake.counts
+
+    def send() -> None:
+        for _ in range(50):
+            impossible = replace(SAMPLE, sequence=next(sequence), memory_free_bytes=2 * SAMPLE.memory_bytes)
+            broken.send_multipart(encode_sample(impossible))
+
+    await receiver.until(lambda: counts.refused > 1020, send)
+    text = "the agent of host h2 sent a sample of host h1"
+    await receiver.until(lambda: counts.last_refusal == text, lambda: wrong.send_multipart(encode_sample(SAMPLE)))
+    said = capsys.readouterr().out
+    assert text in said
+    assert said.count("impossible sample") == TEXTS_OF_ONE
 
 
 @pytest.mark.parametrize(

@@ -294,17 +294,19 @@ async def test_an_agent_whose_key_is_not_listed_hears_nothing(rig: Rig, tmp_path
 
 
 @contextlib.contextmanager
-def another(rig: Rig, folder: Path, topic: bytes) -> Iterator[zmq.Socket[bytes]]:
-    """The agent of another host, which subscribes; yields what tells of its connections."""
+def another(rig: Rig, folder: Path, topic: bytes, then: bytes = b"") -> Iterator[zmq.Socket[bytes]]:
+    """The agent of another host, which subscribes, and `then` says more of it; yields what tells of its connections."""
     keys.create(folder, "another")
     keys.authorise(folder / "agents.toml", "host-1", keys.read_public(folder / "another.key"))
-    with rig.agent.socket(zmq.SUB) as socket:
+    with rig.agent.socket(zmq.XSUB) as socket:
         socket.linger = 0
         socket.curve_publickey, socket.curve_secretkey = keys.read_secret(folder / "another.key_secret")
         socket.curve_serverkey, _ = keys.read_secret(folder / "controller.key_secret")
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-        socket.subscribe(topic)
         socket.connect(rig.outbox.endpoint)
+        socket.send(b"\x01" + topic)
+        if then:
+            socket.send(then + topic)
         try:
             yield monitor
         finally:
@@ -317,6 +319,19 @@ async def test_an_agent_that_wants_another_hosts_leases_is_cut_off(rig: Rig, tmp
     with another(rig, tmp_path, topic) as monitor:
         await rig.until(lambda: monitor.poll(0) and recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED)
     rig.inbox.close()  # and what the other wanted has not kept this one from being known
+    await rig.until(lambda: AgentListens(host="host-0", listens=False) in rig.events)
+    told = [event for event in rig.events if isinstance(event, AgentListens)]
+    assert told == [AgentListens(host="host-0", listens=True), AgentListens(host="host-0", listens=False)]
+
+
+@pytest.mark.parametrize("then", [b"\x00", b"\x01"], ids=["takes it back", "wants it twice"])
+async def test_an_agent_that_wants_another_hosts_leases_and_more_hides_nobodys_end(
+    rig: Rig, tmp_path: Path, then: bytes
+) -> None:
+    """All in one go, before it is cut off."""
+    with another(rig, tmp_path, b"host-0", then) as monitor:
+        await rig.until(lambda: monitor.poll(0) and recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED)
+    rig.inbox.close()
     await rig.until(lambda: AgentListens(host="host-0", listens=False) in rig.events)
     told = [event for event in rig.events if isinstance(event, AgentListens)]
     assert told == [AgentListens(host="host-0", listens=True), AgentListens(host="host-0", listens=False)]

@@ -1,6 +1,7 @@
 """Everything of migd that reads what somebody else wrote, and how each says that it cannot."""
 
 import json
+import tempfile
 import xmlrpc.client
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from migd_agent.xen.reading import XenUnreadable
 from migd_cli.client import RequestFailed, decode
 from migd_cli.links.across import Endpoint
 from migd_controller.config import ControllerConfig
+from migd_controller.http import callers
 from migd_controller.http.answers import decoded as decoded_body
-from migd_controller.http.tokens import TokensFile
+from migd_controller.http.sessions import Sessions
+from migd_controller.http.tokens import Token, TokensFile
 from migd_controller.leader_claims import PREFIX, claims_in, text_of
 from migd_controller.leadership import Claim
 from migd_controller.pool_records import PoolMirror, UnreadableRecords, batch_of
@@ -36,7 +39,7 @@ from migd_controller.slurm_jobs import SlurmProblem, decoded
 from migd_controller.xapi_transport import Transport
 from migd_core import config
 from migd_core.agents_file import AgentsFile
-from migd_core.api import JobRequest, StatusView
+from migd_core.api import JobRequest, Role, StatusView
 from migd_core.decoding import UNDECODABLE
 from migd_core.errors import ConfigError, FrameError
 from migd_core.frames import decode_request, decode_sample, encode_request, encode_sample
@@ -198,6 +201,15 @@ def _value(data: bytes) -> object:
     return found
 
 
+def _headers(data: bytes) -> object:
+    """Host, Origin and cookie of a request, a line each, as aiohttp reads bytes that are no UTF-8."""
+    host, origin, cookie, *_ = [*data.decode(errors="surrogateescape").split("\n"), "", ""]
+    with tempfile.TemporaryDirectory() as folder:
+        sessions = Sessions(Path(folder) / "key")
+        caller = sessions.of(cookie, {"a": Token(role=Role.VIEWER, sha256="0" * 64, created_at=0.0)}, 1.0)
+    return callers.host_in(host), callers.is_from(origin, host), callers.printable(host + origin).encode(), caller
+
+
 SAMPLE: Final = test_frames.SAMPLE
 LEASE: Final = ProbeLease(
     lease="D1.p1", host_uuid="h1", guest_uuid="g1", boot_id="b", until_s=9.0, ages_s=(0.1, 1.0), sessions=1
@@ -283,6 +295,7 @@ TARGETS: Final[dict[str, Target]] = {
     "host list": Target(("migd_controller.slurm_hostlist",), _text(expanded), (ValueError,), (b"n[01-04,7],login1", b"r[1-2]n[001-100]")),
     "sinfo": Target(("migd_controller.slurm_drain",), nodes, (), (b"n1|idle|none\nn2|drained|migd: host xen1 is failing\n",)),
     "job, as asked for": Target(("migd_controller.http.answers",), lambda data: decoded_body(data, JobRequest, "POST /v1/jobs"), (ConfigError,), (JOB,)),
+    "headers of a request": Target(("migd_controller.http.callers", "migd_controller.http.sessions"), _headers, (), (b"localhost:8443\nhttps://[::1]:8443\na:1700000000:" + b"0" * 64,)),
     "event.from, as answered": Target(("migd_controller.pool_records", "migd_controller.xapi_transport", "migd_controller.xapi"), _pool, (xmlrpc.client.Error, ExpatError, UnreadableRecords), (_pool_answer(),)),
     "claims to lead": Target(("migd_controller.leader_claims",), _text(_claims), (), (b"7\n" + text_of(CLAIM).encode(), b"9" * 5000 + b"\n{}", b"1\n{}")),
     "XML-RPC call": Target(("migd_xapi.wire.xml_rpc",), xml_rpc.read_call, (xml_rpc.NotXmlRpc,), (CALL,)),

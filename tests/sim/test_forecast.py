@@ -1,5 +1,7 @@
 """The forecast of two days: its weather, what befalls it, and those who look after it."""
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,9 +11,10 @@ from migd_sim.model.spec import FrontSpec, GuestSpec, HogSpec, HostSpec, JobSpec
 from migd_sim.run.evaluation.case import Case, Maintenance
 from migd_sim.run.evaluation.play import Player, Unmoved, play
 from migd_sim.run.evaluation.watched import Watched
+from migd_sim.run.forecast.__main__ import main
 from migd_sim.run.forecast.baselines import Greedy, Minutely, Orchestra
 from migd_sim.run.forecast.brams import brams
-from migd_sim.run.forecast.comparison import best_s, compare
+from migd_sim.run.forecast.comparison import best_s, compare, text
 
 
 def test_a_front_slows_its_steps_and_wanders_on() -> None:
@@ -103,6 +106,34 @@ def test_the_forecast_is_drawn_by_its_seed_and_faster_with_migd_than_with_anybod
     times_s = {each.name: each.forecast_s for each in found.contenders}
     assert found.best_forecast_s < times_s["migd"] < times_s["nobody"]
     assert times_s["migd"] <= min(times_s["greedy"], times_s["xen-orchestra"])
+    # Its other job is not over with it: of that there is no time to compare with the bound.
+    assert found.best_all_jobs_s > found.of("migd").all_jobs_s
+    assert {(each.cut_off, each.captured_ratio) for each in found.contenders} == {(("user00",), None)}
+    assert text(found).count(", cut off user00") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--weather-h 0", "--weather-h: expected a whole number, 1 or more, found '0'"),
+        ("--weather-h nan", "--weather-h: expected a whole number, 1 or more, found 'nan'"),
+        ("--seed -1", "--seed: expected a whole number, 0 or more, found '-1'"),
+    ],
+)
+def test_a_forecast_that_cannot_be_is_refused(words: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert why in capsys.readouterr().err
+
+
+def test_a_record_goes_to_a_folder_that_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs in one record would be taken for one."""
+    (tmp_path / "000001.record").touch()
+    assert main(["--weather-h", "1", "--record", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"{tmp_path}: holds a record already; name another folder, or delete that one\n"
+    (tmp_path / "file").touch()
+    assert main(["--weather-h", "1", "--record", str(tmp_path / "file")]) == 1
+    assert "cannot be written: File exists; check its owner" in capsys.readouterr().err
 
 
 def _migd(case: Case) -> Player:

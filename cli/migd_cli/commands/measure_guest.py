@@ -76,7 +76,7 @@ def guest(session: Session, guest: str, known: bool, wait_s: float, plot: Path |
     this waits. Ctrl-C ends the waiting only.
     """
     if plot is not None:
-        plots.require()
+        plots.require(plot)
     client, path = session.client(), f"/v1/guests/{quote(guest, safe='')}"
     why = "" if known else _counted(client, path, wait_s)
     profile = GuestProfile(

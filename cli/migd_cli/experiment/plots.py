@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from migd_core.api import DirtyView
 
 WIDTH_IN, HEIGHT_IN, DPI = 6.4, 4.2, 120
+SUFFIXES: Final = (".png", ".svg", ".pdf")
 COLOURS: Final = {Arm.BASELINE: "#8c8c8c", Arm.WITHOUT: "#4c72b0", Arm.WITH: "#c44e52"}
 NAMES: Final = {Arm.BASELINE: "baseline", Arm.WITHOUT: "without\nmigration", Arm.WITH: "with\nmigration"}
 DOT: Final = "#333333"
 
 
-def require() -> None:
-    """Raises Failure where nothing can be drawn, before anything is measured."""
+def require(path: Path | None = None) -> None:
+    """Raises Failure where nothing can be drawn, or not to this file, before anything is measured."""
     if importlib.util.find_spec("matplotlib") is None:
         raise Failure("plots need matplotlib, which is not installed; `pip install 'migd[report]'` brings it")
+    if path is not None and path.suffix not in SUFFIXES:
+        raise Failure(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; name the plot so")
+    if path is not None and not path.parent.is_dir():
+        raise Failure(f"{path}: there is no folder {path.parent}; make it, or name another")
 
 
 def draw(folder: Path, found: Summary, runs: Sequence[Run]) -> list[Path]:

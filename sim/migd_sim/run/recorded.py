@@ -1,5 +1,7 @@
 """A scenario's run, recorded to a folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from migd_controller.record.format import RecordError
@@ -12,12 +14,19 @@ def run(folder: Path, record: Path | None) -> ClosedLoop:
     """Run the scenario in `folder`; a `record` is a folder that holds none yet. Raises ConfigError or RecordError."""
     if record is None:
         return scenario.run(folder)
+    with recording(record) as parts:
+        return scenario.run(folder, parts)
+
+
+@contextmanager
+def recording(record: Path) -> Iterator[Parts]:
+    """Begin a record in a folder that holds none yet. Raises RecordError, also where the disk takes no more of it."""
     try:
         parts = Parts(record)
         if part_files(record):
             raise RecordError(f"{record}: holds a record already; name another folder, or delete that one")
         try:
-            return scenario.run(folder, parts)
+            yield parts
         finally:
             parts.close()
     except OSError as error:

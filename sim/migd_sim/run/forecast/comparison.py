@@ -35,18 +35,20 @@ BESIDE: Final[Mapping[str, Callable[[Case], Player]]] = MappingProxyType(
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """How it went under one of them: `captured_ratio` of what was to gain for the forecast, and for all jobs together.
 
-    `lost` are the jobs that had to go back to a checkpoint, since a host had died under them.
+    `lost` are the jobs that had to go back to a checkpoint, since a host had died under them; `cut_off` those that were
+    not over when the case was. Where there are such, here or with nobody, what all jobs captured is None.
     """
 
     name: str
     forecast_s: float
     all_jobs_s: float
     forecast_captured_ratio: float
-    captured_ratio: float
+    captured_ratio: float | None
     moves: int
     failed_moves: int
     pause_s: float
     lost: tuple[str, ...]
+    cut_off: tuple[str, ...]
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +84,13 @@ def text(found: Comparison) -> str:
         f"{found.best_all_jobs_s / 3600:.2f} h"
     ]
     for one in found.contenders:
-        lost = f", lost {', '.join(one.lost)}" if one.lost else ""
+        left = f", lost {', '.join(one.lost)}" if one.lost else ""
+        left += f", cut off {', '.join(one.cut_off)}" if one.cut_off else ""
+        captured = "-" if one.captured_ratio is None else f"{one.captured_ratio:.1%}"
         lines.append(
             f"  {one.name:14}{one.forecast_s / 3600:8.2f} h {one.forecast_captured_ratio:7.1%}"
-            f"{one.all_jobs_s / 3600:9.2f} h {one.captured_ratio:7.1%}"
-            f"{one.moves:6} moves, {one.failed_moves} failed, {one.pause_s:.0f} s of pause{lost}"
+            f"{one.all_jobs_s / 3600:9.2f} h {captured:>7}"
+            f"{one.moves:6} moves, {one.failed_moves} failed, {one.pause_s:.0f} s of pause{left}"
         )
     return "\n".join(lines)
 
@@ -118,16 +122,18 @@ def best_s(case: Case, job: JobSpec) -> float:
 
 
 def _contender(name: str, played: Played, nobody: Played, best: Mapping[str, float]) -> Contender:
+    all_over = not (played.cut_off or nobody.cut_off)
     return Contender(
         name=name,
         forecast_s=played.took_s[FORECAST],
         all_jobs_s=played.total_s,
         forecast_captured_ratio=_captured(played.took_s[FORECAST], nobody.took_s[FORECAST], best[FORECAST]),
-        captured_ratio=_captured(played.total_s, nobody.total_s, sum(best.values())),
+        captured_ratio=_captured(played.total_s, nobody.total_s, sum(best.values())) if all_over else None,
         moves=played.moves,
         failed_moves=played.failed_moves,
         pause_s=played.pause_s,
         lost=played.lost,
+        cut_off=played.cut_off,
     )
 
 

@@ -5,7 +5,6 @@ made, and written to a file that `--replay` reads. The exit code is 1 where anyt
 """
 
 import argparse
-import math
 import os
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 
 from migd_core.errors import ConfigError
+from migd_sim.run.options import above_zero, whole
 from migd_sim.run.soak.case import Case, read, write
 from migd_sim.run.soak.drawing import draw
 from migd_sim.run.soak.loop import Loop
@@ -28,11 +28,11 @@ SEEDS: Final = 2**31
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; return the exit code."""
     options = argparse.ArgumentParser(prog=COMMAND, description="The controller's core with everything going wrong.")
-    options.add_argument("--minutes", type=_minutes, default=10.0, help="for how long to run cases (default: 10)")
-    options.add_argument("--seeds", type=_seed, default=0, metavar="N", help="no more cases than these")
-    options.add_argument("--first", type=_seed, metavar="SEED", help="the first seed (default: drawn)")
-    options.add_argument("--processes", type=_processes, default=len(os.sched_getaffinity(0)), metavar="N")
-    options.add_argument("--seed", type=_seed, help="run the case of this seed alone, and tell its story")
+    options.add_argument("--minutes", type=above_zero, default=10.0, help="for how long to run cases (default: 10)")
+    options.add_argument("--seeds", type=whole(0), default=0, metavar="N", help="no more cases than these")
+    options.add_argument("--first", type=whole(0), metavar="SEED", help="the first seed (default: drawn)")
+    options.add_argument("--processes", type=whole(1), default=len(os.sched_getaffinity(0)), metavar="N")
+    options.add_argument("--seed", type=whole(0), help="run the case of this seed alone, and tell its story")
     options.add_argument("--replay", type=Path, metavar="FILE", help="run the case in a file, and tell its story")
     options.add_argument("--folder", type=Path, default=Path("build/soak"), help="where short cases are written")
     asked = options.parse_args(arguments)
@@ -54,24 +54,6 @@ def main(arguments: list[str]) -> int:
     if not found.seeds:
         _say(f"no case was run within {asked.minutes:g} minutes, so nothing is shown; --minutes takes more")
     return int(bool(found.failures) or not found.seeds)
-
-
-def _minutes(text: str) -> float:
-    if not 0.0 < (found := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"expected minutes, more than 0, found {text}")
-    return found
-
-
-def _seed(text: str) -> int:
-    if (found := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text}")
-    return found
-
-
-def _processes(text: str) -> int:
-    if (found := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected one process at least, found {text}")
-    return found
 
 
 def text(found: Figures) -> str:
