@@ -4,6 +4,7 @@ For each the seeds are tried one after the other, from one that is known to show
 is switched off is the core's own code, in place; the checker uses none of it. `make test-guards` runs them.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from migd_controller.decision import Gate
 from migd_controller.events import MigrationAccepted
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
-from migd_core.world import Move
+from migd_core.world import Move, World
 from migd_policies.rules import Rules
 from migd_sim.run.soak.case import read, write
 from migd_sim.run.soak.drawing import draw
@@ -207,6 +208,15 @@ def what_moves_takes_no_memory(patch: Patch) -> None:
     patch.setattr(snapshot, "_reserved_bytes", residents)
 
 
+def what_was_accepted_before_takes_no_memory(patch: Patch) -> None:
+    """What one decision begins counts for the next of its moves as under way, and needs no room."""
+
+    def with_in_flight(self: World, move: Move) -> World:
+        return dataclasses.replace(self, moves_in_flight=(*self.moves_in_flight, move))
+
+    patch.setattr(World, "with_in_flight", with_in_flight)
+
+
 def migrations_are_not_followed(patch: Patch) -> None:
     adopt = core.Core.adopt
     patch.setattr(
@@ -342,6 +352,7 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (silence_is_overlooked, {"stale", "target", "probe"}, 2),
     (whatever_a_host_says_is_believed, {"doubtful", "target"}, 117),
     (what_moves_takes_no_memory, {"capacity"}, 29),
+    (what_was_accepted_before_takes_no_memory, {"capacity"}, 3620),
     (migrations_are_not_followed, {"never-quiet"}, 6),
     (migrations_are_asked_for_again, {"started-twice", "journal"}, 6),
     (ends_are_not_recorded, {"journal"}, 1),
