@@ -11,6 +11,8 @@ from migd_controller.accounts import Entry
 from migd_controller.config import GuardsSection
 from migd_controller.decision import Bound, Gate, Price
 from migd_controller.guards import Situation, judge
+from migd_controller.holds import Hold
+from migd_controller.pool_failures import Scope, Then
 from migd_core.health import HealthState, HostHealth
 from migd_core.job_limits import JobLimits
 from migd_core.pricing import Interval
@@ -137,6 +139,25 @@ def test_a_guest_that_leaves_for_its_safety_is_stalled_whatever_its_job_asked_fo
         "hours",
         "stall",
     ]
+
+
+def test_a_guest_that_leaves_for_its_safety_rests_after_a_failure_and_skips_what_weighs_gain_alone() -> None:
+    leaving = replace(move("rank0", "a", "b"), reason=Reason(EVACUATION, "host a is failing"))
+    rest = Hold(
+        guest="rank0",
+        guest_name="rank0",
+        target="b",
+        target_name="b",
+        then=Then.RETRY_LATER,
+        scope=Scope.GUEST,
+        code="INTERNAL_ERROR",
+        text="it failed",
+        cause="D1.1",
+        at=NOW_S,
+        until=NOW_S + 600.0,
+    )
+    seen = situation(world(*TWO_HOSTS, RANK), rest=rest, last_moved_at=NOW_S, price=None)
+    assert [gate.name for gate in judge(leaving, seen, by_hand=False) if not gate.passed] == ["rest"]
 
 
 def test_nothing_moves_while_paused() -> None:

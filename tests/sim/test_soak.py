@@ -23,6 +23,7 @@ from migd_sim.run.soak.known import Known, Told
 from migd_sim.run.soak.loop import Loop
 from migd_sim.run.soak.past import Past
 from migd_sim.run.soak.shrink import fewest, shrunk
+from migd_sim.run.soak.soak import _some
 from migd_sim.run.soak.violation import Violation
 
 
@@ -195,6 +196,11 @@ def test_what_would_run_nothing_is_refused(words: str, capsys: pytest.CaptureFix
         main(words.split())
     assert ended.value.code == 2
     assert "expected" in capsys.readouterr().err
+
+
+def test_every_seed_that_is_asked_for_is_run() -> None:
+    seeds = iter(range(3, 13))
+    assert [_some(seeds) for _ in range(4)] == [[3, 4, 5, 6], [7, 8, 9, 10], [11, 12], []]
 
 
 def test_a_soak_that_ran_nothing_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from itertools import count
+from itertools import count, islice
 from typing import Final
 
 import msgspec
@@ -88,7 +88,7 @@ def _run(seeds: list[int]) -> list[Outcome]:
 
 
 def _some(seeds: Iterator[int]) -> list[int]:
-    return [seed for seed, _ in zip(seeds, range(A_BATCH), strict=False)]
+    return list(islice(seeds, A_BATCH))
 
 
 def _cpu_s() -> float:
