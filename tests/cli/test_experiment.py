@@ -158,7 +158,10 @@ def test_a_record_that_was_cut_off_is_read_up_to_there_and_goes_on(tmp_path: Pat
     record.add(run(1, Arm.WITHOUT, 5.0, is_warm_up=True))
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"type":"run","number":2,"arm"')
-    found = Record.read(tmp_path)
+    cut_off = (tmp_path / FILE).read_bytes()
+    assert Record.read(tmp_path).runs == [run(1, Arm.WITHOUT, 5.0, is_warm_up=True)]
+    assert (tmp_path / FILE).read_bytes() == cut_off, "who only looks takes nothing away: it may still be written"
+    found = Record.resume(tmp_path)
     assert found.plan == PLAN
     assert found.held == Held(chosen=Automation.RECOMMEND)
     assert [number for number, _, _ in found.left()] == list(range(2, 8))

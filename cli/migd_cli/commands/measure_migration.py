@@ -190,7 +190,7 @@ def _measure(
         if ping:
             silence.check(ping)
         if resume:
-            record = Record.read(folder)
+            record = Record.resume(folder)
             _refuse_other_plan(record.plan, wanted, folder)
         else:
             try:

@@ -149,8 +149,17 @@ class Record:
             raise Failure(f"{path}: cannot be read as a measurement: {error}") from error
         if not lines or not isinstance(lines[0], Plan):
             raise Failure(f"{path}: the first line is not a plan; a measurement begins with one")
-        _cut(path, len(whole) + 1)
         return cls(folder, lines)
+
+    @classmethod
+    def resume(cls, folder: Path) -> "Record":
+        """Return what a folder has, to go on with; half a line at the end is taken away. Raises Failure."""
+        record, path = cls.read(folder), folder / FILE
+        try:
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        except OSError as error:
+            raise Failure(f"{path}: cannot be written: {error.strerror}") from error
+        return record
 
     @property
     def plan(self) -> Plan:
@@ -191,9 +200,3 @@ class Record:
         except OSError as error:
             raise Failure(f"{path}: cannot be written: {error.strerror}") from error
         self._lines.append(line)
-
-
-def _cut(path: Path, size: int) -> None:
-    """Take away half a line at the end, which the next one would be added to."""
-    if path.stat().st_size > size:
-        os.truncate(path, size)
