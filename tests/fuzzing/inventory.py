@@ -44,6 +44,7 @@ EXEMPT: Final = {
     "migd_controller.inheritance": "memory that another controller of the same secret key has sealed",
     "migd_controller.journal_database": "the first line of what a database's driver says",
     "migd_controller.journal_export": "the controller's own journal, which only it may write",
+    "migd_controller.leader": "one pattern for the controller's own seat; what a torn one does is tested",
     "migd_controller.memory_stream": "memory that another controller of the same secret key has sealed",
     "migd_controller.record.format": "records of the controller's own; cut, damaged and foreign ones are tested",
     "migd_controller.record.parts": "names of the controller's own files",
