@@ -16,7 +16,7 @@ import XenAPI
 from live_cluster import LiveCluster, LiveController, free_port, until
 
 from migd_cli.demo.children import brood
-from migd_cli.experiment.runs import FILE, Record, order
+from migd_cli.experiment.runs import FILE, Arm, Record, order
 from migd_cli.experiment.site import UNREACHABLE_AT_MOST_S
 from migd_core.automation import Automation
 
@@ -220,6 +220,29 @@ def test_runs_that_fail_are_named_and_never_averaged(controller: LiveController,
     assert left_out["arm"] == "with"
     assert "before the migration was due at 0.5 s; let it run longer, or migrate earlier" in left_out["why"]
     assert place(controller, "rank0") == "xen1"
+
+
+def test_an_application_that_does_not_end_is_ended_at_the_limit_and_automation_comes_back(
+    controller: LiveController, tmp_path: Path
+) -> None:
+    """After three in a row nobody waits for a fourth; also one that hangs once its guest was migrated has failed."""
+    ended = measure(controller, tmp_path, "--warm-up", "0", "--limit", "4s", command=("sleep", "600"))
+    assert ended.returncode == 1
+    why = "the application was not over after 4.0 s; --limit allows more"
+    assert f"3 runs in a row failed, the last one because {why}" in ended.stderr
+    runs = Record.read(tmp_path).runs
+    assert [run.failed for run in runs] == [why] * 3
+    assert {run.arm for run in runs} == {Arm.WITH, Arm.WITHOUT}
+    assert [run.move is not None for run in runs] == [run.arm is Arm.WITH for run in runs]
+    assert all(4.0 <= run.took_s < 6.0 for run in runs)
+    assert controller.ask("GET", "/v1/automation").chosen is None
+    assert place(controller, "rank0") == "xen1"
+
+
+def test_a_limit_before_the_migration_is_refused(controller: LiveController, tmp_path: Path) -> None:
+    ended = measure(controller, tmp_path, "--limit", "0.5")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--limit is to be later than --at: no run could have a migration" in ended.stderr
 
 
 def test_a_run_beside_another_migration_of_the_job_does_not_count(controller: LiveController, tmp_path: Path) -> None:

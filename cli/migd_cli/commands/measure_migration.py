@@ -39,6 +39,10 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
         raise click.BadParameter(str(error)) from error
 
 
+def _limit(context: click.Context, parameter: click.Parameter, value: str | None) -> float:
+    return math.inf if value is None else _seconds(context, parameter, value)
+
+
 def _number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
     if math.isnan(value):  # which lies in every range
         raise click.BadParameter("expected a number, found nan")
@@ -95,6 +99,13 @@ def _number(_context: click.Context, _parameter: click.Parameter, value: float) 
     metavar="TIME",
     help="How long to wait before each run.",
 )
+@click.option(
+    "--limit",
+    "limit_s",
+    callback=_limit,
+    metavar="TIME",
+    help="End a run that is not over by then; it has failed (default: wait).",
+)
 @click.option("--ping", metavar="ADDRESS", default="", help="The guest's address: how long it is silent is its pause.")
 @click.option("--out", "folder", type=click.Path(path_type=Path), metavar="FOLDER", help="Where results go.")
 @click.option("--resume", is_flag=True, help="Make the runs that the folder still lacks.")
@@ -123,6 +134,7 @@ def migration(
     repeat: int,
     warm_up: int,
     settle_s: float,
+    limit_s: float,
     ping: str,
     folder: Path | None,
     resume: bool,
@@ -163,11 +175,13 @@ def migration(
             raise click.UsageError("--simulate runs the job of the pool file: it takes no command, --ping or --resume")
         _simulate(session, plan, folder, plot)
         return
+    if limit_s <= at_s:
+        raise click.UsageError("--limit is to be later than --at: no run could have a migration")
     if not command or not target:
         raise click.UsageError("name the application after `--`, and where the guest goes with --to")
     if baseline:
         raise click.UsageError("--baseline goes with --simulate only")
-    _measure(session, plan, folder or _folder_of(guest), settle_s, ping, resume, plot, no_hold)
+    _measure(session, plan, folder or _folder_of(guest), settle_s, limit_s, ping, resume, plot, no_hold)
 
 
 @click.command(cls=Command)
@@ -183,7 +197,15 @@ def show(session: Session, folder: Path, plot: bool) -> None:
 
 
 def _measure(
-    session: Session, wanted: Plan, folder: Path, settle_s: float, ping: str, resume: bool, plot: bool, no_hold: bool
+    session: Session,
+    wanted: Plan,
+    folder: Path,
+    settle_s: float,
+    limit_s: float,
+    ping: str,
+    resume: bool,
+    plot: bool,
+    no_hold: bool,
 ) -> None:
     site = Site(session.client(), pause)
     with signals_held():
@@ -198,7 +220,7 @@ def _measure(
             except Interrupted as error:
                 raise Failure("interrupted before anything was measured") from error
             record = Record.begin(folder, plan)
-        experiment = Experiment(site, record, settle_s, ping, _tell)
+        experiment = Experiment(site, record, settle_s, limit_s, ping, _tell)
         hold = Hold(site, record, _tell, is_wanted=not no_hold)
         failure: Failure | None = None
         was_interrupted = False

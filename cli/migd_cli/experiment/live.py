@@ -31,10 +31,14 @@ Tell = Callable[[str], None]
 
 
 class Experiment:
-    """Makes the runs that a record still lacks. `settle_s` is let pass before each; `ping` is the guest's address."""
+    """Makes the runs that a record still lacks.
 
-    def __init__(self, site: Site, record: Record, settle_s: float, ping: str, tell: Tell) -> None:
-        self._site, self._record, self._settle_s, self._ping, self._tell = site, record, settle_s, ping, tell
+    `settle_s` is let pass before each; one that is not over after `limit_s` is ended; `ping` is the guest's address.
+    """
+
+    def __init__(self, site: Site, record: Record, settle_s: float, limit_s: float, ping: str, tell: Tell) -> None:
+        self._site, self._record, self._ping, self._tell = site, record, ping, tell
+        self._settle_s, self._limit_s = settle_s, limit_s
         self._under_way: MigrationView | None = None
 
     @property
@@ -71,8 +75,8 @@ class Experiment:
         try:
             if arm is Arm.WITH:
                 move, failed = self._migrate_at(application, number)
-            while not failed and not application.is_over():
-                self._site.wait(POLL_S)
+            if not failed and self._goes_on(application, until_s=self._limit_s):
+                failed = f"the application was not over after {format_duration(self._limit_s)}; --limit allows more"
         finally:
             application.end()
         if self._under_way is not None:
