@@ -188,7 +188,8 @@ def _policies(view: ReportView) -> str:
     )
     more = _words(
         "All but the policy in use only proposed; what would have come of it goes by the loads that were measured "
-        "since, and by what the ledger says that copying costs. Moves of these never fail."
+        "since, and by what the ledger says that copying costs. Moves of these never fail. Who is ahead is told by the "
+        "time in which both could be watched; the other columns are of all of each one's own."
     )
     return _section(
         "policies", "What each policy would have done", words + figure + _table(heads, _rows(comparison)) + more
