@@ -89,7 +89,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 
 def export(*arguments: object) -> Result:
-    return CliRunner().invoke(migctl, ["journal", "export", *map(str, arguments)])
+    return CliRunner(env={"COLUMNS": None}).invoke(migctl, ["journal", "export", *map(str, arguments)])
 
 
 def lines(done: Result) -> list[Any]:
