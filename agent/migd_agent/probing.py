@@ -116,11 +116,9 @@ class Probing:
     def _unacceptable(self, lease: ProbeLease, guests: Mapping[str, int], now_s: float) -> str:
         if lease.boot_id != self._boot_id:
             return f"the lease is for another run of the agent ({lease.boot_id}), this is {self._boot_id}"
-        if lease.until_s <= now_s:
-            return f"the lease came {now_s - lease.until_s:.1f} s after its end"
         if lease.guest_uuid not in guests:
             return "the guest is not on this host"
-        return ""
+        return lease.refusal(now_s)
 
     def _revoke(self, lease: str) -> None:
         if self._under_way is not None and self._under_way.lease.lease == lease:

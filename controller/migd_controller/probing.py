@@ -17,13 +17,11 @@ from migd_controller.inventory import Inventory
 from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.telemetry import HostTelemetry, Telemetry
-from migd_core.messages import HostSample
+from migd_core.messages import PROBE_AROUND_S, HostSample
 from migd_policies.dirty_fit import probe_ages_s
 
 NEVER_TAG: Final = "migd:never"
 UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
-# Beyond the last age: the way to the agent, a start at random within a second, and the way into its loop.
-AROUND_S: Final = 5.0
 # From the agent's deadline to the controller's.
 MARGIN_S: Final = 5.0
 # What an operator has asked for, and nothing came of, is forgotten after so long.
@@ -107,7 +105,7 @@ def on_start(memory: Memory, now_s: float, config: ControllerConfig) -> tuple[Me
 
     The wall clock may have been set in between, so each is given as long as any lease could last.
     """
-    over_at = now_s + config.probe.window_at_most_s + AROUND_S + MARGIN_S
+    over_at = now_s + config.probe.window_at_most_s + PROBE_AROUND_S + MARGIN_S
     leases = {name: replace(lease, over_at=over_at) for name, lease in memory.leases.items()}
     ends = [EndProbe(lease=lease) for lease in leases.values() if lease.is_ending]
     return replace(memory, leases=leases), ends
@@ -158,7 +156,7 @@ def _left_behind(inventory: Inventory, memory: Memory, now_s: float, config: Con
 
     Their agents may be at it still, so each is given as long as any lease could last.
     """
-    over_at = now_s + config.probe.window_at_most_s + AROUND_S + MARGIN_S
+    over_at = now_s + config.probe.window_at_most_s + PROBE_AROUND_S + MARGIN_S
     for guest in inventory.guests.values():
         if guest.probed_by and guest.probed_by not in memory.leases:
             yield Lease(
@@ -246,7 +244,7 @@ def _is_due(guest: PoolGuest, known: HostTelemetry, memory: Memory, config: Cont
 
 def apart_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
     """Return how far two probes of a guest lie apart at least, from the beginning of one to that of the next."""
-    length_s = ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + AROUND_S
+    length_s = ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + PROBE_AROUND_S
     return max(section.apart_s, length_s / section.guest_time_ratio)
 
 
@@ -260,7 +258,7 @@ def _lease(
     name: str, guest: PoolGuest, known: HostTelemetry, inventory: Inventory, config: ControllerConfig, now_s: float
 ) -> Lease:
     ages = ages_s(config.probe, guest.memory_bytes, bandwidth(known, config))
-    length_s = now_s - known.arrived_s + ages[-1] + AROUND_S
+    length_s = now_s - known.arrived_s + ages[-1] + PROBE_AROUND_S
     return Lease(
         lease=name,
         guest=guest.uuid,

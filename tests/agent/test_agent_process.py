@@ -57,7 +57,7 @@ def test_a_guest_is_probed_on_a_lease_and_its_curve_goes_along_from_then_on(
         host_uuid=HOST,
         guest_uuid="g1",
         boot_id=sample.boot_id,
-        until_s=sample.monotonic_s + 30.0,
+        until_s=sample.monotonic_s + 6.0,
         ages_s=(0.05, 1.0),
         sessions=1,
     )

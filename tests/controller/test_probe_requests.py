@@ -15,12 +15,12 @@ from migd_controller.events import (
     ProbeRequested,
     Resumed,
 )
-from migd_controller.probing import AROUND_S, ASKED_FOR_S, REST_S
+from migd_controller.probing import ASKED_FOR_S, REST_S
 from migd_core.errors import Refused
-from migd_core.messages import DirtyCurve
+from migd_core.messages import PROBE_AROUND_S, DirtyCurve
 from migd_core.units import GIB
 
-APART_S = (WINDOW_S + AROUND_S) / PROBE.guest_time_ratio
+APART_S = (WINDOW_S + PROBE_AROUND_S) / PROBE.guest_time_ratio
 
 
 def waits_for(cluster: Probed, guest: str = "g") -> tuple[str, float]:

@@ -27,8 +27,8 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.leases import Lease, block_text, lease_of_block
-from migd_controller.probing import AROUND_S, MARGIN_S, REST_S, ages_s
-from migd_core.messages import DirtyCurve, ProbeState
+from migd_controller.probing import MARGIN_S, REST_S, ages_s
+from migd_core.messages import PROBE_AROUND_S, DirtyCurve, ProbeState
 from migd_core.units import GIB
 
 
@@ -41,9 +41,9 @@ def test_a_guest_without_a_curve_is_given_on_lease_once_its_host_reports() -> No
         guest="g",
         host="a",
         asked_at=cluster.now_s,
-        over_at=cluster.now_s + WINDOW_S + AROUND_S + MARGIN_S,
+        over_at=cluster.now_s + WINDOW_S + PROBE_AROUND_S + MARGIN_S,
         boot_id="boot",
-        until_s=cluster.now_s + WINDOW_S + AROUND_S,
+        until_s=cluster.now_s + WINDOW_S + PROBE_AROUND_S,
         ages_s=ages_s(PROBE, 4 * GIB, 0.9 * 125e6),
         guest_name="g",
         host_name="a",
@@ -147,7 +147,7 @@ def test_a_guest_is_probed_for_no_more_than_its_share_of_time() -> None:
         cluster.run(1)
         cluster.tell(ProbeEnded(lease=cluster.begun[-1].lease))
     first, second, third = (lease.asked_at for lease in cluster.begun)
-    apart_s = (WINDOW_S + AROUND_S) / 0.01
+    apart_s = (WINDOW_S + PROBE_AROUND_S) / 0.01
     assert second - first == pytest.approx(apart_s, abs=CONFIG.period_s)
     assert third - second == pytest.approx(apart_s, abs=CONFIG.period_s)
 
@@ -306,7 +306,7 @@ def test_a_restarted_controller_goes_on_with_its_leases_and_gives_each_its_full_
     set_back_s = lease.asked_at - 86400.0
     assert restarted.adopt(set_back_s) == []
     (known,) = restarted.memory.leases.values()
-    assert known == replace(lease, over_at=set_back_s + PROBE.window_at_most_s + AROUND_S + MARGIN_S)
+    assert known == replace(lease, over_at=set_back_s + PROBE.window_at_most_s + PROBE_AROUND_S + MARGIN_S)
 
 
 def test_a_restarted_controller_ends_what_was_ending() -> None:

@@ -23,7 +23,10 @@ class SimAgent:
         return None if self._lease is None else self._done_s
 
     def begin(self, lease: ProbeLease, now_s: float) -> None:
-        """Take a lease at `now_s`, on the agent's clock."""
+        """Take a lease at `now_s`, on the agent's clock, unless it is not for this moment."""
+        if lease.refusal(now_s):
+            self._end(lease, "refused")
+            return
         self._lease, self._done_s = lease, now_s + lease.ages_s[-1]
         self._tell(lease, "under-way")
 

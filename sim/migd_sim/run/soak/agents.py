@@ -115,7 +115,7 @@ class Agents:
         agent.probing = None
         guest = self.pool.cluster.guests[lease.guest]
         is_able = lease.boot_id == self._boot_id(agent) and guest.host == lease.host and guest.migration is None
-        if is_able and now_s < lease.until_s:
+        if is_able and not lease.for_agent.refusal(now_s):
             self.pool.cluster.begin_counting(lease.guest)
             agent.probing = lease, min(lease.until_s, now_s + lease.ages_s[-1])
 

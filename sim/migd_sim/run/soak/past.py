@@ -41,6 +41,8 @@ class Past:
             case Tick():  # what counts no more is forgotten, also where the clock is set back later
                 self._at = {guest: at for guest, at in self._at.items() if now_s - at < self.limits.cooldown_s}
                 self._ended = [each for each in self._ended if _is_of_account(each, now_s)]
+                since_s = now_s - self.limits.retry_at_most_s
+                self._rests = {guest: (n, until) for guest, (n, until) in self._rests.items() if since_s < until}
             case ProbeEnded(lease=lease, text=text):
                 over = self.leases.pop(lease, None)
                 if over is not None and text.startswith(NOT_BEGUN):
@@ -82,9 +84,7 @@ class Past:
             self._barred.add((guest, migration.target))
         else:
             self._quarantine.discard(guest)
-            failures, until = self._rests.get(guest, (0, 0.0))
-            if now_s >= until + self.limits.retry_at_most_s:
-                failures = 0
+            failures, _ = self._rests.get(guest, (0, 0.0))
             rest_s = min(self.limits.retry_at_most_s, self.limits.retry_after_s * 2.0 ** min(32, failures))
             self._rests[guest] = failures + 1, now_s + rest_s
 
