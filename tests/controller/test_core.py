@@ -34,9 +34,12 @@ from migd_controller.events import (
     RecommendationApproved,
     RecommendationRefused,
     Resumed,
+    SampleArrived,
     Tick,
 )
 from migd_controller.migration import State
+from migd_controller.record.core_state import state_of
+from migd_controller.record.format import encode
 from migd_core.automation import Automation
 from migd_core.health import HealthState, HostHealth
 from migd_core.progress import Progress
@@ -295,6 +298,20 @@ def test_a_failing_host_receives_nothing_and_each_change_of_its_health_is_told_o
         RecordHealth(host="b", host_name="b", before=HealthState.UNKNOWN, health=worn),
         RecordHealth(host="b", host_name="b", before=HealthState.DEGRADED, health=dying),
     ]
+
+
+def test_a_sample_that_comes_twice_or_late_changes_nothing_whatever_it_says() -> None:
+    cluster = acting()
+    cluster.tell(MigrationAccepted(cause=started(cluster), task="OpaqueRef:t"))
+    newest = replace(cluster.sample("a", HOG), sequence=cluster.sequence + 1, tx_bytes_per_s=1e8)
+    cluster.tell(SampleArrived(sample=newest))
+    before = encode(state_of(cluster.core))
+    cluster.now_s += 1.0
+    dying = HostHealth(state=HealthState.FAILING, reasons=("disk /dev/sda says of itself that it is failing",))
+    for sequence in (newest.sequence, newest.sequence - 1, 0):
+        late = replace(newest, sequence=sequence, monotonic_s=0.0, tx_bytes_per_s=1.0, guests=(), health=dying)
+        assert cluster.tell(SampleArrived(sample=late)) == []
+    assert encode(state_of(cluster.core)) == before
 
 
 def test_words_about_an_unknown_or_finished_migration_change_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -274,6 +275,20 @@ async def test_of_samples_that_wait_together_the_newest_is_handed_on(receiver: R
     sequences = [sample.sequence for sample in receiver.samples]
     assert sequences == sorted(sequences)
     assert receiver.intake.counts.received == len(receiver.samples) + receiver.intake.counts.superseded
+
+
+async def test_of_samples_that_overtook_each_other_the_newest_is_handed_on(
+    receiver: Receiver, connect: Connect
+) -> None:
+    socket, pairs = connect("h1"), itertools.count(2, 2)
+
+    def send() -> None:
+        newest = next(pairs)
+        for sequence in (newest, newest - 1):
+            socket.send_multipart(encode_sample(replace(SAMPLE, sequence=sequence)))
+
+    await receiver.until(lambda: receiver.intake.counts.superseded > 0, send)
+    assert receiver.samples[-1].sequence % 2 == 0
 
 
 async def test_an_address_in_use_is_named(receiver: Receiver) -> None:

@@ -16,6 +16,7 @@ from migd_controller.events import (
     AnyEvent,
     MigrationAccepted,
     MigrationEnded,
+    MigrationTaskLost,
     RecommendationApproved,
     RecommendationRefused,
     Tick,
@@ -107,6 +108,8 @@ class Journal:
             case MigrationAccepted(cause=cause, task=task) if cause in self.open:
                 known = self.open[cause].task
                 expect(known == task, "journal", f"{cause} is {task} of the pool, on record {known or 'none'}")
+            case MigrationTaskLost(cause=cause) if cause in self.open:
+                expect(self.open[cause].is_task_lost, "journal", f"{cause} has lost its task, and not on record")
             case MigrationEnded(cause=cause, host_now=host_now) if cause in self.migrations:
                 found = self.migrations[cause]
                 expect(found.is_over, "journal", f"{cause} has ended, and is {found.state} in the journal")
