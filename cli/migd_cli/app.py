@@ -132,6 +132,17 @@ class Command(click.Command):
         super().__init__(*args, **attributes)
         self.params += _global_options()
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; refuse an empty word for an argument, of which no path of the API could be made."""
+        rest = super().parse_args(context, args)
+        if context.resilient_parsing:  # what is being completed is not complete
+            return rest
+        for each in self.params:
+            if isinstance(each, click.Argument) and context.params.get(str(each.name)) == "":
+                problem = "expected a name, uuid or key, found an empty word; is a variable of the shell not set?"
+                raise click.BadParameter(problem, context, each)
+        return rest
+
 
 class Group(click.Group):
     """A group of commands, each of which takes the options of all."""

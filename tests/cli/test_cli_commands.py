@@ -263,6 +263,28 @@ def test_wrong_usage_ends_with_two_and_asks_nothing(arguments, controller, migct
     assert "Error: " in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["measure", "guest", ""], "GUEST"),
+        (["release", ""], "GUEST"),
+        (["migrate", "rank0", ""], "HOST"),
+        (["host", "maintenance", "on", ""], "HOST"),
+        (["evacuate", ""], "HOST"),
+        (["explain", ""], "DECISION|GUEST"),
+        (["cancel", ""], "MIGRATION"),
+        (["job", "rm", ""], "NAME"),
+    ],
+    ids=str,
+)
+def test_an_empty_name_is_refused_with_what_was_expected_before_anything_is_asked(arguments, name, controller, migctl):
+    ended = migctl(*arguments)
+    assert (ended.returncode, ended.stdout, controller.asked) == (2, "", [])
+    said = " ".join(ended.stderr.split())
+    why = "expected a name, uuid or key, found an empty word; is a variable of the shell not set?"
+    assert said.endswith(f"Error: Invalid value for '{name}': {why}")
+
+
 def test_a_mistyped_command_is_answered_with_the_nearest_one(migctl):
     assert "did you mean 'policy'?" in migctl("polcy").stderr
 

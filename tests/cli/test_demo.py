@@ -184,7 +184,7 @@ def test_a_process_of_the_demo_that_dies_is_named_with_its_last_words(demo: Demo
     assert demo.files() == []
 
 
-def test_on_a_terminal_a_demo_that_is_kept_says_how_to_reach_it_and_can_be_steered(folder: Path) -> None:
+def test_on_a_terminal_a_demo_that_is_kept_can_be_reached_and_steered_and_outlives_late_answers(folder: Path) -> None:
     with terminal() as (screen, device):
         command = [sys.executable, "-m", "migd_cli", "demo", "--keep"]
         environment = {**os.environ, "TMPDIR": str(folder), "TERM": "xterm-256color"}
@@ -200,6 +200,13 @@ def test_on_a_terminal_a_demo_that_is_kept_says_how_to_reach_it_and_can_be_steer
                     "a policy takes effect within two control periods"
                 )
             screen.shows("Everything goes on until Ctrl-C", "hosts: CPU wanted")
+            children = psutil.Process(process.pid).children(recursive=True)
+            (controller,) = (child for child in children if "migd_controller" in child.cmdline())
+            controller.suspend()
+            screen.shows("Everything goes on until Ctrl-C", "no answer yet")
+            controller.resume()
+            decided = cause_number(migctl(socket, "status"))
+            screen.shows("Everything goes on until Ctrl-C", "hosts: CPU wanted", f"D{decided + 1}: ")
             process.send_signal(signal.SIGINT)
             screen.shows(
                 "with the hog",

@@ -29,6 +29,7 @@ from migd_controller.events import (
     MigrationEnded,
     MigrationProgressed,
     MigrationRequested,
+    MigrationTaskLost,
     Paused,
     PoolReachability,
     RecommendationApproved,
@@ -396,6 +397,21 @@ def test_a_migration_is_cancelled_by_its_task_once_there_is_one() -> None:
     assert cancellations(cluster.tell(CancelRequested(cause=cause))) == ["t1"]
     cluster.tell(MigrationEnded(cause=cause, host_now="a", code="CANCELLED", text="the migration was cancelled"))
     assert cancellations(cluster.tell(CancelRequested(cause=cause))) == []
+
+
+def test_a_migration_whose_task_the_pool_has_lost_is_on_record_so_and_cancelled_once_it_has_another() -> None:
+    cluster = acting()
+    cause = started(cluster)
+    cluster.tell(MigrationAccepted(cause=cause, task="t1"))
+    running = cluster.core.memory.in_flight[cause]
+    lost = replace(running, task=None, is_task_lost=True)
+    assert cluster.tell(MigrationTaskLost(cause=cause)) == [core_module.RecordMigration(migration=lost)]
+    (followed,) = Core(CONFIG, cluster.core.memory).adopt(cluster.now_s)
+    assert isinstance(followed, FollowMigration)
+    assert followed.task is None
+    assert cancellations(cluster.tell(CancelRequested(cause=cause))) == []
+    assert cancellations(cluster.tell(MigrationAccepted(cause=cause, task="t2"))) == ["t2"]
+    assert cluster.core.memory.in_flight == {cause: replace(running, task="t2", is_cancelling=True)}
 
 
 def test_a_cancellation_survives_a_restart() -> None:

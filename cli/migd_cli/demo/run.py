@@ -24,7 +24,7 @@ from migd_cli.demo.scene import Scene
 from migd_cli.demo.shows import LiveShow, PlainShow, Show
 from migd_cli.demo.staging import TIMES_FASTER, Stage, raise_stage
 from migd_cli.demo.story import Act, Reading, Story
-from migd_cli.failures import EXIT_FAILED, Failure
+from migd_cli.failures import EXIT_FAILED, Failure, Unreachable
 from migd_cli.screen import Screen
 from migd_cli.unreachable import MAX_SOCKET_PATH_BYTES
 from migd_core.api import GuestView, HostView, MigrationView, NewTokenView, Role, StatusView, TokenRequest
@@ -138,16 +138,31 @@ def _play_story(camera: Camera, show: Show, children: Brood) -> Scene:
 
 
 def _linger(camera: Camera, show: Show | None, children: Brood) -> None:
-    """Leave everything running until a signal comes, and go on showing what happens if there is a `show`."""
+    """Leave everything running until a signal comes, and go on showing what happens if there is a `show`.
+
+    On a busy machine an answer may be late, and is said to be; a process that has ended is not waited for.
+    """
+    is_late = False
     try:
         with show or contextlib.nullcontext():
             while True:
                 children.check()
                 if show is not None:
-                    show.show(camera.take())
+                    is_late = _look(camera, show, was_late=is_late)
                 pause(TICK_S)
     except Interrupted:
         click.echo("migctl: every process of the demo has been ended", err=True)
+
+
+def _look(camera: Camera, show: Show, *, was_late: bool) -> bool:
+    """Show what is to be seen now; return whether there was no answer in time, which is said once."""
+    try:
+        show.show(camera.take())
+    except (Unreachable, MigdError):
+        if not was_late:
+            show.say("no answer yet, as on a busy machine; everything goes on, and this view once there is one")
+        return True
+    return False
 
 
 def _print_report(found: DemoReport, *, wants_json: bool) -> None:
