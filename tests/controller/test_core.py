@@ -217,6 +217,19 @@ def test_a_migration_has_stayed_when_the_guest_is_still_on_its_source_though_the
     assert record.migration.state is State.STAYED
 
 
+@pytest.mark.parametrize("host_now", ["a", "b"])
+def test_a_guest_is_where_its_migration_has_ended_before_the_pool_says_so(host_now: str) -> None:
+    """Until then it takes memory on one host, not on two."""
+    cluster = acting()
+    cause = started(cluster)
+    guest = cluster.core.memory.in_flight[cause].guest
+    cluster.guests[guest] = replace(cluster.guests[guest], arriving_at="b")
+    cluster.tell_inventory()
+    cluster.tell(MigrationEnded(cause=cause, host_now=host_now))
+    expected = replace(cluster.guests[guest], host=host_now, arriving_at=None)
+    assert cluster.core.inventory.guests[guest] == expected
+
+
 def test_a_guest_that_somebody_else_took_to_a_third_host_has_neither_moved_nor_stayed() -> None:
     cluster = acting()
     (record,) = cluster.tell(MigrationEnded(cause=started(cluster), host_now="elsewhere", code="X", text="X(y)"))
