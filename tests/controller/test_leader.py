@@ -118,31 +118,6 @@ async def test_before_the_pool_hears_of_a_migration_it_has_what_the_next_leader_
         assert one.left_by(newest) == left[0]
 
 
-async def test_what_must_not_be_lost_is_in_the_pool_at_once_also_what_comes_while_a_claim_is_on_its_way(
-    pool: FaultyPool, tmp_path: Path
-) -> None:
-    """The lease is renewed every 200 s otherwise."""
-    api = pool.client().xenapi
-    (ref,), news = api.pool.get_all(), [b"nothing"]
-
-    def leave() -> bytes:
-        left = news[0]
-        if left == b"rank0 rests":  # and as soon as that is in a claim, there is more
-            news[0] = b"rank0 and rank1 rest"
-            one.hurry()
-        return left
-
-    def in_the_pool() -> bytes | None:
-        return one.left_by(max(claims_in(api.pool.get_other_config(ref)), key=lambda claim: claim.number))
-
-    async with contender(tmp_path, "one", pool.port, lease_s=600.0, leave=leave) as one:
-        await asyncio.wait_for(one.begins(), LIMIT_S)
-        assert in_the_pool() == b"nothing"
-        news[0] = b"rank0 rests"
-        one.hurry()
-        await until(lambda: in_the_pool() == b"rank0 and rank1 rest")
-
-
 async def test_a_lease_that_runs_out_while_its_thread_is_busy_lets_nothing_be_asked_for(
     pool: FaultyPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
