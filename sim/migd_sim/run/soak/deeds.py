@@ -41,9 +41,10 @@ Deed = Callable[["Loop", Happening], None]
 def let_happen(loop: "Loop", happening: Happening) -> None:
     """Let one thing happen now. Whoever is named and is not there has nothing happen to it."""
     if happening.what in get_args(OperatorDeed):
+        if loop.core is not None and not loop.is_stalled:
+            loop.look()
         if loop.core is None or loop.is_stalled:
-            return  # nobody listens to operators
-        loop.look()
+            return  # nobody listens to operators; it may also have died of what agents have told just now
     DEEDS[happening.what](loop, happening)
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from migd_controller.commands import AnyCommand, BeginProbe, EndProbe
 from migd_controller.config import GuardsSection
-from migd_controller.events import AnyEvent, GuestReleased, InventoryChanged, PoolGuest, ProbeEnded, Tick
+from migd_controller.events import AnyEvent, GuestReleased, InventoryChanged, PoolGuest, ProbeEnded, SampleArrived, Tick
 from migd_controller.leases import Lease
 from migd_controller.migration import Migration, State
+from migd_core.messages import HostSample, ProbeReport
 
 HOUR_S = 3600.0
 # How the end of a lease is told for which no page was counted: its guest is due again.
@@ -43,12 +44,18 @@ class Past:
                 self._ended = [each for each in self._ended if _is_of_account(each, now_s)]
                 since_s = now_s - self.limits.retry_at_most_s
                 self._rests = {guest: (n, until) for guest, (n, until) in self._rests.items() if since_s < until}
+            case SampleArrived(sample=HostSample(probe=ProbeReport(lease=lease, state="refused"))):
+                self._not_begun(self.leases.get(lease))
             case ProbeEnded(lease=lease, text=text):
                 over = self.leases.pop(lease, None)
-                if over is not None and text.startswith(NOT_BEGUN):
-                    self.probed_at.pop(over.guest, None)
+                if text.startswith(NOT_BEGUN):
+                    self._not_begun(over)
             case _:
                 pass
+
+    def _not_begun(self, lease: Lease | None) -> None:
+        if lease is not None:
+            self.probed_at.pop(lease.guest, None)
 
     def changed(self, before: PoolGuest | None, now: PoolGuest) -> None:
         """Take in that the pool tells of a guest anew: whatever is different may have been what was wrong."""
