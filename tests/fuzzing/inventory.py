@@ -26,6 +26,7 @@ _DECODES: Final = ("json", "msgpack")
 
 # What is left out, and why nobody can put anything into it whom migd has to fear.
 EXEMPT: Final = {
+    "migd_cli.app": "a command line, which click has read",
     "migd_agent.collectors.dom0": "numbers that psutil took from this machine's own kernel",
     "migd_agent.collectors.xen": "counters that another reader, which is fuzzed, has made numbers of",
     "migd_agent.xen.libxenstat": "structures of a C library, no text",
