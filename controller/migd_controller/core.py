@@ -103,7 +103,7 @@ from migd_controller.plan_turns import JUDGED_AT_MOST, in_sets, in_turn
 from migd_controller.recommendations import Proposal, who
 from migd_controller.seen import Seen
 from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
-from migd_controller.set_promises import as_promised, without_promised
+from migd_controller.set_promises import as_promised, promised, without_promised
 from migd_controller.shadow_policies import ShadowPolicies
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
@@ -428,10 +428,10 @@ class Core:
             reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
             decision = Decision(cause=self._cause, at=now_s, policy=self.policy.name, reason=reason)
             return Verdict(decision, (), self.memory.sets)
-        promised = as_promised(seen.singly, self.memory.sets)
-        leaving = self._leaving(promised)
+        world = as_promised(seen.singly, self.memory.sets)
+        leaving = self._leaving(world)
         try:
-            plan = _by_value(self.policy.propose(promised if leaving is None else leaving.begun_in(promised)))
+            plan = _by_value(self.policy.propose(world if leaving is None else leaving.begun_in(world)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {_text(error)}; nothing moves because of it"
             plan = Plan((), Reason("policy-failed", text))
@@ -496,11 +496,12 @@ class Core:
             is_allowed_hour=self.config.rules.may_move(now_s),
         )
 
-        def now(world: World) -> Situation:
-            """What is judged in `world`, with what was accepted until now under way."""
+        def now(world: World, own_set: str = "") -> Situation:
+            """What is judged in `world`, with what was accepted until now under way, beside what other sets promise."""
             for move, candidate in judged:
                 world = world.with_in_flight(move) if candidate.is_accepted else world
-            return dataclasses.replace(situation, world=world)
+            others = promised(sets, besides=own_set) if policy != BY_HAND else {}
+            return dataclasses.replace(situation, world=world, promised=others)
 
         may_wait = self.config.phases.wait_at_most_s > 0 and not is_alone
         phases = quiet.Phases(self.telemetry.activities) if may_wait else None
@@ -510,7 +511,7 @@ class Core:
 
         for name, each in self.memory.sets.items() if not is_alone else ():
             under_way = self._stance([step.move for step in each.steps], now_s, f"its set {name} is under way")
-            steps, sets[name] = go_on(each, now(seen.world), bench(under_way))
+            steps, sets[name] = go_on(each, now(seen.world, name), bench(under_way))
             judged += steps
         steps_judged = len(judged)
         for moves in turns:

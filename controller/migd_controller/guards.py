@@ -27,9 +27,9 @@ from migd_policies.rules import Rules
 class Situation:
     """What a gate may look at: the world with the moves accepted so far in flight, its price, or why it has none.
 
-    `place` is where each guest will be once the whole plan and the moves under way are done. `brought` are the guests
-    that the move's own set has moved already. `own` are the limits of the guest's job itself; `is_jobs_hour` tells
-    whether it is one of its hours.
+    `place` is where each guest will be once the whole plan and the moves under way are done; `promised` is where sets
+    other than the move's own still are to take guests. `brought` are the guests that the move's own set has moved
+    already. `own` are the limits of the guest's job itself; `is_jobs_hour` tells whether it is one of its hours.
     """
 
     world: World
@@ -44,6 +44,7 @@ class Situation:
     unpriced_because: str = ""
     rules: Rules | None = None
     place: Mapping[str, str] = field(default_factory=dict)
+    promised: Mapping[str, str] = field(default_factory=dict)
     is_allowed_hour: bool = True
     brought: frozenset[str] = frozenset()
     own: JobLimits = NO_LIMITS
@@ -134,7 +135,7 @@ def _apart(move: Move, situation: Situation) -> Gate:
     guest = world.guests[move.guest]
     if guest.group is None:
         return Gate(name="anti-affinity", passed=True, text="the guest is in no anti-affinity group")
-    crowding = Projection(world).crowding(move.target, guest)
+    crowding = Projection(world, situation.promised).crowding(move.target, guest)
     if crowding is None:
         return Gate(name="anti-affinity", passed=True, text=f"the guests of group {guest.group} stay apart")
     there, here = crowding

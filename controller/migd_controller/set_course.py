@@ -153,11 +153,12 @@ def _judged_again(move_set: MoveSet, step: SetStep, situation: Situation, bench:
     detours = [each.move for each in move_set.waiting if each.is_detour]
     prices, unpriced_because = bench.prices(world, left, detours)
     price_of = dict(zip([*(move.guest for move in left), *detours], prices, strict=True))
+    ends = dict(situation.promised) | {uuid: goal.target for uuid, goal in goals.items()}
     now = replace(
         situation,
         price=price_of.get(step.move if step.is_detour else step.guest),
         unpriced_because=unpriced_because,
-        place=places(world) | {uuid: goal.target for uuid, goal in goals.items() if uuid in world.guests},
+        place=places(world) | {uuid: host for uuid, host in ends.items() if uuid in world.guests},
         brought=frozenset(each.guest for each in move_set.steps if each.state is StepState.DONE),
     )
     return _with_gates(bench.judged(step.move, now), _turn(move_set, step, world, rules))

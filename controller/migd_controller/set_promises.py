@@ -25,6 +25,11 @@ def without_promised(world: World, sets: Sets) -> World:
     return replace(world, hosts=MappingProxyType(hosts), guests=MappingProxyType(guests))
 
 
+def promised(sets: Sets, besides: str = "") -> dict[str, str]:
+    """Return where (host uuid) sets still are to take guests (uuid) in the end, but for the set `besides`."""
+    return {step.guest: step.target for name, each in sets.items() if name != besides for step in each.waiting}
+
+
 def as_promised(world: World, sets: Sets) -> World:
     """Return the world as policies see it: what sets still are to do counts as under way."""
     moves = tuple(

@@ -3,7 +3,13 @@
 The running totals a planner works on: a move costs two additions, where `World.after` copies the cluster.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from migd_core.world import Guest, Host, Move, World
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Projection:
@@ -12,8 +18,11 @@ class Projection:
     A guest being migrated takes memory on both ends, so what it leaves behind is not given away before it has left.
     """
 
-    def __init__(self, world: World) -> None:
-        """Start with the moves that are under way done; `world` has their memory on the target taken already."""
+    def __init__(self, world: World, promised: Mapping[str, str] = NOTHING) -> None:
+        """Start with the moves that are under way done, and with guests (uuid) where they are `promised` to be (uuid).
+
+        `world` has the memory of both on the target taken already.
+        """
         self.world = world
         self._moving = {move.guest for move in world.moves_in_flight}
         self._host_of: dict[str, str] = {}
@@ -23,6 +32,9 @@ class Projection:
             # The guest may be gone, or the pool's word of its arrival may be newer than the task's.
             if move.guest in world.guests and move.target in world.hosts:
                 self._relocate(world.guests[move.guest], move.target)
+        for guest, target in promised.items():
+            if guest in world.guests and target in world.hosts:
+                self._relocate(world.guests[guest], target)
 
     def accept(self, move: Move) -> None:
         """Count `move` as done: its guest's load on the target, and its memory taken there."""

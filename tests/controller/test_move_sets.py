@@ -345,6 +345,35 @@ def test_a_guest_that_a_set_will_bring_keeps_others_away_already() -> None:
     assert "rules: guest w: 1 of the guests tagged migd:apart=web would be with it" in refused(decision)["w"]
 
 
+def test_a_guest_that_a_set_will_bring_counts_in_its_anti_affinity_group_already() -> None:
+    group = Resource(uuid="group", name="spread")
+    guests = [pool_guest("x", "a", group=group), pool_guest("y", "b"), pool_guest("w", "d", group=group)]
+    hosts = [pool_host(name, memory_for_guests_bytes=2 * FOUR) for name in "abcd"]
+    hosts[1] = pool_host("b", memory_for_guests_bytes=FOUR)
+    cluster = Wanting(hosts, guests, {"x": "b", "y": "c"})
+    cluster.run(1)
+    cluster.core.policy = Proposes((Move("w", "d", "b", WANTED),))  # type: ignore[assignment]
+    crowded = "host b has 1 of the anti-affinity group spread, d no more than 1 with this guest: they would be less apart"
+    assert f"anti-affinity: {crowded}" in refused(cluster.run(1))["w"]
+
+
+@pytest.mark.parametrize("apart", [{"tags": ("migd:apart=web",)}, {"group": Resource(uuid="group", name="spread")}])
+def test_a_step_of_one_set_is_judged_by_what_another_set_has_promised(apart: dict[str, object]) -> None:
+    """x goes to b with the first set, as soon as y has left. While its second step waits, w may not go there."""
+    guests = [pool_guest("x", "a", **apart), pool_guest("y", "b"), pool_guest("w", "d", **apart), pool_guest("v", "e")]
+    hosts = [pool_host(name, memory_for_guests_bytes=3 * FOUR) for name in "acdef"]
+    cluster = Wanting([*hosts, pool_host("b", memory_for_guests_bytes=FOUR)], guests, {"x": "b", "y": "c"})
+    cluster.run(1)
+    (first,) = cluster.core.memory.sets.values()
+    steps = [replace(first.steps[0], guest="v", source="e", target="f", state=StepState.DONE, migration="")]
+    steps += [replace(first.steps[1], guest="w", source="d", target="b", after=(0,))]
+    second = replace(first, name="D0.s1", steps=tuple(steps))
+    cluster.core.memory = replace(cluster.core.memory, sets={"D0.s1": second, **cluster.core.memory.sets})
+    decision = cluster.run(1)
+    gates = {gate.name for each in decision.candidates for gate in each.gates if each.guest == "w" and not gate.passed}
+    assert ("rules" if "tags" in apart else "anti-affinity") in gates
+
+
 def test_guests_kept_apart_meet_at_no_step() -> None:
     tags = ("migd:apart=web",)
     guests = [pool_guest("x", "a", tags=tags), pool_guest("y", "b", tags=tags)]

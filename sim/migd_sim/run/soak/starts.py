@@ -136,26 +136,28 @@ class StartChecks:
         if self._past.is_barred(guest.uuid, target):
             yield "placement", "the target has refused it for good"
 
-    def _places(self, cause: str, besides: MoveSet | None = None) -> Mapping[str, str]:
+    def _places(self, start: Start, besides: MoveSet | None = None) -> Mapping[str, str]:
         """Where every guest will be once all that is under way is done, as far as it was told and recorded.
 
         What the same decision asks for later is no reason for or against what it asks for first. What a set still is to
-        do counts, but for that of the set `besides`.
+        do counts, but for that of the set `besides`, and for operators, who ask in the knowledge of what is.
         """
-        decision, _, number = cause.rpartition(".")
+        decision, _, number = start.command.cause.rpartition(".")
         later = {f"{decision}.{n}" for n in range(int(number) + 1, int(number) + 64)}
         place = {uuid: each.arriving_at or each.host for uuid, each in self._known.guests.items()}
         known = [each for each in self._journal.open.values() if each.cause not in later and each.guest in place]
         place |= {each.guest: each.target for each in known}
         for move_set in self._journal.sets.values():
-            if move_set is besides:
+            begun = {step.migration for step in move_set.steps if step.migration.startswith(f"{decision}.")}
+            is_later = move_set.name.startswith(f"{decision}.") and begun <= later
+            if move_set is besides or is_later or start.is_by_hand:
                 continue
             place |= {step.guest: step.target for step in move_set.waiting if step.guest in place}
         return place
 
     def _rules(self, start: Start, guest: PoolGuest) -> Iterator[tuple[str, str]]:
         source, target = start.command.source, start.command.target
-        place = {uuid: host for uuid, host in self._places(start.command.cause).items() if uuid != guest.uuid}
+        place = {uuid: host for uuid, host in self._places(start).items() if uuid != guest.uuid}
         guests = self._known.guests
         for tag in guest.tags:
             mates = [place[uuid] for uuid in place if tag in guests[uuid].tags]
@@ -167,7 +169,7 @@ class StartChecks:
         if guest.group is not None:
             # Which guests of a group go where later is judged then: a set in which each step leaves the group as far
             # apart as it was does so in the end.
-            then = self._places(start.command.cause, besides=self._journal.set_of(start.command.cause))
+            then = self._places(start, besides=self._journal.set_of(start.command.cause))
             mates = [uuid for uuid in then if uuid != guest.uuid and guests[uuid].group == guest.group]
             here = sum(then[uuid] == source for uuid in mates) + 1
             if (there := sum(then[uuid] == target for uuid in mates)) >= here:
