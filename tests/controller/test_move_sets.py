@@ -353,7 +353,9 @@ def test_a_guest_that_a_set_will_bring_counts_in_its_anti_affinity_group_already
     cluster = Wanting(hosts, guests, {"x": "b", "y": "c"})
     cluster.run(1)
     cluster.core.policy = Proposes((Move("w", "d", "b", WANTED),))  # type: ignore[assignment]
-    crowded = "host b has 1 of the anti-affinity group spread, d no more than 1 with this guest: they would be less apart"
+    crowded = (
+        "host b has 1 of the anti-affinity group spread, d no more than 1 with this guest: they would be less apart"
+    )
     assert f"anti-affinity: {crowded}" in refused(cluster.run(1))["w"]
 
 
