@@ -121,13 +121,11 @@ class LeaseOutbox:
             self._subscribed[host] = frame
             self._listens(host, +1)
         else:
-            descriptor = int(frame.get(zmq.SRCFD))
+            descriptor, unheard = int(frame.get(zmq.SRCFD)), self._unheard.setdefault(topic, [])
             if kind == b"\x00":
                 self._is_over(topic, descriptor)
-            elif descriptor not in self._unheard.setdefault(
-                topic, []
-            ):  # ZeroMQ ends it once, however often it was asked
-                self._unheard[topic].append(descriptor)
+            elif descriptor not in unheard:  # ZeroMQ ends it once, however often it was asked
+                unheard.append(descriptor)
             cut(frame, self._socket)
 
     def _is_over(self, topic: bytes, descriptor: int) -> None:
