@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-# Three at a time, for many wait more than they work; a file's tests one after the other; the files in their order, as
+# Four at a time, for many wait more than they work; a file's tests one after the other; the files in their order, as
 # the longest are among the first.
-SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 FUZZ_INPUTS ?= 2000
 LAB = PYTHONPATH=deploy/lab $(BIN)/python -m migd_lab
 
