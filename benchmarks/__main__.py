@@ -3,10 +3,10 @@
 One JSON object goes to standard output: the table of goals, the seconds that each benchmark took, and all its figures.
 The table goes to standard error for people, too, as does what a benchmark that has `text(figures)` tells besides.
 
-Each module beside this one has `measure() -> dict`; one that draws at random takes `seed`, drawn afresh unless it is
-given, and has it among its figures. The machine may be shared and noisy, so each takes medians or ratios within its own
-run. A benchmark that fails is named in its rows and hides no other; the exit code is 1 then, a goal that is missed is
-no failure.
+Each module beside this one has `measure() -> dict`; one that draws at random takes `seed`, the same one for all, drawn
+afresh unless it is given, and has it among its figures. The machine may be shared and noisy, so each takes medians or
+ratios within its own run. A benchmark that fails is named in its rows with the seed, and hides no other; the exit code
+is 1 then, a goal that is missed is no failure.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import pkgutil
+import secrets
 import sys
 import time
 import traceback
@@ -43,18 +44,19 @@ def main(arguments: list[str]) -> int:
     figures: dict[str, dict[str, Any]] = {}
     problems: dict[str, str] = {}
     seconds: dict[str, float] = {}
+    seed: int = secrets.randbits(31) if asked.seed is None else asked.seed
     for name in wanted or names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         started_s = time.monotonic()
         try:
             module = importlib.import_module(f"benchmarks.{name}")
             is_seeded = "seed" in inspect.signature(module.measure).parameters
-            figures[name] = module.measure(seed=asked.seed) if is_seeded else module.measure()
+            figures[name] = module.measure(seed=seed) if is_seeded else module.measure()
             if hasattr(module, "text"):
                 print(module.text(figures[name]), file=sys.stderr, flush=True)
         except Exception as error:  # noqa: BLE001 - one broken benchmark must not hide the figures of the others
             traceback.print_exc()
-            problems[name] = f"{type(error).__name__}: {error}"
+            problems[name] = f"{type(error).__name__}: {error} (--seed {seed})"
         seconds[name] = round(time.monotonic() - started_s, 1)
     rows = table(wanted or names, figures, problems)
     print(f"\n{text(rows)}", file=sys.stderr, flush=True)

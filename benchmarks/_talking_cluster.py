@@ -148,13 +148,16 @@ def _pairs(rng: random.Random, size: int) -> Iterator[tuple[int, int]]:
 
 
 def brute_force(cluster: TalkingCluster) -> Places:
-    """Return the cheapest of all placements that fill no host, and of those alike the one that moves fewest guests."""
+    """Return the cheapest of all placements that fill no host, and of those alike the one that moves fewest guests.
+
+    Where every placement fills one, it is of those that fill the fullest least.
+    """
     hosts, guests = len(cluster.cpus), len(cluster.demand)
     places = np.indices((hosts,) * guests, dtype=np.int8).reshape(guests, -1)
-    fits = np.ones(places.shape[1], dtype=np.bool_)
-    for host in range(hosts):
-        fits &= ((places == host) * cluster.demand[:, None]).sum(axis=0) <= MOST_LOAD * cluster.cpus[host] + TINY
-    places = places[:, fits]
+    highest = np.zeros(places.shape[1])
+    for host, cpus in enumerate(cluster.cpus):
+        highest = np.maximum(highest, ((places == host) * cluster.demand[:, None]).sum(axis=0) / cpus)
+    places = places[:, highest <= max(MOST_LOAD, highest.min()) + TINY]
     cost = np.zeros(places.shape[1])
     for a, b, rate in cluster.flows:
         cost += rate * cluster.s_per_byte[places[a], places[b]]

@@ -38,6 +38,7 @@ from migd_controller.events import MigrationAccepted
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
 from migd_controller.residents import Residents
+from migd_core import messages
 from migd_core.world import Move, World
 from migd_policies.rules import Rules
 from migd_sim.run.soak.case import read, write
@@ -305,7 +306,14 @@ def probes_go_to_whoever_is_there(patch: Patch) -> None:
 
 
 def agents_clocks_may_leap(patch: Patch) -> None:
+    """Neither side minds: the controller sees it in samples, the agent in leases."""
     patch.setattr(probing, "STEADY_S", float("inf"))
+    leases_of_any_clock_are_taken(patch)
+
+
+def leases_of_any_clock_are_taken(patch: Patch) -> None:
+    """The agent's side alone: the controller has nothing to go by right after its start."""
+    patch.setattr(messages, "CLOCKS_DIFFER_S", float("inf"))
 
 
 def hosts_have_many_probes(patch: Patch) -> None:
@@ -369,6 +377,7 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (probes_follow_each_other, {"probe-share"}, 1),
     (probes_go_to_whoever_is_there, {"probe"}, 4),
     (agents_clocks_may_leap, {"probe-and-migration"}, 3759),
+    (leases_of_any_clock_are_taken, {"probe-and-migration"}, 1079121972),
     (hosts_have_many_probes, {"one-probe-a-host"}, 1),
     (probes_are_given_in_a_pause, {"pause"}, 2),
     (probes_end_before_their_agents, {"probe-and-migration"}, 1),
