@@ -317,12 +317,14 @@ def test_a_run_beside_a_guest_that_somebody_moves_past_migd_does_not_count(
 def test_a_guest_that_is_on_its_way_is_at_home_where_it_arrives(controller: LiveController, tmp_path: Path) -> None:
     """Whoever moved it there wanted it there: it is neither taken back nor measured from where it was."""
     there, back = ("xen2", "xen1") if place(controller, "big") == "xen1" else ("xen1", "xen2")
+    until(lambda: is_movable(controller, "big"), controller.child)
     moving = controller.ask("POST", "/v1/migrations", guest="big", host=there)
     ended = measure(controller, tmp_path / "results", "--guest", "big", "--to", there, command=("true",))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"guest big is on {there} already; name another host with --to" in ended.stderr
     controller.history(lambda views: [view for view in views if view.cause == moving.cause and view.ok])
     assert place(controller, "big") == there
+    until(lambda: is_movable(controller, "big"), controller.child)
     controller.ask("POST", "/v1/migrations", guest="big", host=back)
     options = ("--guest", "big", "--to", there, "--repeat", "1", "--warm-up", "0")
     measure(controller, tmp_path / "back", *options, command=("false",))
