@@ -7,7 +7,6 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from random import SystemRandom
 from typing import Any, Final
 
 import msgspec
@@ -20,10 +19,9 @@ RUNS: Final = 4
 PROCESSES: Final = 2
 
 
-def measure(seed: int | None = None) -> dict[str, Any]:
+def measure(seed: int) -> dict[str, Any]:
     """Return each run as played, and over the runs the least that migd captured and how it stood to the others."""
     runs = int(os.environ.get("MIGD_BRAMS_RUNS", RUNS))
-    seed = SystemRandom().randrange(2**31) if seed is None else seed
     started_s = time.perf_counter()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         found = list(pool.map(_run, range(seed, seed + runs)))

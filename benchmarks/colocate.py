@@ -8,7 +8,6 @@ METIS is no part of migd: it comes with `pip install 'migd[bench]'`, and without
 """
 
 import random
-import secrets
 import statistics
 import sys
 import time
@@ -29,9 +28,8 @@ LARGE: Final = ((16, 64, 1), (16, 96, 2), (32, 128, 1), (32, 192, 2), (64, 256, 
 TRIES: Final = 2
 
 
-def measure(seed: int | None = None) -> dict[str, Any]:
+def measure(seed: int) -> dict[str, Any]:
     """Return, of small and large clusters, cost over theirs, guests moved by each, and the figures of each cluster."""
-    seed = secrets.randbits(31) if seed is None else seed
     rng = random.Random(seed)
     small = [
         random_cluster(rng, hosts, 8, rng.choice((1, 2)), rng.uniform(0.5, 0.9), may_invert=True)

@@ -6,7 +6,6 @@ MIGD_EVALUATE_RUNS sets how many a set: fewer than 100 cannot show that one run 
 
 import os
 import time
-from random import SystemRandom
 from typing import Any, Final
 
 from benchmarks._goals import JUDGED
@@ -28,10 +27,9 @@ PLAYED: Final = (
 )
 
 
-def measure(seed: int | None = None) -> dict[str, Any]:
+def measure(seed: int) -> dict[str, Any]:
     """Return the seed, and by set its figures by policy, how to have them again, and the seconds that they took."""
     runs = int(os.environ.get("MIGD_EVALUATE_RUNS", RUNS))
-    seed = SystemRandom().randrange(2**31) if seed is None else seed
     sets: dict[str, Any] = {}
     asked = f"--runs {runs} --seed {seed} " + " ".join(f"--policy {policy}" for policy in POLICIES)
     for set_name, jobs_report in PLAYED:

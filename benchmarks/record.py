@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 from typing import Final, Protocol
 
 from migd_controller.commands import AnyCommand
@@ -44,9 +44,8 @@ class Mind(Protocol):
     def handle(self, event: AnyEvent, now_s: float) -> list[AnyCommand]: ...
 
 
-def measure(seed: int | None = None) -> dict[str, float]:
+def measure(seed: int) -> dict[str, float]:
     """Return CPU seconds a second of the cluster's life, without and with a record, and what the record comes to."""
-    seed = SystemRandom().randrange(2**31) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="migd-record-"))
     try:
         events = _events(seed)

@@ -332,31 +332,26 @@ def test_what_is_promised_to_a_set_is_given_to_nobody_else() -> None:
     ]
 
 
-def test_a_guest_that_a_set_will_bring_keeps_others_away_already() -> None:
-    """x waits for its turn to go to b, where w, from which it must be apart, would otherwise go meanwhile."""
-    tags = ("migd:apart=web",)
-    guests = [pool_guest("x", "a", tags=tags), pool_guest("y", "b"), pool_guest("w", "d", tags=tags)]
+@pytest.mark.parametrize(
+    ("apart", "why"),
+    [
+        ({"tags": ("migd:apart=web",)}, "rules: guest w: 1 of the guests tagged migd:apart=web would be with it"),
+        (
+            {"group": Resource(uuid="group", name="spread")},
+            "anti-affinity: host b has 1 of the anti-affinity group spread, d no more than 1 with this guest: they would "
+            "be less apart",
+        ),
+    ],
+)
+def test_a_guest_that_a_set_will_bring_keeps_others_away_already(apart: dict[str, object], why: str) -> None:
+    """x waits for its turn to go to b, where w, from which it is kept apart, would otherwise go meanwhile."""
+    guests = [pool_guest("x", "a", **apart), pool_guest("y", "b"), pool_guest("w", "d", **apart)]
     hosts = [pool_host(name, memory_for_guests_bytes=2 * FOUR) for name in "abcd"]
     hosts[1] = pool_host("b", memory_for_guests_bytes=FOUR)
     cluster = Wanting(hosts, guests, {"x": "b", "y": "c"})
     cluster.run(1)
     cluster.core.policy = Proposes((Move("w", "d", "b", WANTED),))  # type: ignore[assignment]
-    decision = cluster.run(1)
-    assert "rules: guest w: 1 of the guests tagged migd:apart=web would be with it" in refused(decision)["w"]
-
-
-def test_a_guest_that_a_set_will_bring_counts_in_its_anti_affinity_group_already() -> None:
-    group = Resource(uuid="group", name="spread")
-    guests = [pool_guest("x", "a", group=group), pool_guest("y", "b"), pool_guest("w", "d", group=group)]
-    hosts = [pool_host(name, memory_for_guests_bytes=2 * FOUR) for name in "abcd"]
-    hosts[1] = pool_host("b", memory_for_guests_bytes=FOUR)
-    cluster = Wanting(hosts, guests, {"x": "b", "y": "c"})
-    cluster.run(1)
-    cluster.core.policy = Proposes((Move("w", "d", "b", WANTED),))  # type: ignore[assignment]
-    crowded = (
-        "host b has 1 of the anti-affinity group spread, d no more than 1 with this guest: they would be less apart"
-    )
-    assert f"anti-affinity: {crowded}" in refused(cluster.run(1))["w"]
+    assert why in refused(cluster.run(1))["w"]
 
 
 @pytest.mark.parametrize("apart", [{"tags": ("migd:apart=web",)}, {"group": Resource(uuid="group", name="spread")}])

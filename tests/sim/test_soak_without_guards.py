@@ -306,14 +306,18 @@ def probes_go_to_whoever_is_there(patch: Patch) -> None:
 
 
 def agents_clocks_may_leap(patch: Patch) -> None:
-    """Neither side minds: the controller sees it in samples, the agent in leases."""
+    """The controller's side alone, which sees it in samples."""
     patch.setattr(probing, "STEADY_S", float("inf"))
-    leases_of_any_clock_are_taken(patch)
 
 
 def leases_of_any_clock_are_taken(patch: Patch) -> None:
     """The agent's side alone: the controller has nothing to go by right after its start."""
     patch.setattr(messages, "CLOCKS_DIFFER_S", float("inf"))
+
+
+def nobody_minds_a_clock_that_leaps(patch: Patch) -> None:
+    agents_clocks_may_leap(patch)
+    leases_of_any_clock_are_taken(patch)
 
 
 def hosts_have_many_probes(patch: Patch) -> None:
@@ -376,7 +380,7 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (tags_do_not_keep_from_probes, {"unprobed"}, 1),
     (probes_follow_each_other, {"probe-share"}, 1),
     (probes_go_to_whoever_is_there, {"probe"}, 4),
-    (agents_clocks_may_leap, {"probe-and-migration"}, 3759),
+    (nobody_minds_a_clock_that_leaps, {"probe-and-migration"}, 3759),
     (leases_of_any_clock_are_taken, {"probe-and-migration"}, 1079121972),
     (hosts_have_many_probes, {"one-probe-a-host"}, 1),
     (probes_are_given_in_a_pause, {"pause"}, 2),
@@ -393,6 +397,13 @@ def test_a_core_without_another_guard_is_found_out(
 ) -> None:
     change(monkeypatch)
     assert found(first) in invariants
+
+
+@pytest.mark.guards
+@pytest.mark.xfail(reason="agents refuse such leases, but for one as late as the clock leapt, which no seed has shown")
+def test_a_controller_that_alone_does_not_mind_a_clock_that_leaps_is_found_out(monkeypatch: Patch) -> None:
+    agents_clocks_may_leap(monkeypatch)
+    assert found(3759) == "probe-and-migration"
 
 
 def test_what_is_switched_off_is_there_to_be_switched_off() -> None:
