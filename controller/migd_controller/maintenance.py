@@ -45,8 +45,7 @@ OutOfService = Mapping[str, Maintenance]
 
 def begun(known: OutOfService, host: str, until: float | None, now_s: float) -> dict[str, Maintenance]:
     """Return who is out of service once an operator has said so of one more host, or has given it another end."""
-    before = known.get(host, Maintenance(since=now_s))
-    return {**known, host: replace(before, until=until)}
+    return {**known, host: replace(_unfinished(known, host, now_s), until=until)}
 
 
 def ended(known: OutOfService, host: str) -> dict[str, Maintenance]:
@@ -56,12 +55,18 @@ def ended(known: OutOfService, host: str) -> dict[str, Maintenance]:
 
 def to_be_emptied(known: OutOfService, host: str, now_s: float) -> dict[str, Maintenance]:
     """Return who is out of service once one host is to be emptied; it stays out of service when it is empty."""
-    return {**known, host: replace(known.get(host, Maintenance(since=now_s)), is_emptied=True)}
+    return {**known, host: replace(_unfinished(known, host, now_s), is_emptied=True)}
 
 
 def left_as_it_is(known: OutOfService, host: str) -> dict[str, Maintenance]:
     """Return who is out of service once no more guests are to leave one host."""
     return {uuid: replace(each, is_emptied=False) if uuid == host else each for uuid, each in known.items()}
+
+
+def _unfinished(known: OutOfService, host: str, now_s: float) -> Maintenance:
+    """Return a host's maintenance, one that begins now where it has none, or one that is over."""
+    found = known.get(host)
+    return Maintenance(since=now_s) if found is None or found.is_over(now_s) else found
 
 
 def current(known: OutOfService, occupied: Collection[str], now_s: float) -> OutOfService:

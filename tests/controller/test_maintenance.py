@@ -75,6 +75,22 @@ def test_maintenance_ends_by_itself_when_its_time_is_over() -> None:
     assert cluster.core.memory.maintenance == {}
 
 
+def test_what_is_asked_for_right_after_the_end_of_a_maintenance_does_not_end_with_it() -> None:
+    cluster = cluster_of_three()
+    for host in ("a", "b"):
+        cluster.tell(MaintenanceBegun(host=host, until=cluster.now_s + 1.0))
+    cluster.now_s += 2.0
+    began_at = cluster.now_s
+    cluster.tell(EvacuationAsked(host="a"))
+    cluster.tell(MaintenanceBegun(host="b"))
+    cluster.run(1)
+    known = cluster.core.memory.maintenance
+    assert {host: (each.since, each.until, each.is_emptied) for host, each in known.items()} == {
+        "a": (began_at, None, True),
+        "b": (began_at, None, False),
+    }
+
+
 def test_a_host_that_is_disabled_in_the_pool_is_out_of_service() -> None:
     assert service(cluster_of_three(is_enabled=False))["c"] == "it is disabled in the pool"
     assert service(cluster_of_three(is_evacuating=True))["c"] == "the pool is emptying it"
