@@ -23,11 +23,11 @@ from migd_policies.dirty_fit import probe_ages_s
 NEVER_TAG: Final = "migd:never"
 UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
 # From the agent's deadline to the controller's.
-MARGIN_S: Final = 5.0
+MARGIN_S: Final = 10.0
 # What an operator has asked for, and nothing came of, is forgotten after so long.
 ASKED_FOR_S: Final = 2 * 3600.0
-# By how much the way of a host's samples may differ, the agent's clock against this one, in the last minute.
-STEADY_S: Final = MARGIN_S
+# By how much the agent's clock may have gone otherwise than this one in the last minute, or samples been late.
+STEADY_S: Final = 3.5
 # After a lease that brought no curve its host is left alone for so long.
 REST_S: Final = 60.0
 
@@ -203,16 +203,16 @@ def _granted(
                     each.uuid,
                 ),
             )
-            leases.append(_lease(f"{cause}.p{len(leases) + 1}", guest, known, inventory, config, now_s))
+            why, _ = distrusted(known, lease_s(config.probe, guest.memory_bytes, bandwidth(known, config)))
+            if not why:
+                leases.append(_lease(f"{cause}.p{len(leases) + 1}", guest, known, inventory, config, now_s))
     return tuple(leases)
 
 
 def _is_fit(host: str, known: HostTelemetry, telemetry: Telemetry, now_s: float, config: ControllerConfig) -> bool:
     age_s = telemetry.age_s(host, now_s)
     is_fresh = age_s is not None and age_s <= config.telemetry.stale_after(known.source)
-    # The agent's deadline is in its own clock: one that leaps against this controller's would end the probe too late.
-    is_steady = known.jitter_s <= STEADY_S
-    return known.source is Source.AGENT and host in telemetry.listening and is_fresh and is_steady
+    return known.source is Source.AGENT and host in telemetry.listening and is_fresh
 
 
 def _may_be_probed(
@@ -244,8 +244,26 @@ def _is_due(guest: PoolGuest, known: HostTelemetry, memory: Memory, config: Cont
 
 def apart_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
     """Return how far two probes of a guest lie apart at least, from the beginning of one to that of the next."""
-    length_s = ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + PROBE_AROUND_S
-    return max(section.apart_s, length_s / section.guest_time_ratio)
+    return max(section.apart_s, lease_s(section, memory_bytes, bandwidth_bytes_per_s) / section.guest_time_ratio)
+
+
+def lease_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
+    """Return how long an agent may take to probe a guest."""
+    return ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + PROBE_AROUND_S
+
+
+def distrusted(known: HostTelemetry, length_s: float) -> tuple[str, float]:
+    """Say why an agent's clock may not end a probe of `length_s`, and for how long at least (s); empty if it may.
+
+    It must have kept pace with this one for as long. A clock that lost j of those l seconds, and goes on so, ends a
+    probe j / (1 - j / l) too late: within MARGIN_S for a j of STEADY_S and an l of 6 s, which no probe falls short of.
+    """
+    if (left_s := length_s - known.watched_s) > 0:
+        return "the clock of its host is watched first, for as long as a probe may last", left_s
+    if known.jitter_s > STEADY_S:
+        text = f"the clock of its host, or the way of its samples, went {known.jitter_s:.1f} s wrong in the last minute"
+        return f"{text}; see `migctl doctor`", 0.0
+    return "", 0.0
 
 
 def bandwidth(known: HostTelemetry, config: ControllerConfig) -> float:

@@ -16,8 +16,8 @@ from migd_core.progress import Progress
 from migd_policies.imbalance import Standing
 
 HISTORY_PERIODS: Final = 120
-# Samples of a host from which it is told how regularly they arrive: a minute of them.
-TRANSITS: Final = 60
+# For how long it is watched how regularly a host's samples arrive.
+TRANSITS_S: Final = 60.0
 # Curves of a guest that are kept: sessions at different phases of what it does.
 CURVES: Final = 3
 # A new run of an agent says nothing of its host's health before it has read the sensors once; what the run before it
@@ -45,8 +45,9 @@ class HostTelemetry:
     """One host's newest sample without its guests, when it arrived, and the smoothed rates of it and its predecessors.
 
     `dropped_s` is when the agent's count of dropped samples was last seen to grow, None if it never was. `standing` is
-    what its load has been about, and since when. `transits_s` are by how much the controller's clock was ahead of the
-    agent's monotonic one as each of the last samples arrived: only their differences mean something.
+    what its load has been about, and since when. `transits_s` are, for each sample of the last minute and one before,
+    when it arrived and by how much the controller's clock was ahead of the agent's monotonic one then: only differences
+    mean something.
     """
 
     newest: HostSample
@@ -59,12 +60,25 @@ class HostTelemetry:
     flows: dict[tuple[str, str], float] = field(default_factory=dict)
     load_ratios: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY_PERIODS))
     standing: Standing | None = None
-    transits_s: deque[float] = field(default_factory=lambda: deque(maxlen=TRANSITS))
+    transits_s: deque[tuple[float, float]] = field(default_factory=deque)
 
     @property
     def jitter_s(self) -> float:
-        """By how much samples arrive sooner or later after they were taken, from the least to the most of the last."""
-        return max(self.transits_s) - min(self.transits_s) if self.transits_s else 0.0
+        """By how much samples arrive sooner or later after they were taken, from the least to the most of a minute."""
+        ahead_s = [ahead_s for _, ahead_s in self.transits_s]
+        return max(ahead_s) - min(ahead_s) if ahead_s else 0.0
+
+    @property
+    def watched_s(self) -> float:
+        """For how long the samples have arrived that `jitter_s` is of."""
+        return self.transits_s[-1][0] - self.transits_s[0][0] if self.transits_s else 0.0
+
+    def arrived(self, sample: HostSample, now_s: float) -> None:
+        """Take in when a sample arrived."""
+        self.newest, self.arrived_s = replace(sample, guests=()), now_s
+        self.transits_s.append((now_s, now_s - sample.monotonic_s))
+        while len(self.transits_s) > 1 and self.transits_s[1][0] <= now_s - TRANSITS_S:
+            self.transits_s.popleft()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +121,7 @@ class Telemetry:
             sample = replace(sample, flows=known.newest.flows)
         if sample.samples_dropped > known.newest.samples_dropped:
             known.dropped_s = now_s
-        known.newest, known.arrived_s = replace(sample, guests=()), now_s
-        known.transits_s.append(now_s - sample.monotonic_s)
+        known.arrived(sample, now_s)
         self._follow_health(sample, now_s)
         known.cpu_ratio += weight * (sample.cpu_ratio - known.cpu_ratio)
         known.dom0_cpu_ratio += weight * (sample.dom0_cpu_ratio - known.dom0_cpu_ratio)

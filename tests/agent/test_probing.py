@@ -110,9 +110,6 @@ def test_a_lease_becomes_a_curve_and_a_report(pool: Pool, host: Host) -> None:
     [
         ({"boot_id": "boot-0"}, r"for another run of the agent \(boot-0\), this is boot-1"),
         ({"until_s": 4.0}, "came 1.0 s after its end"),
-        # Reckoned from an absurd sample, or another clock: it would still be taken long after its controller's end.
-        ({"until_s": 9e11}, r"ends in 899999999995.0 s by this agent's clock, where 6.0 s at most"),
-        ({"until_s": 12.1}, "ends in 7.1 s by this agent's clock"),
         ({"guest_uuid": "c"}, "the guest is not on this host"),
     ],
 )

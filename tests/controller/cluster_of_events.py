@@ -88,12 +88,7 @@ class Cluster:
         """Let periods pass in which each guest wants that many vCPUs (1 if not named); return the last decision."""
         decision = None
         for _ in range(periods):
-            for _ in range(int(CONFIG.period_s)):
-                self.now_s += 1.0
-                self.sequence += 1
-                for host in self.hosts.values():
-                    if host.uuid not in self.silent:
-                        self.tell(SampleArrived(sample=self.sample(host.uuid, wants or {})))
+            self.measure(int(CONFIG.period_s), wants or {})
             for command in self.tell(Tick()):
                 if isinstance(command, RecordDecision):
                     decision = command.decision
@@ -101,6 +96,15 @@ class Cluster:
                 self.tell(ShadowTurn())
         assert decision is not None
         return decision
+
+    def measure(self, seconds: int, wants: dict[str, float]) -> None:
+        """Let each host send a sample a second."""
+        for _ in range(seconds):
+            self.now_s += 1.0
+            self.sequence += 1
+            for host in self.hosts.values():
+                if host.uuid not in self.silent:
+                    self.tell(SampleArrived(sample=self.sample(host.uuid, wants)))
 
     def sample(self, host: str, wants: dict[str, float]) -> HostSample:
         """Share the host's CPUs max-min among what its guests want, as the scheduler would."""

@@ -9,6 +9,7 @@ from migd_controller.commands import BeginProbe, EndProbe
 from migd_controller.config import ProbeSection
 from migd_controller.events import AgentListens
 from migd_controller.leases import Lease
+from migd_controller.probe_requests import waits_for
 from migd_controller.probing import ages_s
 from migd_core.messages import DirtyCurve, GuestSample, HostSample, ProbeReport, ProbeState
 from migd_core.units import GIB
@@ -19,15 +20,19 @@ WINDOW_S = ages_s(PROBE, 4 * GIB, 0.9 * 125e6)[-1]
 
 
 class Probed(Cluster):
-    """A cluster whose agents listen, and answer as the test says."""
+    """A cluster whose agents listen, and answer as the test says.
 
-    def __init__(self, *guests: Any, hosts: int = 2, **values: Any) -> None:
+    Each has sent samples for as long as a lease lasts (`warm_s`), so that its clock is known to keep pace.
+    """
+
+    def __init__(self, *guests: Any, hosts: int = 2, warm_s: int = 40, **values: Any) -> None:
         places = [pool_host(name) for name in "abcdef"[:hosts]]
         super().__init__(places, guests, **{"config": replace(CONFIG, probe=PROBE), **values})
         self.reports: dict[str, ProbeReport] = {}
         self.curves: dict[str, DirtyCurve] = {}
         for host in self.hosts:
             self.tell(AgentListens(host=host, listens=True))
+        self.measure(warm_s, {})
 
     def sample(self, host: str, wants: dict[str, float]) -> HostSample:
         sample = super().sample(host, wants)
@@ -50,6 +55,11 @@ class Probed(Cluster):
         self.reports[lease.host] = ProbeReport(lease=lease.lease, guest_uuid=lease.guest, state=state, text=text)
         if state == "done":
             self.curves[lease.guest] = DirtyCurve((1.0,), (10,), measured_s=self.now_s)
+
+    def waits_for(self, guest: str = "g") -> tuple[str, float]:
+        """Return what keeps a guest from being probed, and for how long at least (s)."""
+        core = self.core
+        return waits_for(guest, self.now_s, core.inventory, core.telemetry, core.memory, core.config)
 
     def immovable(self, guest: str) -> str | None:
         return self.core.world(self.now_s).guests[guest].immovable_because

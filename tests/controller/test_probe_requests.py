@@ -23,11 +23,6 @@ from migd_core.units import GIB
 APART_S = (WINDOW_S + PROBE_AROUND_S) / PROBE.guest_time_ratio
 
 
-def waits_for(cluster: Probed, guest: str = "g") -> tuple[str, float]:
-    core = cluster.core
-    return probe_requests.waits_for(guest, cluster.now_s, core.inventory, core.telemetry, core.memory, core.config)
-
-
 def refusal(cluster: Probed, guest: str = "g") -> str:
     core = cluster.core
     with pytest.raises(Refused) as caught:
@@ -54,7 +49,7 @@ def test_a_wish_does_not_make_a_probe_come_sooner_than_a_hundredth_of_the_guests
     cluster.run(1)
     cluster.tell(ProbeEnded(lease=lease.lease))
     cluster.tell(ProbeRequested(guest="g"))
-    text, left_s = waits_for(cluster)
+    text, left_s = cluster.waits_for()
     assert text == f"it may be probed for 1 % of its time, and so once in {int(APART_S / 60)} min"
     assert left_s == pytest.approx(began_s + APART_S - cluster.now_s)
     while len(cluster.begun) == 1:
@@ -72,12 +67,12 @@ def test_a_guest_that_was_asked_for_is_not_probed_while_it_migrates_or_while_mig
     cluster.tell(ProbeRequested(guest="g"))
     cluster.run(3)
     assert cluster.begun == []
-    assert waits_for(cluster) == ("migd is paused; `migctl resume` goes on", 0.0)
+    assert cluster.waits_for() == ("migd is paused; `migctl resume` goes on", 0.0)
     cluster.tell(Resumed())
     cluster.tell(MigrationRequested(guest="g", target="b"))
     cluster.run(3)
     assert cluster.begun == []
-    assert waits_for(cluster)[0] == "the guest is being migrated, and no guest is probed then"
+    assert cluster.waits_for()[0] == "the guest is being migrated, and no guest is probed then"
 
 
 def test_a_guest_that_was_asked_for_waits_for_the_others_of_its_host() -> None:
@@ -86,11 +81,11 @@ def test_a_guest_that_was_asked_for_waits_for_the_others_of_its_host() -> None:
     (lease,) = cluster.begun
     assert lease.guest == "g"
     cluster.tell(ProbeRequested(guest="h"))
-    assert waits_for(cluster, "h") == ("the dirty pages of g are counted on its host", lease.over_at - cluster.now_s)
+    assert cluster.waits_for("h") == ("the dirty pages of g are counted on its host", lease.over_at - cluster.now_s)
     cluster.says(lease, "failed", "no such domain")
     cluster.run(1)
     cluster.tell(ProbeEnded(lease=lease.lease))
-    text, left_s = waits_for(cluster, "h")
+    text, left_s = cluster.waits_for("h")
     assert text == "the last probe on its host came to nothing"
     assert REST_S - 5.0 <= left_s <= REST_S
 
@@ -115,7 +110,7 @@ def test_what_will_never_be_probed_is_refused_with_the_reason() -> None:
     tagged = Probed(replace(pool_guest("g", on="a"), tags=("migd:no-probe",)))
     tagged.run(1)
     assert refusal(tagged) == "guest g carries the tag migd:no-probe, which keeps it from being probed"
-    silent = Probed(pool_guest("g", on="a"))
+    silent = Probed(pool_guest("g", on="a"), warm_s=0)
     assert refusal(silent) == "no agent speaks for host a, and only agents count dirty pages; see docs/dom0.md"
 
 
@@ -126,9 +121,9 @@ def test_a_guest_whose_agent_does_not_listen_waits_until_it_does() -> None:
     cluster.tell(ProbeRequested(guest="g"))
     cluster.run(3)
     assert cluster.begun == []
-    assert waits_for(cluster)[0].startswith("the agent of host a listens to no leases;")
+    assert cluster.waits_for()[0].startswith("the agent of host a listens to no leases;")
     cluster.tell(AgentListens(host="a", listens=True))
-    assert waits_for(cluster) == ("", 0.0)
+    assert cluster.waits_for() == ("", 0.0)
     cluster.run(1)
     (lease,) = cluster.begun
     assert lease.guest == "g"
@@ -138,7 +133,7 @@ def test_a_guest_that_the_pool_keeps_from_moving_says_so() -> None:
     cluster = Probed(pool_guest("g", on="a"))
     blocked = replace(cluster.guests["g"], blocked_because="a backup runs")
     cluster.tell(InventoryChanged(hosts=(), guests=(blocked,), gone=(), is_complete=False))
-    assert waits_for(cluster)[0] == "the pool says of the guest: a backup runs"
+    assert cluster.waits_for()[0] == "the pool says of the guest: a backup runs"
 
 
 def test_what_a_move_to_each_host_would_take_is_judged_and_nothing_is_done() -> None:

@@ -27,7 +27,7 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.leases import Lease, block_text, lease_of_block
-from migd_controller.probing import MARGIN_S, REST_S, ages_s
+from migd_controller.probing import MARGIN_S, REST_S, STEADY_S, ages_s
 from migd_core.messages import PROBE_AROUND_S, DirtyCurve, ProbeState
 from migd_core.units import GIB
 
@@ -57,16 +57,12 @@ def test_the_agents_deadline_comes_before_the_controllers_however_late_the_sampl
     cluster.run(1)
     for late_s in (0.0, 3.0):
         cluster = Probed(pool_guest("g", on="a"), memory=None)
-        sample = cluster.sample("a", {})
-        for number in range(3):
-            cluster.now_s += 1.0
-            fresh = replace(sample, sequence=number, monotonic_s=500.0 + number)
-            cluster.tell(SampleArrived(sample=fresh))
         arrived_s = cluster.now_s
         cluster.now_s += late_s
         cluster.tell(Tick())
         (lease,) = cluster.begun
-        agents_deadline_s = arrived_s + lease.until_s - 502.0  # at the latest: the sample may have been on its way
+        # At the latest: the sample may have been on its way.
+        agents_deadline_s = arrived_s + lease.until_s - cluster.sample("a", {}).monotonic_s + late_s
         assert lease.over_at - agents_deadline_s == pytest.approx(MARGIN_S)
 
 
@@ -83,7 +79,7 @@ def test_a_curve_ends_the_lease_and_the_guest_may_move_once_the_pool_lets_it() -
     cluster = Probed(pool_guest("g", on="a"))
     cluster.run(1)
     (lease,) = cluster.begun
-    assert cluster.immovable("g") == "migd counts its dirty pages (D1.p1); it may be migrated again in 29 s at most"
+    assert cluster.immovable("g") == "migd counts its dirty pages (D1.p1); it may be migrated again in 34 s at most"
     cluster.says(lease, "under-way")
     cluster.run(1)
     assert cluster.ended == []
@@ -178,7 +174,7 @@ def test_a_host_that_cannot_probe_now_gets_no_lease(what: str) -> None:
         case "it stopped listening":
             cluster.tell(AgentListens(host="a", listens=False))
         case "agentless":
-            cluster.tell(SampleArrived(sample=cluster.sample("a", {}), source=Source.RRD))
+            cluster.tell(SampleArrived(sample=replace(cluster.sample("a", {}), boot_id="rrd"), source=Source.RRD))
             cluster.tell(Tick())
             cluster.silent = set(cluster.hosts)
         case "silent":
@@ -263,18 +259,41 @@ def test_what_was_counted_of_a_guest_that_stopped_while_the_pool_was_silent_is_f
     assert cluster.core.telemetry.curves("g") == ()
 
 
-def test_an_agent_whose_clock_leaps_gets_no_lease() -> None:
+@pytest.mark.parametrize("leap_s", [9e11, STEADY_S + 0.5])
+def test_an_agent_whose_clock_leaps_gets_no_lease(leap_s: float) -> None:
     """Its own deadline is told in that clock, and is what ends a probe that the controller hears nothing of."""
     cluster = Probed(pool_guest("g", on="a"))
-    for leap_s in (0.0, 9e11):
-        cluster.now_s += 1.0
-        cluster.sequence += 1
-        sample = replace(cluster.sample("a", {}), sequence=cluster.sequence)
-        cluster.tell(SampleArrived(sample=replace(sample, monotonic_s=sample.monotonic_s + leap_s)))
+    cluster.sequence += 1
+    sample = cluster.sample("a", {})
+    cluster.tell(SampleArrived(sample=replace(sample, monotonic_s=sample.monotonic_s + leap_s)))
     cluster.tell(Tick())
     assert cluster.begun == []
-    cluster.run(13)
+    text, _ = cluster.waits_for()
+    assert f"the clock of its host, or the way of its samples, went {leap_s:.1f} s wrong in the last minute" in text
+    cluster.run(14)
     assert len(cluster.begun) == 1, "a minute of samples without a leap is enough"
+
+
+def test_an_agent_gets_no_lease_before_its_clock_was_watched_for_as_long_as_that_lasts() -> None:
+    """After a start a clock that is to stand still for a while, having leapt ahead, cannot be told from a good one."""
+    cluster = Probed(pool_guest("g", on="a"), warm_s=1)
+    cluster.tell(Tick())
+    text, left_s = cluster.waits_for()
+    assert text == "the clock of its host is watched first, for as long as a probe may last"
+    assert left_s == pytest.approx(WINDOW_S + PROBE_AROUND_S)
+    cluster.run(int(left_s / CONFIG.period_s))
+    assert cluster.begun == []
+    cluster.run(1)
+    assert len(cluster.begun) == 1
+
+
+def test_a_silence_is_part_of_what_is_watched() -> None:
+    """Where samples come more seldom than once a minute, each is held against the one before."""
+    cluster = Probed(pool_guest("g", on="a"), warm_s=1)
+    cluster.now_s += 300.0
+    cluster.measure(1, {})
+    cluster.tell(Tick())
+    assert len(cluster.begun) == 1
 
 
 def test_a_probe_that_was_given_up_costs_its_host_no_rest() -> None:
@@ -322,7 +341,7 @@ def test_a_restarted_controller_ends_what_was_ending() -> None:
 def test_a_block_that_migd_does_not_remember_is_taken_away_once_its_agent_must_be_done() -> None:
     cluster = Probed(pool_guest("g", on="a", probed_by="D7.p1"))
     assert cluster.immovable("g") == "migd has kept it from being migrated for D7.p1, and is about to allow it again"
-    cluster.run(9)
+    cluster.run(10)
     assert cluster.ended == []
     cluster.run(2)
     assert cluster.ended == [("D7.p1", "its agent has not said what became of it")]

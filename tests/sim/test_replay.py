@@ -212,9 +212,9 @@ def test_a_replay_does_not_depend_on_how_python_orders_sets(hog: Path) -> None:
 def test_a_record_of_another_format_is_refused_by_both_numbers(hog: Path, tmp_path: Path) -> None:
     (whole,) = part_files(hog)
     other = tmp_path / "000001.record"
-    other.write_bytes(whole.read_bytes().replace(FIRST_LINE, b"migd-record 3\n", 1))
+    other.write_bytes(whole.read_bytes().replace(FIRST_LINE, b"migd-record 999\n", 1))
     with pytest.raises(
-        RecordError, match=r"is a record of format 3, and migd .* reads format 2; replay it with the release"
+        RecordError, match=r"is a record of format 999, and migd .* reads format 3; replay it with the release"
     ):
         replay(other)
 

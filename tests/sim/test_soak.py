@@ -114,7 +114,7 @@ def test_a_file_that_is_no_case_is_named(tmp_path: Path) -> None:
 
 
 def test_everything_that_can_happen_is_drawn_sometimes() -> None:
-    assert WEIGHTS.keys() == DEEDS.keys()
+    assert {*WEIGHTS, "clock-slow"} == DEEDS.keys()
     drawn = {happening.what for seed in range(60) for happening in draw(seed).happenings}
     assert drawn == DEEDS.keys()
 

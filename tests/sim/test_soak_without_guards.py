@@ -38,7 +38,7 @@ from migd_controller.events import MigrationAccepted
 from migd_controller.guards import Situation
 from migd_controller.inventory import Inventory
 from migd_controller.residents import Residents
-from migd_core import messages
+from migd_controller.telemetry import HostTelemetry
 from migd_core.world import Move, World
 from migd_policies.rules import Rules
 from migd_sim.run.soak.case import read, write
@@ -305,19 +305,12 @@ def probes_go_to_whoever_is_there(patch: Patch) -> None:
     without(patch, probing, "_is_fit", True)
 
 
-def agents_clocks_may_leap(patch: Patch) -> None:
-    """The controller's side alone, which sees it in samples."""
+def agents_clocks_may_go_as_they_like(patch: Patch) -> None:
     patch.setattr(probing, "STEADY_S", float("inf"))
 
 
-def leases_of_any_clock_are_taken(patch: Patch) -> None:
-    """The agent's side alone: the controller has nothing to go by right after its start."""
-    patch.setattr(messages, "CLOCKS_DIFFER_S", float("inf"))
-
-
-def nobody_minds_a_clock_that_leaps(patch: Patch) -> None:
-    agents_clocks_may_leap(patch)
-    leases_of_any_clock_are_taken(patch)
+def clocks_are_trusted_at_first_sight(patch: Patch) -> None:
+    patch.setattr(HostTelemetry, "watched_s", float("inf"))
 
 
 def hosts_have_many_probes(patch: Patch) -> None:
@@ -380,8 +373,8 @@ OTHERS: Sequence[tuple[Callable[[Patch], None], set[str], int]] = (
     (tags_do_not_keep_from_probes, {"unprobed"}, 1),
     (probes_follow_each_other, {"probe-share"}, 1),
     (probes_go_to_whoever_is_there, {"probe"}, 4),
-    (nobody_minds_a_clock_that_leaps, {"probe-and-migration"}, 3759),
-    (leases_of_any_clock_are_taken, {"probe-and-migration"}, 1079121972),
+    (agents_clocks_may_go_as_they_like, {"probe-and-migration"}, 118),
+    (clocks_are_trusted_at_first_sight, {"probe-and-migration"}, 797),
     (hosts_have_many_probes, {"one-probe-a-host"}, 1),
     (probes_are_given_in_a_pause, {"pause"}, 2),
     (probes_end_before_their_agents, {"probe-and-migration"}, 1),
@@ -397,13 +390,6 @@ def test_a_core_without_another_guard_is_found_out(
 ) -> None:
     change(monkeypatch)
     assert found(first) in invariants
-
-
-@pytest.mark.guards
-@pytest.mark.xfail(reason="agents refuse such leases, but for one as late as the clock leapt, which no seed has shown")
-def test_a_controller_that_alone_does_not_mind_a_clock_that_leaps_is_found_out(monkeypatch: Patch) -> None:
-    agents_clocks_may_leap(monkeypatch)
-    assert found(3759) == "probe-and-migration"
 
 
 def test_what_is_switched_off_is_there_to_be_switched_off() -> None:

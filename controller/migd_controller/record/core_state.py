@@ -17,7 +17,7 @@ from migd_controller.core import Core
 from migd_controller.events import PoolGuest, PoolHost, PoolReachability, Source
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
-from migd_controller.telemetry import HISTORY_PERIODS, TRANSITS, GuestRates, HostTelemetry, Telemetry, _Said
+from migd_controller.telemetry import HISTORY_PERIODS, GuestRates, HostTelemetry, Telemetry, _Said
 from migd_core.messages import DirtyCurve, HostSample
 from migd_core.progress import Progress
 from migd_policies.imbalance import Standing
@@ -38,7 +38,7 @@ class HostState(msgspec.Struct, frozen=True, array_like=True):
     flows: tuple[tuple[str, str, float], ...]
     load_ratios: tuple[float, ...]
     standing: Standing | None
-    transits_s: tuple[float, ...]
+    transits_s: tuple[tuple[float, float], ...]
 
 
 class ActivityState(msgspec.Struct, frozen=True, array_like=True):
@@ -172,7 +172,7 @@ def _host(state: HostState) -> HostTelemetry:
         flows={(source, target): rate for source, target, rate in state.flows},
         load_ratios=deque(state.load_ratios, HISTORY_PERIODS),
         standing=state.standing,
-        transits_s=deque(state.transits_s, TRANSITS),
+        transits_s=deque(state.transits_s),
     )
 
 

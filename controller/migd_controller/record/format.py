@@ -18,7 +18,7 @@ from migd_controller.config import ControllerConfig, RecordSection, TelemetrySec
 from migd_controller.events import AnyEvent
 from migd_core.errors import MigdError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MAGIC: Final = b"migd-record "
 FIRST_LINE: Final = MAGIC + b"%d\n" % FORMAT
 SUFFIX: Final = ".record"

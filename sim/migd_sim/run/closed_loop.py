@@ -284,7 +284,7 @@ class ClosedLoop:
         if before is None:
             return
         agent = self._agents[host]
-        agent.follow(self.cluster, host, now.boot_id)
+        agent.follow(self.cluster, host, now.boot_id, self.cluster.now_s)
         stamp = Stamp(now.boot_id, self._sequence, self.cluster.now_s, dirty_curves=agent.curves, probe=agent.report)
         sample = form(before, now, stamp).sample
         if sample is not None:

@@ -36,8 +36,8 @@ class SimAgent:
             self._tell(self._lease, "revoked")
             self._lease = None
 
-    def follow(self, cluster: Cluster, host: str, boot_id: str) -> None:
-        """Go on to the present moment of `cluster`; `boot_id` is this run of the agent."""
+    def follow(self, cluster: Cluster, host: str, boot_id: str, now_s: float) -> None:
+        """Go on to the present moment of `cluster`, `now_s` on its own clock; `boot_id` is this run of the agent."""
         residents = {uuid: guest for uuid, guest in cluster.guests.items() if guest.host == host}
         self.curves = {guest: curve for guest, curve in self.curves.items() if guest in residents}
         lease = self._lease
@@ -48,11 +48,11 @@ class SimAgent:
             self._end(lease, "refused")
         elif guest is None or guest.migration is not None:
             self._end(lease, "stood-back")
-        elif cluster.now_s >= lease.until_s:
+        elif now_s >= lease.until_s:
             self._end(lease, "expired")
-        elif cluster.now_s >= self._done_s:
+        elif now_s >= self._done_s:
             curve = cluster.counted_curve(lease.guest_uuid, lease.ages_s)
-            self.curves[lease.guest_uuid] = replace(curve, measured_s=cluster.now_s)
+            self.curves[lease.guest_uuid] = replace(curve, measured_s=now_s)
             self._end(lease, "done")
 
     def _end(self, lease: ProbeLease, state: ProbeState) -> None:

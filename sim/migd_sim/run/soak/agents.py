@@ -56,6 +56,7 @@ class Agents:
     late_leases: list[float] = field(default_factory=list)
     _agents: dict[str, _Agent] = field(init=False)
     _faults: list[tuple[Happening, str, Random]] = field(default_factory=list)
+    _slow: dict[str, tuple[float, float]] = field(default_factory=dict)  # by host: lost of each second, until when
 
     def __post_init__(self) -> None:
         self._agents = {uuid: _Agent(uuid) for uuid in self.pool.cluster.hosts}
@@ -71,6 +72,18 @@ class Agents:
     def _end_fault(self, fault: tuple[Happening, str, Random]) -> None:
         if fault in self._faults:
             self._faults.remove(fault)
+
+    def slow_clock(self, host: str, lost_ratio: float, lasts_s: float) -> None:
+        """Let a host's clock leap ahead, and lose so much of each second that it is right after `lasts_s`."""
+        now_s = self.pool.cluster.now_s
+        if now_s + lost_ratio * lasts_s >= self._clock_s(host):
+            self._slow[host] = lost_ratio, now_s + lasts_s
+
+    def _clock_s(self, host: str) -> float:
+        """Return what a host's monotonic clock reads: it never goes back."""
+        now_s = self.pool.cluster.now_s
+        lost_ratio, right_at_s = self._slow.get(host, (0.0, now_s))
+        return now_s + lost_ratio * max(0.0, right_at_s - now_s)
 
     def heal(self) -> None:
         """Let everything that is wrong with agents end."""
@@ -108,7 +121,7 @@ class Agents:
         self.pool.calendar.after(wait_s, partial(self._receive, lease))
 
     def _receive(self, lease: Lease) -> None:
-        agent, now_s = self._agents[lease.host], self.pool.cluster.now_s
+        agent, now_s = self._agents[lease.host], self._clock_s(lease.host)
         if not self._is_up(agent) or lease.host in self.agentless:
             return
         agent.sim.begin(lease.for_agent, now_s)
@@ -129,11 +142,11 @@ class Agents:
 
     def probing(self) -> list[Lease]:
         """Return the leases of the probes that are really under way at this moment."""
-        now_s, found = self.pool.cluster.now_s, []
+        found = []
         for agent in self._agents.values():
             if agent.probing is not None and self._is_up(agent):
                 lease, until_s = agent.probing
-                if now_s >= until_s or self.pool.cluster.guests[lease.guest].host != lease.host:
+                if self._clock_s(agent.host) >= until_s or self.pool.cluster.guests[lease.guest].host != lease.host:
                     agent.probing = None
                 else:
                     found.append(lease)
@@ -169,20 +182,21 @@ class Agents:
             agent.reading = None
             return None
         cluster, host = self.pool.cluster, agent.host
-        if agent.reading is not None and agent.reading.at_s >= cluster.now_s:
+        clock_s = self._clock_s(host)
+        if agent.reading is not None and agent.reading.at_s >= clock_s:
             return None
-        now, before = cluster.counters(host), agent.reading
+        now, before = replace(cluster.counters(host), at_s=clock_s), agent.reading
         agent.reading = now
         if before is None:
             return None
         if host in self.agentless:
-            stamp = Stamp(RRD, int(cluster.now_s * 10), cluster.now_s)
+            stamp = Stamp(RRD, int(clock_s * 10), clock_s)
             sample = form(before, now, stamp).sample
             return None if sample is None else replace(sample, flows=())
         boot_id = self._boot_id(agent)
-        agent.sim.follow(cluster, host, boot_id)
+        agent.sim.follow(cluster, host, boot_id, clock_s)
         agent.sequence += 1
-        stamp = Stamp(boot_id, agent.sequence, cluster.now_s, dirty_curves=agent.sim.curves, probe=agent.sim.report)
+        stamp = Stamp(boot_id, agent.sequence, clock_s, dirty_curves=agent.sim.curves, probe=agent.sim.report)
         return form(before, now, stamp).sample
 
     def _send(self, agent: _Agent, sample: HostSample) -> None:

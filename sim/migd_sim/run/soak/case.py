@@ -35,6 +35,7 @@ AgentFault = Literal[
     "samples-swapped",
     "samples-absurd",
     "leases-late",
+    "clock-slow",
     "health",
 ]
 PoolFault = Literal[
@@ -87,8 +88,9 @@ class Happening(Part, frozen=True, kw_only=True):
 
     `of` is whom it concerns (host, guest or job by name; a policy, a shadow's label), `to` where to or what: a host, a
     name, a tag, a pool's failure code, a level, a state. `value` is a figure: seconds for what is late, bytes a second
-    for a link, vCPUs, how many commands a dying controller still carries out (-1: it dies at once). `shift_s` is by how
-    much the wall clock has jumped when the controller starts again.
+    for a link, vCPUs, what a slow clock loses of each second (having leapt ahead by all that it is to lose), how many
+    commands a dying controller still carries out (-1: it dies at once). `shift_s` is by how much the wall clock has
+    jumped when the controller starts again.
     """
 
     at_s: Seconds

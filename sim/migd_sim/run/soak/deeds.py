@@ -86,6 +86,12 @@ def _leases_late(loop: "Loop", happening: Happening) -> None:
     loop.agents.late_leases.append(happening.value)
 
 
+def _clock_slow(loop: "Loop", happening: Happening) -> None:
+    host = loop.pool.host_named(happening.of)
+    if host is not None:
+        loop.agents.slow_clock(host, happening.value, happening.lasts_s)
+
+
 def _health(loop: "Loop", happening: Happening) -> None:
     host = loop.pool.host_named(happening.of)
     if host is None:
@@ -404,6 +410,7 @@ DEEDS: Final[Mapping[What, Deed]] = {
     "samples-swapped": _agent_fault,
     "samples-absurd": _agent_fault,
     "leases-late": _leases_late,
+    "clock-slow": _clock_slow,
     "health": _health,
     "xapi-slow": _xapi_slow,
     "xapi-cut": _xapi_cut,

@@ -108,8 +108,24 @@ def draw(seed: int) -> Case:
         disks={guest.name: rng.choice(STORAGES) for guest in guests if rng.random() < 0.3},
         groups={guest.name: "spread" for guest in guests if rng.random() < 0.25} if rng.random() < 0.4 else {},
         shrinking=tuple(each.name for each in guests if Random(f"soak {seed} {each.name}").random() < SHRINKING_RATIO),
-        happenings=_happenings(rng, _Storm(rng, hosts, guests, jobs), jobs, length_s),
+        happenings=_with_slow_clocks(seed, _happenings(rng, _Storm(rng, hosts, guests, jobs), jobs, length_s), hosts),
     )
+
+
+def _with_slow_clocks(seed: int, happenings: Sequence[Happening], hosts: Sequence[HostSpec]) -> tuple[Happening, ...]:
+    """Return what happens with clocks going wrong in the midst of it; drawn apart, so that the rest stays as it was."""
+    rng = Random(f"soak {seed} clocks")
+    slow = [
+        Happening(
+            at_s=round(rng.choice(happenings).at_s + rng.uniform(0.0, 60.0), 1),
+            what="clock-slow",
+            of=rng.choice(hosts).name,
+            value=round(rng.uniform(0.02, 0.95), 2),
+            lasts_s=round(between(rng, 5.0, 900.0), 1),
+        )
+        for _ in range(rng.choice((0, 0, 0, 1, 2)))
+    ]
+    return tuple(sorted((*happenings, *slow), key=lambda each: each.at_s))
 
 
 def _happenings(rng: Random, storm: "_Storm", jobs: Sequence[JobSpec], length_s: float) -> tuple[Happening, ...]:
