@@ -66,5 +66,5 @@ def waits_for(
             share = f"{config.probe.guest_time_ratio * 100:g} %"
             return f"it may be probed for {share} of its time, and so once in {format_duration(pause_s)}", left_s
     if known is not None:
-        return distrusted(known, lease_s(config.probe, found.memory_bytes, bandwidth(known, config)))
+        return distrusted(known, lease_s(config.probe, found.memory_bytes, bandwidth(known, config))), 0.0
     return "", 0.0

@@ -18,16 +18,15 @@ from migd_controller.leases import Lease
 from migd_controller.memory import Memory
 from migd_controller.telemetry import HostTelemetry, Telemetry
 from migd_core.messages import PROBE_AROUND_S, HostSample
+from migd_core.units import format_duration
 from migd_policies.dirty_fit import probe_ages_s
 
 NEVER_TAG: Final = "migd:never"
 UNPROBED_TAGS: Final = frozenset({"migd:no-probe", NEVER_TAG})
 # From the agent's deadline to the controller's.
-MARGIN_S: Final = 10.0
+MARGIN_S: Final = 5.0
 # What an operator has asked for, and nothing came of, is forgotten after so long.
 ASKED_FOR_S: Final = 2 * 3600.0
-# By how much the agent's clock may have gone otherwise than this one in the last minute, or samples been late.
-STEADY_S: Final = 3.5
 # After a lease that brought no curve its host is left alone for so long.
 REST_S: Final = 60.0
 
@@ -203,8 +202,7 @@ def _granted(
                     each.uuid,
                 ),
             )
-            why, _ = distrusted(known, lease_s(config.probe, guest.memory_bytes, bandwidth(known, config)))
-            if not why:
+            if not distrusted(known, lease_s(config.probe, guest.memory_bytes, bandwidth(known, config))):
                 leases.append(_lease(f"{cause}.p{len(leases) + 1}", guest, known, inventory, config, now_s))
     return tuple(leases)
 
@@ -252,18 +250,19 @@ def lease_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: flo
     return ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + PROBE_AROUND_S
 
 
-def distrusted(known: HostTelemetry, length_s: float) -> tuple[str, float]:
-    """Say why an agent's clock may not end a probe of `length_s`, and for how long at least (s); empty if it may.
+def distrusted(known: HostTelemetry, length_s: float) -> str:
+    """Say why an agent's clock is not trusted to end a probe of `length_s`; empty where it is.
 
-    It must have kept pace with this one for as long. A clock that lost j of those l seconds, and goes on so, ends a
-    probe j / (1 - j / l) too late: within MARGIN_S for a j of STEADY_S and an l of 6 s, which no probe falls short of.
+    One that leapt by MARGIN_S may be about to end it by that too late. So may one that is slow: having lost j of the w
+    seconds that it was watched for, it ends l seconds l * j / (w - j) too late, which is MARGIN_S for a j of
+    MARGIN_S * w / (MARGIN_S + l).
     """
-    if (left_s := length_s - known.watched_s) > 0:
-        return "the clock of its host is watched first, for as long as a probe may last", left_s
-    if known.jitter_s > STEADY_S:
-        text = f"the clock of its host, or the way of its samples, went {known.jitter_s:.1f} s wrong in the last minute"
-        return f"{text}; see `migctl doctor`", 0.0
-    return "", 0.0
+    if not known.watched_s:
+        return "the clock of its host has been seen but once since the agent or the controller started"
+    if known.jitter_s > MARGIN_S * min(1.0, known.watched_s / (MARGIN_S + length_s)):
+        span = format_duration(known.watched_s)
+        return f"the clock of its host, or the way of its samples, went {known.jitter_s:.1f} s wrong in {span}"
+    return ""
 
 
 def bandwidth(known: HostTelemetry, config: ControllerConfig) -> float:

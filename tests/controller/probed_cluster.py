@@ -20,10 +20,7 @@ WINDOW_S = ages_s(PROBE, 4 * GIB, 0.9 * 125e6)[-1]
 
 
 class Probed(Cluster):
-    """A cluster whose agents listen, and answer as the test says.
-
-    Each has sent samples for as long as a lease lasts (`warm_s`), so that its clock is known to keep pace.
-    """
+    """A cluster whose agents listen, and answer as the test says; each has sent samples for `warm_s`."""
 
     def __init__(self, *guests: Any, hosts: int = 2, warm_s: int = 40, **values: Any) -> None:
         places = [pool_host(name) for name in "abcdef"[:hosts]]

@@ -98,7 +98,7 @@ CANCEL: Final = Run(
     "two-guests-change-places-over-a-spare-host",
     70.0,
     [
-        (7.0, lambda loop: loop.tell(Paused())),
+        (12.0, lambda loop: loop.tell(Paused())),
         (20.0, lambda loop: loop.tell(Resumed())),
         (41.0, by_hand("rank1", "c")),
         (43.0, cancel_all),

@@ -27,7 +27,7 @@ from migd_controller.events import (
     Tick,
 )
 from migd_controller.leases import Lease, block_text, lease_of_block
-from migd_controller.probing import MARGIN_S, REST_S, STEADY_S, ages_s
+from migd_controller.probing import MARGIN_S, REST_S, ages_s
 from migd_core.messages import PROBE_AROUND_S, DirtyCurve, ProbeState
 from migd_core.units import GIB
 
@@ -79,7 +79,7 @@ def test_a_curve_ends_the_lease_and_the_guest_may_move_once_the_pool_lets_it() -
     cluster = Probed(pool_guest("g", on="a"))
     cluster.run(1)
     (lease,) = cluster.begun
-    assert cluster.immovable("g") == "migd counts its dirty pages (D1.p1); it may be migrated again in 34 s at most"
+    assert cluster.immovable("g") == "migd counts its dirty pages (D1.p1); it may be migrated again in 29 s at most"
     cluster.says(lease, "under-way")
     cluster.run(1)
     assert cluster.ended == []
@@ -259,7 +259,7 @@ def test_what_was_counted_of_a_guest_that_stopped_while_the_pool_was_silent_is_f
     assert cluster.core.telemetry.curves("g") == ()
 
 
-@pytest.mark.parametrize("leap_s", [9e11, STEADY_S + 0.5])
+@pytest.mark.parametrize("leap_s", [9e11, MARGIN_S + 0.1])
 def test_an_agent_whose_clock_leaps_gets_no_lease(leap_s: float) -> None:
     """Its own deadline is told in that clock, and is what ends a probe that the controller hears nothing of."""
     cluster = Probed(pool_guest("g", on="a"))
@@ -268,23 +268,29 @@ def test_an_agent_whose_clock_leaps_gets_no_lease(leap_s: float) -> None:
     cluster.tell(SampleArrived(sample=replace(sample, monotonic_s=sample.monotonic_s + leap_s)))
     cluster.tell(Tick())
     assert cluster.begun == []
-    text, _ = cluster.waits_for()
-    assert f"the clock of its host, or the way of its samples, went {leap_s:.1f} s wrong in the last minute" in text
+    text = f"the clock of its host, or the way of its samples, went {leap_s:.1f} s wrong in 39 s"
+    assert cluster.waits_for() == (text, 0.0)
     cluster.run(14)
     assert len(cluster.begun) == 1, "a minute of samples without a leap is enough"
 
 
-def test_an_agent_gets_no_lease_before_its_clock_was_watched_for_as_long_as_that_lasts() -> None:
-    """After a start a clock that is to stand still for a while, having leapt ahead, cannot be told from a good one."""
-    cluster = Probed(pool_guest("g", on="a"), warm_s=1)
+@pytest.mark.parametrize(("lost_ratio", "begun"), [(1.0, 0), (0.25, 0), (0.1, 1), (0.0, 1)])
+def test_an_agent_whose_clock_goes_slow_gets_no_lease(lost_ratio: float, begun: int) -> None:
+    """One that has leapt ahead, and is to lose that again, ends a probe too late; it may be met right after a start."""
+    cluster = Probed(pool_guest("g", on="a"), warm_s=0)
+    begins_s = cluster.now_s
+    for number in range(1, 5):
+        assert cluster.begun == []
+        cluster.now_s += 1.0
+        cluster.sequence += 1
+        sample = cluster.sample("a", {})
+        slow_s = begins_s + (1.0 - lost_ratio) * number
+        cluster.tell(SampleArrived(sample=replace(sample, monotonic_s=slow_s)))
+        if number == 1:
+            cluster.tell(Tick())
+            assert "has been seen but once" in cluster.waits_for()[0]
     cluster.tell(Tick())
-    text, left_s = cluster.waits_for()
-    assert text == "the clock of its host is watched first, for as long as a probe may last"
-    assert left_s == pytest.approx(WINDOW_S + PROBE_AROUND_S)
-    cluster.run(int(left_s / CONFIG.period_s))
-    assert cluster.begun == []
-    cluster.run(1)
-    assert len(cluster.begun) == 1
+    assert len(cluster.begun) == begun
 
 
 def test_a_silence_is_part_of_what_is_watched() -> None:
@@ -341,7 +347,7 @@ def test_a_restarted_controller_ends_what_was_ending() -> None:
 def test_a_block_that_migd_does_not_remember_is_taken_away_once_its_agent_must_be_done() -> None:
     cluster = Probed(pool_guest("g", on="a", probed_by="D7.p1"))
     assert cluster.immovable("g") == "migd has kept it from being migrated for D7.p1, and is about to allow it again"
-    cluster.run(10)
+    cluster.run(9)
     assert cluster.ended == []
     cluster.run(2)
     assert cluster.ended == [("D7.p1", "its agent has not said what became of it")]

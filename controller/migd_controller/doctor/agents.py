@@ -9,7 +9,6 @@ from migd_controller.core import Core
 from migd_controller.doctor.findings import listed, number, ok, problem, warning
 from migd_controller.events import Source
 from migd_controller.intake import IntakeCounts
-from migd_controller.probing import STEADY_S
 from migd_controller.telemetry import HostTelemetry
 from migd_core import __version__
 from migd_core.api import FindingView
@@ -148,8 +147,8 @@ def _arrivals(now: Reporting) -> Iterator[FindingView]:
     for name, jitter_s in sorted(late.items()):
         yield warning(
             "arrivals",
-            f"samples of host {name} arrive up to {format_duration(jitter_s)} late (no guest is probed "
-            f"from {format_duration(STEADY_S)} on, and the host is frozen from {format_duration(2 * limit_s)} on)",
+            f"samples of host {name} arrive up to {format_duration(jitter_s)} late (frozen from "
+            f"{format_duration(2 * limit_s)} on)",
             f"on {name}: `uptime` and `ping` to the controller tell whether Dom0 or the network is overloaded; more "
             "CPU for Dom0, or a higher telemetry.stale_after_s",
         )
