@@ -24,7 +24,7 @@ class _Recorded(Watched):
 def late_moves(policy: str, set_names: Sequence[str], runs: int, seed: int) -> tuple[int, int]:
     """Return how many moves `policy` made in `runs` cases of each set that had a break-even, and how many too late.
 
-    A guest of no job moves for others, so its move may pay until the last of the jobs is over.
+    A guest of no job, or of one that is over, moves for others: its move may pay until the last of the jobs is over.
     """
     made = late = 0
     for set_name in set_names:
@@ -35,8 +35,9 @@ def late_moves(policy: str, set_names: Sequence[str], runs: int, seed: int) -> t
             for decision in player.decisions:
                 for one in decision.candidates:
                     if one.is_accepted and one.price is not None and one.price.break_even_s is not None:
-                        job = player.cluster.guests[one.guest].job
-                        over_s = max(took_s.values()) if job is None else took_s[job.name]
+                        job, at_s = player.cluster.guests[one.guest].job, decision.at - EPOCH_S
+                        own_s = 0.0 if job is None else took_s[job.name]
+                        over_s = own_s if own_s > at_s else max(took_s.values())
                         made += 1
-                        late += one.price.break_even_s > over_s - (decision.at - EPOCH_S)
+                        late += one.price.break_even_s > over_s - at_s
     return made, late
