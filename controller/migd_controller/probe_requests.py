@@ -10,7 +10,7 @@ from migd_controller.config import ControllerConfig
 from migd_controller.events import Source
 from migd_controller.inventory import Inventory
 from migd_controller.memory import Memory
-from migd_controller.probing import UNPROBED_TAGS, apart_s, bandwidth, distrusted, lease_s
+from migd_controller.probing import UNPROBED_TAGS, apart_s, bandwidth, distrusted
 from migd_controller.telemetry import Telemetry
 from migd_core.errors import Refused
 from migd_core.units import format_duration
@@ -66,5 +66,5 @@ def waits_for(
             share = f"{config.probe.guest_time_ratio * 100:g} %"
             return f"it may be probed for {share} of its time, and so once in {format_duration(pause_s)}", left_s
     if known is not None:
-        return distrusted(known, lease_s(config.probe, found.memory_bytes, bandwidth(known, config))), 0.0
+        return distrusted(known, found, config), 0.0
     return "", 0.0

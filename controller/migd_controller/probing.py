@@ -202,7 +202,7 @@ def _granted(
                     each.uuid,
                 ),
             )
-            if not distrusted(known, lease_s(config.probe, guest.memory_bytes, bandwidth(known, config))):
+            if not distrusted(known, guest, config):
                 leases.append(_lease(f"{cause}.p{len(leases) + 1}", guest, known, inventory, config, now_s))
     return tuple(leases)
 
@@ -242,16 +242,16 @@ def _is_due(guest: PoolGuest, known: HostTelemetry, memory: Memory, config: Cont
 
 def apart_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
     """Return how far two probes of a guest lie apart at least, from the beginning of one to that of the next."""
-    return max(section.apart_s, lease_s(section, memory_bytes, bandwidth_bytes_per_s) / section.guest_time_ratio)
+    return max(section.apart_s, _lasts_s(section, memory_bytes, bandwidth_bytes_per_s) / section.guest_time_ratio)
 
 
-def lease_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
+def _lasts_s(section: ProbeSection, memory_bytes: int, bandwidth_bytes_per_s: float) -> float:
     """Return how long an agent may take to probe a guest."""
     return ages_s(section, memory_bytes, bandwidth_bytes_per_s)[-1] + PROBE_AROUND_S
 
 
-def distrusted(known: HostTelemetry, length_s: float) -> str:
-    """Say why an agent's clock is not trusted to end a probe of `length_s`; empty where it is.
+def distrusted(known: HostTelemetry, guest: PoolGuest, config: ControllerConfig) -> str:
+    """Say why an agent's clock is not trusted to end a probe of a guest; empty where it is.
 
     One that leapt by MARGIN_S may be about to end it by that too late. So may one that is slow: having lost j of the w
     seconds that it was watched for, it ends l seconds l * j / (w - j) too late, which is MARGIN_S for a j of
@@ -259,6 +259,7 @@ def distrusted(known: HostTelemetry, length_s: float) -> str:
     """
     if not known.watched_s:
         return "the clock of its host has been seen but once since the agent or the controller started"
+    length_s = _lasts_s(config.probe, guest.memory_bytes, bandwidth(known, config))
     if known.jitter_s > MARGIN_S * min(1.0, known.watched_s / (MARGIN_S + length_s)):
         span = format_duration(known.watched_s)
         return f"the clock of its host, or the way of its samples, went {known.jitter_s:.1f} s wrong in {span}"
