@@ -194,7 +194,7 @@ class Api:
         return _answer(await self._doctor.examine())
 
     async def _hosts(self, request: web.Request) -> web.Response:
-        return _answer(hosts_view(self._core, self._control.clock.now_s()))
+        return _answer(list(hosts_view(self._core, self._control.clock.now_s())))
 
     async def _begin_maintenance(self, request: web.Request) -> web.Response:
         body, now_s = await _body(request, api.MaintenanceRequest), self._control.clock.now_s()
@@ -229,7 +229,7 @@ class Api:
         return evacuation_view(self._core, uuid, self._control.clock.now_s())
 
     async def _guests(self, request: web.Request) -> web.Response:
-        return _answer(guests_view(self._core, self._control.clock.now_s()))
+        return _answer(list(guests_view(self._core, self._control.clock.now_s())))
 
     async def _jobs(self, request: web.Request) -> web.Response:
         return _answer(jobs_view(self._core, self._control.clock.now_s()))
