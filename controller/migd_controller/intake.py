@@ -31,8 +31,9 @@ from migd_core.tcp import notice_silence
 BATCH_S: Final = 0.03
 # A message has three frames. It is read to its end where it has more, but no more than this is kept of it.
 MOST_FRAMES: Final = 4
-# Of each connection: a quarter of a minute of an agent's samples. Its socket keeps four more.
-QUEUE_MESSAGES: Final = 16
+# Of each connection, of which somebody may open several: where the loop comes late, an agent's next samples wait in the
+# kernel's buffers and its own socket, and only the newest counts then.
+QUEUE_MESSAGES: Final = 4
 # What a host may tell: its largest sample twice a second, at first as much as it sends in ten minutes; a small message
 # counts as so many bytes, for it costs time, too. A sample of 20 guests has 6 kB.
 BYTES_PER_S: Final = 2 * MAX_MESSAGE_BYTES
