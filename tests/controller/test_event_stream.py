@@ -264,7 +264,7 @@ async def test_after_a_restart_a_reader_begins_with_a_new_snapshot(
 
 
 JSON = st.recursive(
-    st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=3),
+    st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=4),
     max_leaves=12,
 )

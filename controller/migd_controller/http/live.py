@@ -34,16 +34,16 @@ def document(
     migrations: Sequence[api.MigrationView],
 ) -> Document:
     """Return the whole document; `plan` in it is the last decision."""
-    glance = _plain(msgspec.to_builtins(status))
+    glance = _shown(status)
     for name in (*_NEVER_STILL, *_TOLD_ELSEWHERE):
         glance.pop(name, None)
-    plan = _plain(msgspec.to_builtins(status.last_decision)) if status.last_decision is not None else {}
+    plan = _shown(status.last_decision) if status.last_decision is not None else {}
     return {
         "status": glance,
-        "hosts": {each.uuid: _json(_plain(msgspec.to_builtins(each))) for each in hosts},
-        "guests": {each.uuid: _json(_plain(msgspec.to_builtins(each))) for each in guests},
-        "jobs": {each.name: _plain(msgspec.to_builtins(each)) for each in jobs},
-        "migrations": {each.cause: _plain(msgspec.to_builtins(each)) for each in migrations},
+        "hosts": {each.uuid: _json(_shown(each)) for each in hosts},
+        "guests": {each.uuid: _json(_shown(each)) for each in guests},
+        "jobs": {each.name: _shown(each) for each in jobs},
+        "migrations": {each.cause: _shown(each) for each in migrations},
         "plan": plan,
     }
 
@@ -62,6 +62,11 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Document
         else:
             patch[name] = value
     return patch
+
+
+def _shown(view: msgspec.Struct) -> Document:
+    shown: Document = _plain(msgspec.to_builtins(view))
+    return shown
 
 
 def _json(fields: Document) -> msgspec.Raw:
