@@ -126,11 +126,10 @@ def check_let_finish(parts: Sequence[Host | Guest | Job], of: Move, part: float)
     """Hold that `of`, if it paid when it began, is let finish after that `part` (0..1) of it went as predicted."""
     before = world(*parts)
     priced = price(before, [of])
-    assume(priced.net_s >= 0)
     (mine,) = priced.moves
     copying_s = mine.migration.total_s.median - mine.migration.pause_s.median
-    watched_s = WATCHED_AT_LEAST_S + part * copying_s
-    assume(watched_s <= copying_s)
+    assume(priced.net_s >= 0 and copying_s >= WATCHED_AT_LEAST_S)
+    watched_s = WATCHED_AT_LEAST_S + part * (copying_s - WATCHED_AT_LEAST_S)
     copying = Copying(bandwidth_bytes_per_s(before, of) * watched_s, watched_s)
     found = reconsider(world(*parts, in_flight=[of]), of, watched_s, copying, promise_of(priced))
     assert found is not None

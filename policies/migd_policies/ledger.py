@@ -12,10 +12,10 @@ T and pause are the predicted migration (`precopy_prediction`). L = min(R, horiz
 the jobs whose guests move: once those are over, nobody gains from the moves any more. H is for how much of L the
 imbalance stands (`imbalance`), of the shortest-lived that the moves answer; g₀ is g once the loads of guests of no job
 are gone: what is gained by faster hosts or nearer neighbours stays, and what a neighbour left behind costs stays, too,
-until the guests can go back. Remaining times are intervals: what is gained is worked out at their 10, 50 and 90 %, and
-counts 3 : 4 : 3 (Swanson's rule for a mean). A job whose step takes longer (g > 1) counts with its loss, at the speed v
-rather than v·g while guests are copied. Several moves are priced together, because moving one of two equally slow
-ranks gains nothing and moving both does.
+until the guests can go back; what would be gained only then can be had then, and counts for nothing. Remaining times
+are intervals: what is gained is worked out at their 10, 50 and 90 %, and counts 3 : 4 : 3 (Swanson's rule for a mean).
+A job whose step takes longer (g > 1) counts with its loss, at the speed v rather than v·g while guests are copied.
+Several moves are priced together, because moving one of two equally slow ranks gains nothing and moving both does.
 
 What is not known for sure is worked out at both ends of its interval, one thing at a time, and the differences are
 added up as squares: what the moves cost by how long they take, pause and slow the job down; what is gained by how long
@@ -288,6 +288,7 @@ def _job_price(
     may_gain: bool,
 ) -> JobPrice:
     rate, calm_rate = (1.0 - each if may_gain else min(0.0, 1.0 - each) for each in (ratio.now, ratio.calm))
+    calm_rate = min(calm_rate, max(0.0, rate))  # what would be gained only then can be had then
     waits_s = arrivals.awaited_s(job, gains=rate > 0)
     remaining = [_remaining_s(world, each) for each in {*arrivals.copied_s, job}]
     within_s = [min(world.pricing.horizon_s, *each) for each in zip(*remaining, strict=True)]

@@ -110,6 +110,44 @@ def test_a_load_may_end_soon_or_stand_for_long() -> None:
     assert brams.lasts_s == pytest.approx(100.0 * math.log(101.0))
 
 
+def test_what_would_be_gained_only_once_a_load_has_passed_can_be_had_then() -> None:
+    """Somebody's load makes rank1 the slowest; without it rank0 would be, for which host "a" is too full."""
+    ranks = [
+        guest(name, on=on, memory_bytes=GIGABYTE, dirty_curve=IDLE) for name, on in (("rank0", "a"), ("rank1", "b"))
+    ]
+    parts = [host("a", load=1.0), host("b"), host("c"), *ranks, job("brams", "rank0", "rank1", remaining_s=600.0)]
+    moves = [move("rank0", "a", "c")]
+    loaded = world(*parts, guest("noise", on="b", vcpus=7))
+    loaded = replace(loaded, hosts={uuid: replace(each, load_stood_s=10.0) for uuid, each in loaded.hosts.items()})
+    assert price(loaded, moves).gain_s == 0.0
+    assert price(world(*parts), moves).gain_s == pytest.approx(0.2 * 600.0)
+
+
+@settings(deadline=None)
+@given(
+    loads=st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 2.0)),
+    noise_vcpus=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    stood_s=st.floats(1.0, 1e4),
+    remaining_s=st.floats(1.0, 1e5),
+    is_both=st.booleans(),
+)
+def test_what_pays_breaks_even_while_its_job_runs(
+    loads: tuple[float, float], noise_vcpus: tuple[int, int], stood_s: float, remaining_s: float, is_both: bool
+) -> None:
+    """Loads of guests of no job pass, and break-even is at the rate of now, before they do."""
+    hosts = [host("a", load=loads[0]), host("b", load=loads[1]), host("c"), host("d")]
+    noise = [guest(f"noise{on}", on=on, vcpus=vcpus) for on, vcpus in zip("ab", noise_vcpus, strict=True)]
+    ranks = [
+        guest(name, on=on, memory_bytes=GIGABYTE, dirty_curve=IDLE) for name, on in (("rank0", "a"), ("rank1", "b"))
+    ]
+    brams = job("brams", "rank0", "rank1", remaining_s=remaining_s)
+    then = world(*(replace(each, load_stood_s=stood_s) for each in hosts), *noise, *ranks, brams)
+    moves = [move("rank0", "a", "c"), *([move("rank1", "b", "d")] if is_both else [])]
+    found = price(then, moves, for_jobs_only=True)
+    breaks_even_s = found.break_even_s
+    assert found.net_s <= 0.0 or (breaks_even_s is not None and breaks_even_s <= remaining_s)
+
+
 def test_a_step_that_gets_hardly_shorter_is_no_gain_to_be_sure_of() -> None:
     def sure_s(load: float) -> float:
         then = world(
