@@ -57,7 +57,7 @@ def compared(
 def change_view(core: Core, policy: Policy, now_s: float) -> api.PolicyChangeView:
     """What would change if `policy` were set now."""
     without_sets = replace(core.memory, sets={})  # another policy does not go on with what this one has begun
-    plan = core.judged(policy, without_sets, core.seen(now_s), now_s).decision
+    plan = core.judged(policy, without_sets, core.seen(now_s)).decision
     kept = {(each.guest, each.target) for each in plan.candidates if each.is_accepted}
     today = decision_view(core.plan(now_s), core.inventory)
     before = next(view for view in policies_view(core) if view.is_active)

@@ -15,19 +15,17 @@ guest is, whatever its task said. What no move needs may then be probed, on a le
 """
 
 import copy
-import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
 import msgspec
 from msgspec.structs import replace
 
 from migd_controller import (
     accounts,
-    automation,
     jobs,
     maintenance,
     probe_requests,
@@ -36,7 +34,6 @@ from migd_controller import (
     recommending,
     shadowing,
 )
-from migd_controller.automation import Stance
 from migd_controller.commands import (
     AnyCommand,
     CancelMigration,
@@ -51,7 +48,7 @@ from migd_controller.commands import (
 )
 from migd_controller.config import ControllerConfig
 from migd_controller.contest import Contender
-from migd_controller.decision import Candidate, Decision, Gate, Price
+from migd_controller.decision import Candidate, Decision
 from migd_controller.events import (
     AgentListens,
     AnyEvent,
@@ -91,19 +88,17 @@ from migd_controller.events import (
     Tick,
     TookOver,
 )
-from migd_controller.guards import Situation, judge
-from migd_controller.holds import Holds, after, resting, revised, without_guest, without_pool
+from migd_controller.holds import Holds, after, revised, without_guest, without_pool
 from migd_controller.inventory import Inventory
+from migd_controller.judging import Judge, Verdict
 from migd_controller.learning import after_migration
-from migd_controller.ledger import prices
 from migd_controller.memory import Memory, RememberedLink
 from migd_controller.migration import Migration, State
 from migd_controller.move_sets import MoveSet, set_after
-from migd_controller.plan_turns import JUDGED_AT_MOST, in_sets, in_turn
-from migd_controller.recommendations import Proposal, who
+from migd_controller.recommendations import who
 from migd_controller.seen import Seen
-from migd_controller.set_course import Bench, Judged, begin, gains_left, go_on
-from migd_controller.set_promises import as_promised, promised, without_promised
+from migd_controller.set_course import gains_left
+from migd_controller.set_promises import as_promised
 from migd_controller.shadow_policies import ShadowPolicies
 from migd_controller.snapshot import build_world
 from migd_controller.telemetry import Telemetry
@@ -111,30 +106,14 @@ from migd_core.automation import Automation
 from migd_core.causes import CauseCounter
 from migd_core.errors import MigdError
 from migd_core.messages import HostSample
-from migd_core.world import EVACUATION, Move, Plan, Reason, World
+from migd_core.world import Move, Plan, Reason, World
 from migd_policies import imbalance
 from migd_policies.evacuate import Emptying
 from migd_policies.own_load import without_own_load
 from migd_policies.policy import Policy
-from migd_policies.quiet_start import Outlook, Unknown
 from migd_policies.registry import configure
-from migd_policies.rules import places, resolve
+from migd_policies.rules import resolve
 from migd_policies.second_thoughts import Copying, Promise, reconsider
-
-BY_HAND: Final = "by hand"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A decision, the moves of it that passed every gate, with the migration each becomes, and the sets after it.
-
-    `proposals` are the moves of it that wait for an operator's word.
-    """
-
-    decision: Decision
-    migrations: tuple[Migration, ...]
-    sets: Mapping[str, MoveSet]
-    proposals: tuple[Proposal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +231,7 @@ class Core:
                 self.memory = replace(self.memory, links={**self.memory.links, **measured})
             case MigrationRequested(guest=guest):
                 revoked = probing.revoked(self.memory, guest)
-                return [*self._commit(self._judge_request(event, now_s), now_s), *revoked]
+                return [*self._commit(self._judge.request(event, self.seen(now_s)), now_s), *revoked]
             case ProbeRequested(guest=guest):
                 self.memory = probe_requests.asked(self.memory, guest, now_s)
             case CancelRequested(cause=cause):
@@ -296,13 +275,13 @@ class Core:
 
     def plan(self, now_s: float) -> Decision:
         """Return what a control cycle would decide at `now_s`, and do nothing about it."""
-        return self._decide(self.seen(now_s), now_s).decision
+        return self._decide(self.seen(now_s)).decision
 
-    def judged(self, policy: Policy, memory: Memory, seen: Seen, now_s: float) -> Verdict:
+    def judged(self, policy: Policy, memory: Memory, seen: Seen) -> Verdict:
         """Return what a control cycle would decide with another policy, memory and cluster, and do nothing about it."""
         other = copy.copy(self)
         other.policy, other.memory = policy, memory
-        return other._decide(seen, now_s)
+        return other._decide(seen)
 
     def _sampled(self, sample: HostSample, source: Source, now_s: float) -> list[AnyCommand]:
         before = self.telemetry.health(sample.host_uuid).state
@@ -341,7 +320,7 @@ class Core:
             self.memory, records = jobs.without_guests(self.memory, self.inventory.guests.keys(), now_s)
             over += records
             self._hold(revised(self.memory.holds, self.inventory, self.config.guards, now_s))
-        verdict = self._decide(seen, now_s)
+        verdict = self._decide(seen)
         self._decided = _Decided(self.memory, seen.bare, verdict.migrations)
         commands = self._commit(verdict, now_s)
         self.memory, recommended = recommending.on_tick(
@@ -372,7 +351,7 @@ class Core:
     ) -> tuple[Decision, Sequence[Migration], str]:
         try:
             policy = self.shadow_policies.of(label, shadow)
-            found = self.judged(policy, memory, self._by_rules(world), world.now_s)
+            found = self.judged(policy, memory, self._by_rules(world))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a shadow, the active policy goes on
             reason = Reason("policy-failed", f"policy {shadow.policy} cannot be asked: {_text(error)}")
             found = Verdict(Decision(cause=label, at=world.now_s, policy=shadow.policy, reason=reason), (), {})
@@ -423,10 +402,11 @@ class Core:
         )
         return commands
 
-    def _decide(self, seen: Seen, now_s: float) -> Verdict:
+    def _decide(self, seen: Seen) -> Verdict:
         if not self.inventory.is_known:
             reason = Reason("no-inventory", f"the pool's hosts and guests are not known yet: {self.pool.problem}")
-            decision = Decision(cause=self._cause, at=now_s, policy=self.policy.name, reason=reason)
+            cause, _ = self.memory.causes.following()
+            decision = Decision(cause=cause, at=seen.bare.now_s, policy=self.policy.name, reason=reason)
             return Verdict(decision, (), self.memory.sets)
         world = as_promised(seen.singly, self.memory.sets)
         leaving = self._leaving(world)
@@ -435,7 +415,16 @@ class Core:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a policy may be anybody's code; broken, it moves nothing
             text = f"policy {self.policy.name} failed with {_text(error)}; nothing moves because of it"
             plan = Plan((), Reason("policy-failed", text))
-        return self._verdict(self.policy.name, plan if leaving is None else leaving.beside(plan), seen, now_s)
+        return self._judge.verdict(self.policy.name, plan if leaving is None else leaving.beside(plan), seen)
+
+    @property
+    def _judge(self) -> Judge:
+        """Whoever judges by what is known now."""
+        return Judge(self.config, self.memory, self.inventory, self.telemetry.activities, self.pool.is_reachable)
+
+    def by_hand(self, guest: str, now_s: float) -> list[Candidate]:
+        """Return how a request to move a guest (uuid) to each other host would be judged, and do nothing about it."""
+        return self._judge.by_hand(guest, self.seen(now_s))
 
     def _leaving(self, world: World) -> Emptying | None:
         try:
@@ -443,215 +432,6 @@ class Core:
         except Exception as error:  # noqa: BLE001 - a host that cannot be emptied must not stop everything else for good
             text = f"hosts that are to be emptied are not, because of {_text(error)}"
             return Emptying(Plan((), Reason("emptying-failed", text)), {}, {})
-
-    def _judge_request(self, asked: MigrationRequested, now_s: float) -> Verdict:
-        seen = self.seen(now_s)
-        known = seen.world.guests.get(asked.guest)
-        source = known.host if known is not None else ""
-        reason = Reason("by-hand", f"asked for by {asked.by or 'an operator'}")
-        move = Move(asked.guest, source, asked.target, reason)
-        verdict = self._verdict(BY_HAND, Plan((move,), reason), seen, now_s)
-        if not asked.by:
-            return verdict
-        named = tuple(replace(each, requested_by=f"{BY_HAND}, {asked.by}") for each in verdict.migrations)
-        return dataclasses.replace(verdict, migrations=named)
-
-    def by_hand(self, guest: str, now_s: float) -> list[Candidate]:
-        """Return how a request to move a guest (uuid) to each other host would be judged, and do nothing about it."""
-        seen, reason = self.seen(now_s), Reason("by-hand", "to be asked for by an operator")
-        known = seen.world.guests.get(guest)
-        source = known.host if known is not None else ""
-        moves = [Move(guest, source, host, reason) for host in seen.world.hosts if host != source]
-        verdicts = [self._verdict(BY_HAND, Plan((move,), reason), seen, now_s) for move in moves]
-        return [candidate for verdict in verdicts for candidate in verdict.decision.candidates]
-
-    @property
-    def _cause(self) -> str:
-        """The id of the next decision."""
-        return self.memory.causes.following()[0]
-
-    def _verdict(self, policy: str, plan: Plan, seen: Seen, now_s: float, *, approved: str = "") -> Verdict:
-        """Judge the steps of sets under way that come next, then the sets of moves of the plan whose turn it is.
-
-        Each is judged against the world in which what was accepted before is under way. What an operator asks for, or
-        has `approved` (in words), is judged alone.
-        """
-        cause = self._cause
-        judged: list[Judged] = []
-        proposals: list[Proposal] = []
-        sets = dict(self.memory.sets)
-        is_alone = policy == BY_HAND or approved != ""
-        place = places(as_promised(seen.world, sets if policy != BY_HAND else {}))
-        turns = in_turn(in_sets(plan.moves), self.memory.causes.last)
-        place |= {move.guest: move.target for moves in turns for move in moves if move.guest in place}
-        situation = Situation(
-            world=seen.world,
-            limits=self.config.guards,
-            last_moved_at=None,
-            price=None,
-            is_paused=self.memory.is_paused,
-            is_pool_reachable=self.pool.is_reachable,
-            rules=seen.rules,
-            place=place,
-            is_allowed_hour=self.config.rules.may_move(now_s),
-        )
-
-        def now(world: World, own_set: str = "") -> Situation:
-            """What is judged in `world`, with what was accepted until now under way, beside what other sets promise."""
-            for move, candidate in judged:
-                world = world.with_in_flight(move) if candidate.is_accepted else world
-            others = promised(sets, besides=own_set) if policy != BY_HAND else {}
-            return dataclasses.replace(situation, world=world, promised=others)
-
-        may_wait = self.config.phases.wait_at_most_s > 0 and not is_alone
-        phases = quiet.Phases(self.telemetry.activities) if may_wait else None
-
-        def bench(stance: Stance) -> Bench:
-            return Bench(partial(self._prices, phases), partial(self._judged, phases, stance), cause, len(judged))
-
-        for name, each in self.memory.sets.items() if not is_alone else ():
-            under_way = self._stance([step.move for step in each.steps], now_s, f"its set {name} is under way")
-            steps, sets[name] = go_on(each, now(seen.world, name), bench(under_way))
-            judged += steps
-        steps_judged = len(judged)
-        for moves in turns:
-            stance = self._stance(moves, now_s, approved)
-            if len(moves) > 1:
-                name = f"{cause}.s{len(sets) + 1}"
-                found, begun = begin(name, policy, moves, now(without_promised(seen.world, sets)), bench(stance))
-                judged += found
-                if begun is not None:
-                    sets[name] = begun
-                proposals += recommending.proposed(moves, [each for _, each in found], stance, seen.world)
-                continue
-            (move,) = moves
-            single = now(without_promised(seen.singly, sets) if policy != BY_HAND else seen.singly)
-            known_prices, unpriced_because = self._prices(phases, single.world, moves)
-            single = dataclasses.replace(single, price=known_prices[0], unpriced_because=unpriced_because)
-            candidate = self._judged(phases, None if policy == BY_HAND else stance, move, single)
-            judged.append((move, candidate))
-            proposals += recommending.proposed(moves, [candidate], stance, seen.world)
-        migrations = tuple(
-            replace(
-                self._migration(
-                    f"{cause}.{number}",
-                    candidate,
-                    BY_HAND if maintenance.is_asked_for(self.memory.maintenance, move) else policy,
-                    now_s,
-                ),
-                is_for_gain=policy != BY_HAND and move.reason.code != EVACUATION,
-            )
-            for number, (move, candidate) in enumerate(judged, start=1)
-            if candidate.is_accepted
-        )
-        proposed = [candidate for _, candidate in judged[steps_judged:]]
-        decision = Decision(
-            cause=cause,
-            at=now_s,
-            policy=policy,
-            reason=_outcome(plan, proposed, len(plan.moves) - sum(map(len, turns))),
-            candidates=tuple(candidate for _, candidate in judged),
-            sets=tuple(sets.values()),
-        )
-        return Verdict(decision, migrations, sets, tuple(proposals))
-
-    def _stance(self, moves: Sequence[Move], now_s: float, approved: str = "") -> Stance:
-        return automation.stance(self.memory, self.config.automation, moves, now_s, approved)
-
-    def _judged(
-        self, phases: quiet.Phases | None, stance: Stance | None, move: Move, situation: Situation
-    ) -> Candidate:
-        """Judge one move, with the price that the situation has for it; with `phases`, it may wait for a quiet one.
-
-        What is asked for by hand has no `stance`.
-        """
-        now_s, job = situation.world.now_s, self._job_of(move.guest)
-        own = jobs.limits(self.memory, job)
-        situation = dataclasses.replace(
-            situation,
-            last_moved_at=self.memory.last_moved_at.get(move.guest),
-            rest=resting(self.memory.holds, move.guest, now_s),
-            job=job,
-            accounts=self.memory.accounts,
-            own=own,
-            is_jobs_hour=self.config.rules.may_move(now_s, own.allowed_hours),
-        )
-        gates = judge(move, situation, by_hand=stance is None)
-        if stance is not None and gates[0].passed:  # what is not there has but one gate
-            gates = (*gates, stance.gate)
-        if phases is not None and all(gate.passed for gate in gates):
-            outlook = phases.outlooks(situation.world, [move]).get(move.guest)
-            gates = (*gates, self._phase_gate(move, outlook, situation.price, now_s))
-        return Candidate(
-            guest=move.guest,
-            source=move.source,
-            target=move.target,
-            why=move.reason.text,
-            gates=gates,
-            price=situation.price,
-        )
-
-    def _phase_gate(self, move: Move, seen: Outlook | Unknown | None, price: Price | None, now_s: float) -> Gate:
-        return quiet.gate(
-            move,
-            seen,
-            price,
-            self.memory.quiet_waits.get(move.guest),
-            now_s,
-            self.config.phases.wait_at_most_s,
-            self.config.rules.time_zone,
-        )
-
-    def _prices(
-        self, phases: quiet.Phases | None, world: World, moves: Sequence[Move], detours: Sequence[Move] = ()
-    ) -> tuple[Sequence[Price | None], str]:
-        """Return the prices of moves that belong together, detours last, or None for each and why they have none."""
-        made = (*moves, *detours)
-        unpriced = (None,) * len(made)
-        for move in made:
-            if move.guest not in world.guests:
-                return unpriced, f"guest {move.guest} is not running in this pool"
-            if unknown := sorted({move.source, move.target} - world.hosts.keys()):
-                return unpriced, f"host {unknown[0]} is not in this pool"
-        try:
-            if phases is not None:
-                world = quiet.as_of_now(world, phases.outlooks(world, made))
-            return prices(world, moves, self.config.guards.certainty_sds, detours), ""
-        except Exception as error:  # noqa: BLE001 - one move that cannot be priced must not stop every other for good
-            return unpriced, f"{type(error).__name__}: {error}"
-
-    def _migration(self, cause: str, candidate: Candidate, policy: str, now_s: float) -> Migration:
-        migration = Migration(
-            cause=cause,
-            guest=candidate.guest,
-            source=candidate.source,
-            target=candidate.target,
-            requested_by=policy,
-            asked_at=now_s,
-            guest_name=self.inventory.guest_name(candidate.guest),
-            source_name=self.inventory.host_name(candidate.source),
-            target_name=self.inventory.host_name(candidate.target),
-            memory_bytes=self.inventory.guests[candidate.guest].memory_bytes,
-            job=self._job_of(candidate.guest),
-            toolstacks=self.inventory.toolstacks,
-        )
-        if (price := candidate.price) is None:
-            return migration
-        return replace(
-            migration,
-            predicted_s=price.total_s,
-            predicted_pause_s=price.pause_s,
-            predicted_at_most_s=price.total_at_most_s,
-            expected=price.expected,
-            cost_s=price.cost_s,
-            gain_s=price.gain_s,
-            gain_rate=price.gain_rate,
-            lasts_s=price.lasts_s or 0.0,
-        )
-
-    def _job_of(self, guest: str) -> str:
-        """Return the job of a guest (uuid); one that is of none is a job of its own."""
-        return jobs.job_of(self.memory, guest)
 
     def _commit(self, verdict: Verdict, now_s: float) -> list[AnyCommand]:
         _, causes = self.memory.causes.following()
@@ -690,7 +470,7 @@ class Core:
         if why := recommending.pointless(recommendation, seen.world):
             self.memory, lapsed = recommending.on_pointless(self.memory, recommendation, why, now_s)
             return [*lapsed]
-        verdict = self._verdict(recommendation.policy, plan, seen, now_s, approved=plan.reason.text)
+        verdict = self._judge.verdict(recommendation.policy, plan, seen, approved=plan.reason.text)
         is_begun = bool(verdict.migrations) or verdict.sets.keys() != self.memory.sets.keys()
         commands = self._commit(verdict, now_s)
         if is_begun:
@@ -780,7 +560,7 @@ class Core:
 
     def _reweigh(self, move_set: MoveSet, now_s: float) -> list[AnyCommand]:
         """Take in what the migrations of a set are worth without the step that has failed."""
-        gains_s = gains_left(move_set, self.seen(now_s).world, partial(self._prices, None))
+        gains_s = gains_left(move_set, self.seen(now_s).world, partial(self._judge.prices, None))
         commands: list[AnyCommand] = []
         for cause, gain_s in gains_s.items():
             commands += self._update(cause, operator.methodcaller("worth", gain_s))
@@ -849,14 +629,3 @@ def _by_value(answer: object) -> Plan:
     if not isinstance(answer, Plan):
         raise TypeError(f"propose returned {type(answer).__name__}, not a Plan")
     return msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Plan)
-
-
-def _outcome(plan: Plan, proposed: Sequence[Candidate], unjudged: int) -> Reason:
-    accepted, reason = sum(candidate.is_accepted for candidate in proposed), plan.reason
-    if accepted < len(proposed):
-        text = f"{reason.text}; {accepted} of {len(proposed)} proposed moves passed the gates"
-        reason = Reason("partly-refused" if accepted else "refused", text)
-    if unjudged:
-        text = f"{reason.text}; {unjudged:,} of {len(plan.moves):,} proposed moves were not judged this time"
-        reason = dataclasses.replace(reason, text=f"{text} (at most {JUDGED_AT_MOST}, a set as a whole)")
-    return reason

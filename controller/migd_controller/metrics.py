@@ -16,9 +16,10 @@ from prometheus_client.registry import Collector
 
 from migd_controller.commands import AnyCommand, RecordDecision, RecordMigration
 from migd_controller.control import Control
-from migd_controller.core import BY_HAND, Core
+from migd_controller.core import Core
 from migd_controller.events import AnyEvent, MigrationEnded, Tick
 from migd_controller.intake import IntakeCounts
+from migd_controller.judging import BY_HAND
 from migd_controller.migration import Migration, State
 from migd_controller.pool_failures import Then
 from migd_core import __version__

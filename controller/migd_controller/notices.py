@@ -6,9 +6,9 @@ import msgspec
 
 from migd_controller.commands import AnyCommand, RecordHealth, RecordMigration
 from migd_controller.config import NoticeKind
-from migd_controller.core import BY_HAND
 from migd_controller.events import AnyEvent, MigrationEnded, PoolReachability, Tick, TookOver
 from migd_controller.holds import Hold
+from migd_controller.judging import BY_HAND
 from migd_controller.migration import Migration, State
 from migd_controller.pool_failures import CANCELLED, Then
 from migd_core.health import HealthState

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from migd_controller import core as core_module
+from migd_controller import judging
 from migd_controller.commands import AnyCommand, CancelMigration, FollowMigration, RecordHealth
 from migd_controller.core import Core, first_memory
 from migd_controller.events import (
@@ -612,7 +613,7 @@ def test_a_move_that_cannot_be_priced_is_refused_with_the_reason(monkeypatch: py
     def fail(*_: object) -> None:
         raise ZeroDivisionError("float division by zero")
 
-    monkeypatch.setattr(core_module, "prices", fail)
+    monkeypatch.setattr(judging, "prices", fail)
     cluster = overloaded()
     cluster.core.policy = Proposes((Move("rank0", "a", "b", REASON),))
     decision = cluster.run(1, HOG)

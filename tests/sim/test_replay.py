@@ -179,9 +179,9 @@ def test_text_that_is_no_text_any_more_is_told(text: bytes, said: str, hog: Path
 def test_a_decision_that_is_not_as_recorded_is_named_by_event_and_field(
     hog: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from migd_controller import core
+    from migd_controller import judging
 
-    asked = core.prices
+    asked = judging.prices
 
     def dearer(*arguments: object, **named: object) -> object:
         from msgspec.structs import replace
@@ -190,7 +190,7 @@ def test_a_decision_that_is_not_as_recorded_is_named_by_event_and_field(
             None if each is None else replace(each, cost_s=each.cost_s + 1.0) for each in asked(*arguments, **named)
         ]
 
-    monkeypatch.setattr(core, "prices", dearer)
+    monkeypatch.setattr(judging, "prices", dearer)
     found = replay(hog)
     assert isinstance(found.difference, Difference)
     assert found.difference.event == "Tick"

@@ -18,6 +18,7 @@ from migd_controller import (
     automation,
     core,
     guards,
+    judging,
     maintenance,
     probing,
     set_course,
@@ -67,7 +68,7 @@ def without_gate(patch: Patch, name: str) -> None:
         gates = guards.judge(move, situation, by_hand=by_hand)
         return tuple(replace(gate, passed=True) if gate.name == name else gate for gate in gates)
 
-    patch.setattr(core, "judge", judge)
+    patch.setattr(judging, "judge", judge)
 
 
 def without_reason(patch: Patch, text: str) -> None:
@@ -163,7 +164,7 @@ def sets_are_begun_whatever_is_refused(patch: Patch) -> None:
             meanwhile.setattr(set_course, "objection", lambda _: None)
             return begin(*known)
 
-    patch.setattr(core, "begin", anyhow)
+    patch.setattr(judging, "begin", anyhow)
 
 
 def steps_begin_at_once(patch: Patch) -> None:
