@@ -62,10 +62,8 @@ class Judge:
 
     def request(self, asked: MigrationRequested, seen: Seen) -> Verdict:
         """Judge the move that an operator asks for."""
-        known = seen.world.guests.get(asked.guest)
-        source = known.host if known is not None else ""
         reason = Reason("by-hand", f"asked for by {asked.by or 'an operator'}")
-        move = Move(asked.guest, source, asked.target, reason)
+        move = _from_where_it_is(seen, asked.guest, asked.target, reason)
         verdict = self.verdict(BY_HAND, Plan((move,), reason), seen)
         if not asked.by:
             return verdict
@@ -75,10 +73,9 @@ class Judge:
     def by_hand(self, guest: str, seen: Seen) -> list[Candidate]:
         """Return how a request to move a guest (uuid) to each other host would be judged."""
         reason = Reason("by-hand", "to be asked for by an operator")
-        known = seen.world.guests.get(guest)
-        source = known.host if known is not None else ""
-        moves = [Move(guest, source, host, reason) for host in seen.world.hosts if host != source]
-        verdicts = [self.verdict(BY_HAND, Plan((move,), reason), seen) for move in moves]
+        moves = [_from_where_it_is(seen, guest, host, reason) for host in seen.world.hosts]
+        elsewhere = [move for move in moves if move.target != move.source]
+        verdicts = [self.verdict(BY_HAND, Plan((move,), reason), seen) for move in elsewhere]
         return [candidate for verdict in verdicts for candidate in verdict.decision.candidates]
 
     def verdict(self, policy: str, plan: Plan, seen: Seen, *, approved: str = "") -> Verdict:
@@ -257,6 +254,12 @@ class Judge:
             gain_rate=price.gain_rate,
             lasts_s=price.lasts_s or 0.0,
         )
+
+
+def _from_where_it_is(seen: Seen, guest: str, target: str, reason: Reason) -> Move:
+    """Return the move of a guest (uuid) to a host; one that is not known comes from nowhere, as its gate will say."""
+    known = seen.world.guests.get(guest)
+    return Move(guest, known.host if known is not None else "", target, reason)
 
 
 def _outcome(plan: Plan, proposed: Sequence[Candidate], unjudged: int) -> Reason:

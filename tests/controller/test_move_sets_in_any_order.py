@@ -119,10 +119,10 @@ def follow(seed: int, seen: Counter[str]) -> None:
 def test_memory_and_rules_hold_at_every_moment_and_all_arrive_where_nothing_fails() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=600, deadline=None)
     @given(seed=st.integers(0, 2**32))
     def holds(seed: int) -> None:
         follow(seed, seen)
 
     holds()
-    assert min(seen[what] for what in ("steps", "detours", "waits", "done")) > 0, seen
+    assert min(seen[what] for what in ("steps", "detours", "waits", "done")) > 5, seen
